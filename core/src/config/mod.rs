@@ -1,0 +1,476 @@
+//! Configuration: every number that bounds or paces an endpoint, with its default and unit.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A checked configuration. Made by [`Config::builder`]; `Config::default()` is the `standard` preset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    pub(crate) limits: Limits,
+    pub(crate) timing: Timing,
+    pub(crate) channels: ChannelLimits,
+    pub(crate) transport: Transport,
+    pub(crate) metrics_interval: Option<Duration>,
+}
+
+impl Config {
+    /// A builder that starts from the `standard` preset.
+    #[must_use]
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::new(Preset::Standard)
+    }
+
+    /// A builder that starts from `preset`.
+    #[must_use]
+    pub fn preset(preset: Preset) -> ConfigBuilder {
+        ConfigBuilder::new(preset)
+    }
+
+    /// The limits on peers, candidates and signalling.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The deadlines and intervals.
+    #[must_use]
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The queue and message limits of channels.
+    #[must_use]
+    pub fn channels(&self) -> &ChannelLimits {
+        &self.channels
+    }
+
+    /// The transport options.
+    #[must_use]
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// How often [`Event::Metrics`](crate::Event::Metrics) is emitted for each connected peer.
+    #[must_use]
+    pub fn metrics_interval(&self) -> Option<Duration> {
+        self.metrics_interval
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let ConfigBuilder { config } = Self::builder();
+        config
+    }
+}
+
+/// A starting point for a configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Preset {
+    /// Balanced: what an application wants that has not measured yet.
+    #[default]
+    Standard,
+    /// Small queues and quick decisions: late data is worthless.
+    Game,
+    /// Few wake-ups: slower checks, no periodic metrics.
+    Battery,
+}
+
+/// Limits on what peers and strangers can make an endpoint keep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Peers at one time, connected or not. At the bound `connect` fails and offers are refused as busy.
+    pub max_peers: usize,
+    /// Peers that were offered to the application and wait for `accept` or `refuse`. At the bound offers are refused.
+    pub max_incoming: usize,
+    /// Remote candidates for each peer and generation. At the bound further ones are ignored and reported.
+    pub max_candidates: usize,
+    /// Candidates kept for sessions whose offer has not come yet, over all peers. At the bound they are dropped
+    /// unacknowledged, so that the sender repeats them.
+    pub max_early_candidates: usize,
+    /// Source addresses for each peer and generation from which authenticated-looking checks are let through to the
+    /// ICE agent before one of them is validated. At the bound further sources are dropped and counted.
+    pub max_unvalidated_sources: usize,
+    /// The largest signalling message, in bytes. Longer ones are dropped before they are parsed.
+    pub max_signal_size: usize,
+    /// Signalling messages to one peer that wait for their acknowledgement. At the bound the session fails.
+    pub max_unacknowledged_signals: usize,
+    /// Sessions that ended and are remembered, so that what is late or replayed of them is recognised.
+    pub max_ended_sessions: usize,
+}
+
+/// Deadlines and intervals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// From `connect` or `accept` to `Connected`. After it: `Failed`.
+    pub connect_timeout: Duration,
+    /// How long an offered peer waits for `accept` or `refuse`. After it: refused.
+    pub accept_timeout: Duration,
+    /// From `Disconnected` until the peer is given up: `Failed`.
+    pub disconnect_budget: Duration,
+    /// How long one ICE restart may take before the next is tried.
+    pub restart_interval: Duration,
+    /// How long a graceful close waits for queued messages to be delivered.
+    pub close_drain: Duration,
+    /// How long a closed peer repeats its farewell while it is not answered.
+    pub close_linger: Duration,
+    /// The first repetition of an unacknowledged signalling message; doubles each time.
+    pub signal_retry: Duration,
+    /// The longest pause between two repetitions.
+    pub signal_retry_max: Duration,
+    /// The first retransmission of a DTLS flight; doubles each time.
+    pub dtls_retry: Duration,
+    /// The first retransmission of a connectivity check; doubles each time.
+    pub stun_retry: Duration,
+    /// How long a channel may take to open, and to reopen after an error, before it is closed.
+    pub channel_open_timeout: Duration,
+}
+
+/// Queue and message limits of channels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChannelLimits {
+    /// Channels with one peer, the four kinds included. At the bound `open_channel` fails and inbound ones are closed.
+    pub max_channels: usize,
+    /// Bytes queued for sending on one channel. At the bound `send` hands the message back.
+    pub queue_bytes: usize,
+    /// Messages queued for sending on one channel. At the bound `send` hands the message back.
+    pub queue_messages: usize,
+    /// Bytes queued for sending to one peer, over all its channels. At the bound `send` hands the message back.
+    pub peer_queue_bytes: usize,
+    /// A channel that refused a message reports `Writable` when its queue has fallen to this many bytes.
+    pub low_water: usize,
+    /// The largest message, sent or received, between two bowline peers.
+    pub max_message_size: usize,
+    /// Bytes received on one channel that the application has not released yet. The other bowline peer stops sending
+    /// there; a foreign peer that goes on loses the channel.
+    pub receive_window: usize,
+    /// The least that is kept in SCTP's send buffer while there is more to send.
+    pub backlog_min: usize,
+    /// The most that is kept in SCTP's send buffer.
+    pub backlog_max: usize,
+}
+
+/// Options of the transport below the channels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transport {
+    /// The DTLS versions to use.
+    pub dtls: DtlsMode,
+    /// Whether to negotiate the SCTP association in the descriptions (`a=sctp-init`), which saves two round trips.
+    pub snap: bool,
+    /// The largest UDP payload, in bytes.
+    pub mtu: usize,
+    /// Whether loopback addresses are used as candidates, and accepted from peers.
+    pub loopback: bool,
+    /// Whether IPv4 candidates are used.
+    pub ipv4: bool,
+    /// Whether IPv6 candidates are used.
+    pub ipv6: bool,
+    /// How many datagrams of equal size one `Output::Transmit` carries at most.
+    pub max_transmit_segments: usize,
+}
+
+/// Which DTLS versions to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DtlsMode {
+    /// 1.3 where the peer has it, else 1.2.
+    #[default]
+    Auto,
+    /// 1.3 only (RFC 9147).
+    V13,
+    /// 1.2 only (RFC 6347).
+    V12,
+}
+
+/// Builds a [`Config`]. Each setter replaces one value; [`ConfigBuilder::build`] checks them together.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ConfigBuilder {
+    config: Config,
+}
+
+macro_rules! setters {
+    ($($group:ident . $name:ident : $ty:ty, $doc:literal;)*) => {
+        $(
+            #[doc = $doc]
+            pub fn $name(mut self, value: $ty) -> Self {
+                self.config.$group.$name = value;
+                self
+            }
+        )*
+    };
+}
+
+impl ConfigBuilder {
+    fn new(preset: Preset) -> Self {
+        let standard = standard();
+        let config = match preset {
+            Preset::Standard => standard,
+            Preset::Game => Config {
+                timing: Timing {
+                    disconnect_budget: Duration::from_secs(20),
+                    restart_interval: Duration::from_secs(4),
+                    close_drain: Duration::from_secs(1),
+                    ..standard.timing
+                },
+                channels: ChannelLimits {
+                    queue_bytes: 256 * KIB,
+                    low_water: 64 * KIB,
+                    backlog_max: 256 * KIB,
+                    ..standard.channels
+                },
+                metrics_interval: Some(Duration::from_secs(1)),
+                ..standard
+            },
+            Preset::Battery => Config {
+                timing: Timing {
+                    disconnect_budget: Duration::from_secs(120),
+                    restart_interval: Duration::from_secs(15),
+                    signal_retry: Duration::from_secs(1),
+                    ..standard.timing
+                },
+                metrics_interval: None,
+                ..standard
+            },
+        };
+        Self { config }
+    }
+
+    setters! {
+        limits.max_peers: usize, "Sets [`Limits::max_peers`]. Default 1,024.";
+        limits.max_incoming: usize, "Sets [`Limits::max_incoming`]. Default 64.";
+        limits.max_candidates: usize, "Sets [`Limits::max_candidates`]. Default 64.";
+        limits.max_early_candidates: usize, "Sets [`Limits::max_early_candidates`]. Default 256.";
+        limits.max_unvalidated_sources: usize, "Sets [`Limits::max_unvalidated_sources`]. Default 32.";
+        limits.max_signal_size: usize, "Sets [`Limits::max_signal_size`]. Default 64 KiB.";
+        limits.max_unacknowledged_signals: usize, "Sets [`Limits::max_unacknowledged_signals`]. Default 128.";
+        limits.max_ended_sessions: usize, "Sets [`Limits::max_ended_sessions`]. Default 1,024.";
+        timing.connect_timeout: Duration, "Sets [`Timing::connect_timeout`]. Default 15 s.";
+        timing.accept_timeout: Duration, "Sets [`Timing::accept_timeout`]. Default 15 s.";
+        timing.disconnect_budget: Duration, "Sets [`Timing::disconnect_budget`]. Default 60 s.";
+        timing.restart_interval: Duration, "Sets [`Timing::restart_interval`]. Default 8 s.";
+        timing.close_drain: Duration, "Sets [`Timing::close_drain`]. Default 5 s.";
+        timing.close_linger: Duration, "Sets [`Timing::close_linger`]. Default 2 s.";
+        timing.signal_retry: Duration, "Sets [`Timing::signal_retry`]. Default 500 ms.";
+        timing.signal_retry_max: Duration, "Sets [`Timing::signal_retry_max`]. Default 4 s.";
+        timing.dtls_retry: Duration, "Sets [`Timing::dtls_retry`]. Default 250 ms.";
+        timing.stun_retry: Duration, "Sets [`Timing::stun_retry`]. Default 250 ms.";
+        timing.channel_open_timeout: Duration, "Sets [`Timing::channel_open_timeout`]. Default 10 s.";
+        channels.max_channels: usize, "Sets [`ChannelLimits::max_channels`]. Default 256.";
+        channels.queue_bytes: usize, "Sets [`ChannelLimits::queue_bytes`]. Default 1 MiB.";
+        channels.queue_messages: usize, "Sets [`ChannelLimits::queue_messages`]. Default 4,096.";
+        channels.peer_queue_bytes: usize, "Sets [`ChannelLimits::peer_queue_bytes`]. Default 32 MiB.";
+        channels.low_water: usize, "Sets [`ChannelLimits::low_water`]. Default 256 KiB.";
+        channels.max_message_size: usize, "Sets [`ChannelLimits::max_message_size`]. Default 16 MiB.";
+        channels.receive_window: usize, "Sets [`ChannelLimits::receive_window`]. Default 4 MiB.";
+        channels.backlog_min: usize, "Sets [`ChannelLimits::backlog_min`]. Default 32 KiB.";
+        channels.backlog_max: usize, "Sets [`ChannelLimits::backlog_max`]. Default 1 MiB.";
+        transport.dtls: DtlsMode, "Sets [`Transport::dtls`]. Default [`DtlsMode::Auto`].";
+        transport.snap: bool, "Sets [`Transport::snap`]. Default true.";
+        transport.mtu: usize, "Sets [`Transport::mtu`]. Default 1,200 bytes.";
+        transport.loopback: bool, "Sets [`Transport::loopback`]. Default false.";
+        transport.ipv4: bool, "Sets [`Transport::ipv4`]. Default true.";
+        transport.ipv6: bool, "Sets [`Transport::ipv6`]. Default true.";
+        transport.max_transmit_segments: usize, "Sets [`Transport::max_transmit_segments`]. Default 16.";
+    }
+
+    /// Sets how often metrics are emitted for each connected peer. Default 5 s; `None` never.
+    pub fn metrics_interval(mut self, interval: Option<Duration>) -> Self {
+        self.config.metrics_interval = interval;
+        self
+    }
+
+    /// Checks every value and their relations.
+    ///
+    /// # Errors
+    ///
+    /// The first [`ConfigError`] found. Nothing is ever clamped.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let c = &self.config;
+        let positive = [
+            ("max_peers", c.limits.max_peers),
+            ("max_candidates", c.limits.max_candidates),
+            ("max_unvalidated_sources", c.limits.max_unvalidated_sources),
+            ("max_unacknowledged_signals", c.limits.max_unacknowledged_signals),
+            ("queue_messages", c.channels.queue_messages),
+            ("queue_bytes", c.channels.queue_bytes),
+            ("receive_window", c.channels.receive_window),
+        ];
+        if let Some((option, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::Zero { option });
+        }
+        let intervals = [
+            ("connect_timeout", c.timing.connect_timeout),
+            ("accept_timeout", c.timing.accept_timeout),
+            ("restart_interval", c.timing.restart_interval),
+            ("signal_retry", c.timing.signal_retry),
+            ("dtls_retry", c.timing.dtls_retry),
+            ("stun_retry", c.timing.stun_retry),
+            ("channel_open_timeout", c.timing.channel_open_timeout),
+            ("metrics_interval", c.metrics_interval.unwrap_or(MIN_INTERVAL)),
+        ];
+        if let Some((option, _)) = intervals.into_iter().find(|(_, value)| *value < MIN_INTERVAL) {
+            return Err(ConfigError::TooShort { option, least: MIN_INTERVAL });
+        }
+        let ranges = [
+            ("mtu", c.transport.mtu, MIN_MTU, MAX_MTU),
+            ("max_transmit_segments", c.transport.max_transmit_segments, 1, 64),
+            ("max_signal_size", c.limits.max_signal_size, 4 * KIB, 16 * 1024 * KIB),
+            ("max_channels", c.channels.max_channels, 4, 65_534),
+            ("max_message_size", c.channels.max_message_size, 1, u32::MAX as usize),
+            ("backlog_min", c.channels.backlog_min, 4 * KIB, c.channels.backlog_max),
+            ("backlog_max", c.channels.backlog_max, 4 * KIB, 64 * 1024 * KIB),
+            ("low_water", c.channels.low_water, 0, c.channels.queue_bytes - 1),
+            ("queue_bytes", c.channels.queue_bytes, 1, c.channels.peer_queue_bytes),
+        ];
+        for (option, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(ConfigError::OutOfRange { option, value, least, most });
+            }
+        }
+        if c.timing.signal_retry_max < c.timing.signal_retry {
+            return Err(ConfigError::TooShort {
+                option: "signal_retry_max",
+                least: c.timing.signal_retry,
+            });
+        }
+        if !c.transport.ipv4 && !c.transport.ipv6 {
+            return Err(ConfigError::NoAddressFamily);
+        }
+        Ok(self.config)
+    }
+}
+
+fn standard() -> Config {
+    Config {
+        limits: Limits {
+            max_peers: 1_024,
+            max_incoming: 64,
+            max_candidates: 64,
+            max_early_candidates: 256,
+            max_unvalidated_sources: 32,
+            max_signal_size: 64 * KIB,
+            max_unacknowledged_signals: 128,
+            max_ended_sessions: 1_024,
+        },
+        timing: Timing {
+            connect_timeout: Duration::from_secs(15),
+            accept_timeout: Duration::from_secs(15),
+            disconnect_budget: Duration::from_secs(60),
+            restart_interval: Duration::from_secs(8),
+            close_drain: Duration::from_secs(5),
+            close_linger: Duration::from_secs(2),
+            signal_retry: Duration::from_millis(500),
+            signal_retry_max: Duration::from_secs(4),
+            dtls_retry: Duration::from_millis(250),
+            stun_retry: Duration::from_millis(250),
+            channel_open_timeout: Duration::from_secs(10),
+        },
+        channels: ChannelLimits {
+            max_channels: 256,
+            queue_bytes: 1024 * KIB,
+            queue_messages: 4_096,
+            peer_queue_bytes: 32 * 1024 * KIB,
+            low_water: 256 * KIB,
+            max_message_size: 16 * 1024 * KIB,
+            receive_window: 4 * 1024 * KIB,
+            backlog_min: 32 * KIB,
+            backlog_max: 1024 * KIB,
+        },
+        transport: Transport {
+            dtls: DtlsMode::Auto,
+            snap: true,
+            mtu: 1_200,
+            loopback: false,
+            ipv4: true,
+            ipv6: true,
+            max_transmit_segments: 16,
+        },
+        metrics_interval: Some(Duration::from_secs(5)),
+    }
+}
+
+const KIB: usize = 1_024;
+/// Intervals below this would make a driver spin.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// The least that IPv4 hosts must reassemble, less headers (RFC 791).
+const MIN_MTU: usize = 548;
+/// An Ethernet frame less IPv4 and UDP headers.
+const MAX_MTU: usize = 1_472;
+
+/// A value that [`ConfigBuilder::build`] refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// An option that must not be zero is zero.
+    #[error("{option} must not be zero")]
+    Zero {
+        /// The option.
+        option: &'static str,
+    },
+    /// A duration is shorter than what makes sense.
+    #[error("{option} must be at least {least:?}")]
+    TooShort {
+        /// The option.
+        option: &'static str,
+        /// The least that is accepted.
+        least: Duration,
+    },
+    /// A number is outside its range, which may depend on other options.
+    #[error("{option} is {value}, not within {least} to {most}")]
+    OutOfRange {
+        /// The option.
+        option: &'static str,
+        /// What it was set to.
+        value: usize,
+        /// The least that is accepted.
+        least: usize,
+        /// The most that is accepted.
+        most: usize,
+    },
+    /// Both address families are switched off.
+    #[error("at least one of ipv4 and ipv6 must be on")]
+    NoAddressFamily,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_passes_its_own_checks() {
+        for preset in [Preset::Standard, Preset::Game, Preset::Battery] {
+            assert!(Config::preset(preset).build().is_ok(), "{preset:?}");
+        }
+        assert_eq!(Config::builder().build(), Ok(Config::default()));
+    }
+
+    #[test]
+    fn a_value_at_its_bound_is_accepted_and_one_past_it_refused() {
+        assert!(Config::builder().mtu(MIN_MTU).build().is_ok());
+        assert!(Config::builder().mtu(MAX_MTU).build().is_ok());
+        for mtu in [MIN_MTU - 1, MAX_MTU + 1] {
+            let err = Config::builder().mtu(mtu).build();
+            assert!(matches!(err, Err(ConfigError::OutOfRange { option: "mtu", .. })), "{mtu}");
+        }
+    }
+
+    #[test]
+    fn relations_between_options_are_checked() {
+        let err = |b: ConfigBuilder| b.build().expect_err("refused").to_string();
+        assert_eq!(
+            err(Config::builder().queue_bytes(1_000).low_water(1_000)),
+            "low_water is 1000, not within 0 to 999"
+        );
+        assert_eq!(
+            err(Config::builder().ipv4(false).ipv6(false)),
+            "at least one of ipv4 and ipv6 must be on"
+        );
+        assert_eq!(err(Config::builder().max_peers(0)), "max_peers must not be zero");
+        assert_eq!(
+            err(Config::builder().signal_retry(Duration::ZERO)),
+            "signal_retry must be at least 1ms"
+        );
+    }
+}

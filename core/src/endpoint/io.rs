@@ -1,0 +1,87 @@
+//! The values that cross the border of the core.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::event::Event;
+use crate::id::PeerId;
+
+/// Something that the world tells the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Input<'a> {
+    /// A UDP socket can send from and receive at this address. It becomes a host candidate of every peer.
+    ///
+    /// A socket bound to the unspecified address is announced once for each address of the machine.
+    SocketBound {
+        /// The concrete address; never unspecified.
+        local: SocketAddr,
+    },
+    /// The address can no longer be used.
+    SocketClosed {
+        /// The address that was announced.
+        local: SocketAddr,
+    },
+    /// One or more datagrams that arrived from one source.
+    Datagrams {
+        /// The address at which they arrived, as announced by [`Input::SocketBound`].
+        local: SocketAddr,
+        /// Where they come from.
+        remote: SocketAddr,
+        /// Their contents, one after the other.
+        contents: &'a [u8],
+        /// The size of each but the last, which may be shorter (generic receive offload).
+        segment_size: usize,
+    },
+    /// A signalling message that arrived: the exact text that the other side's [`Signal`] carried.
+    Signal {
+        /// The message.
+        text: &'a str,
+    },
+    /// Time has passed: a deadline that [`Output::Timeout`] gave is reached.
+    Timeout,
+}
+
+/// Something that the endpoint asks of the world.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Output {
+    /// Send what is in the buffer.
+    Transmit(Transmit),
+    /// Hand this to the signalling link.
+    Signal(Signal),
+    /// Tell the application.
+    Event(Event),
+    /// There is nothing more to do until an input comes or the deadline is reached. `None`: no deadline.
+    Timeout(Option<Instant>),
+}
+
+/// Datagrams to send: the buffer that was given to `poll_output` holds them, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transmit {
+    /// The address to send from.
+    pub source: SocketAddr,
+    /// The address to send to.
+    pub destination: SocketAddr,
+    /// The size of each datagram but the last, which may be shorter (generic segmentation offload). Equal to the
+    /// length of the buffer when there is one datagram.
+    pub segment_size: usize,
+}
+
+/// A signalling message to hand to the link.
+///
+/// The link may lose, repeat, delay and reorder messages. It should not alter them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Signal {
+    /// Whom it is for.
+    pub to: PeerId,
+    /// The message: JSON text, opaque to the link.
+    pub text: String,
+}
+
+/// Shows the length only: the text holds credentials.
+impl std::fmt::Debug for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signal(to {}, {} bytes)", self.to, self.text.len())
+    }
+}

@@ -1,0 +1,117 @@
+//! Plain counters that the caller reads.
+
+use std::time::Duration;
+
+use crate::id::ChannelId;
+
+/// Counters of an endpoint since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointStats {
+    /// Peers that exist now.
+    pub peers: usize,
+    /// Peers that are connected now.
+    pub connected: usize,
+    /// Peers that wait for `accept` or `refuse` now.
+    pub incoming: usize,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Bytes of datagrams received.
+    pub bytes_received: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Bytes of datagrams sent.
+    pub bytes_sent: u64,
+    /// Datagrams dropped, by cause.
+    pub dropped: Drops,
+    /// Signalling messages received, duplicates included.
+    pub signals_received: u64,
+    /// Signalling messages sent, repetitions included.
+    pub signals_sent: u64,
+    /// Signalling messages refused.
+    pub signals_refused: u64,
+    /// Signalling messages received more than once.
+    pub signals_duplicate: u64,
+}
+
+/// Datagrams that were dropped, by cause.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drops {
+    /// Not STUN, DTLS or another known protocol (RFC 7983), or too short or too long.
+    pub garbage: u64,
+    /// STUN that is malformed or whose FINGERPRINT is missing or wrong.
+    pub bad_stun: u64,
+    /// A check for a user name that no peer has.
+    pub unknown_ufrag: u64,
+    /// An answer to no check of ours.
+    pub unknown_transaction: u64,
+    /// Anything else from an address that no peer uses.
+    pub unknown_source: u64,
+    /// A check from one source too many.
+    pub too_many_sources: u64,
+    /// A protocol of RFC 7983 that is not spoken here.
+    pub unsupported: u64,
+}
+
+impl Drops {
+    /// The sum over all causes.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.garbage
+            + self.bad_stun
+            + self.unknown_ufrag
+            + self.unknown_transaction
+            + self.unknown_source
+            + self.too_many_sources
+            + self.unsupported
+    }
+}
+
+/// The figures of one peer since it was made.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct PeerMetrics {
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Bytes of datagrams received.
+    pub bytes_received: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Bytes of datagrams sent.
+    pub bytes_sent: u64,
+    /// The round trip time of the last connectivity check on the path in use.
+    pub rtt: Option<Duration>,
+    /// From `connect` or the offer to the first `Connected`.
+    pub connect_time: Option<Duration>,
+    /// How long the peer has been connected, in all.
+    pub connected_time: Duration,
+    /// ICE restarts that were begun.
+    pub restarts: u32,
+    /// Bytes that SCTP holds and that are not acknowledged.
+    pub backlog: usize,
+    /// The channels, in the order of their ids.
+    pub channels: Vec<ChannelMetrics>,
+}
+
+/// The figures of one channel since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelMetrics {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Messages accepted for sending.
+    pub messages_queued: u64,
+    /// Messages handed to the transport.
+    pub messages_sent: u64,
+    /// Messages received.
+    pub messages_received: u64,
+    /// Payload bytes accepted for sending.
+    pub bytes_queued: u64,
+    /// Payload bytes handed to the transport.
+    pub bytes_sent: u64,
+    /// Payload bytes received.
+    pub bytes_received: u64,
+    /// Payload bytes in the queue now.
+    pub queue: usize,
+}

@@ -1,1 +1,9 @@
-//! Placeholder crate docs.
+//! Crate docs follow.
+#![forbid(unsafe_code)]
+
+mod bus;
+mod hash;
+mod net;
+mod queue;
+mod rng;
+mod time;

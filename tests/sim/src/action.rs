@@ -184,3 +184,26 @@ impl fmt::Display for Action {
         }
     }
 }
+
+impl Action {
+    /// The hosts that are named.
+    pub(crate) fn hosts(&self) -> Vec<HostId> {
+        match *self {
+            Self::Connect { from, to }
+            | Self::Send { from, to, .. }
+            | Self::Close { from, to }
+            | Self::Restart { from, to }
+            | Self::Partition { from, to, .. }
+            | Self::PartitionBus { from, to, .. }
+            | Self::SetLink { from, to, .. } => vec![from, to],
+            Self::Accept { host, peer } | Self::Refuse { host, peer } => vec![host, peer],
+            Self::CloseAll { host }
+            | Self::Crash { host }
+            | Self::Start { host }
+            | Self::Unbind { host, .. }
+            | Self::Bind { host, .. }
+            | Self::SetReader { host, .. } => vec![host],
+            Self::Heal => Vec::new(),
+        }
+    }
+}

@@ -34,11 +34,6 @@ impl<T> EventQueue<T> {
         }
         self.heap.pop().map(|entry| entry.item)
     }
-
-    /// Whether any item that waits is one for which `test` holds.
-    pub(crate) fn any(&self, test: impl Fn(&T) -> bool) -> bool {
-        self.heap.iter().any(|entry| test(&entry.item))
-    }
 }
 
 #[derive(Debug)]

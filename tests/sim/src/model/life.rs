@@ -24,8 +24,10 @@ pub(crate) struct Life {
     /// The modes of the custom channels that this side opened, by label.
     pub(crate) modes: BTreeMap<String, Mode>,
     pub(crate) crashed: bool,
-    /// Whether it was ever connected.
-    pub(crate) was_connected: bool,
+    /// Whether this side called `connect`.
+    pub(crate) called: bool,
+    /// Whether both sides called `connect` before either knew of the other's call.
+    pub(crate) glare: bool,
 }
 
 impl Default for Life {
@@ -38,7 +40,8 @@ impl Default for Life {
             labels: BTreeMap::new(),
             modes: BTreeMap::new(),
             crashed: false,
-            was_connected: false,
+            called: false,
+            glare: false,
         }
     }
 }
@@ -80,7 +83,6 @@ impl Life {
         findings.check(Invariant::StateMachine, is_documented(from, to), || at("undocumented"));
         self.state = to;
         if to == PeerState::Connected {
-            self.was_connected = true;
             findings.check(Invariant::Authentication, self.session.is_some(), || {
                 at("connected before any negotiation")
             });

@@ -49,6 +49,17 @@ impl Model {
         all
     }
 
+    /// `connect` was accepted.
+    pub(crate) fn on_connect(&mut self, from: HostId, to: HostId) {
+        let waits = |life: &&mut Life| life.called && life.session.is_none() && !life.is_over();
+        let other = self.lives.get_mut(&(to, from)).and_then(|lives| lives.last_mut());
+        let glare = other.filter(waits).map(|life| life.glare = true).is_some();
+        if let Some(life) = self.lives.get_mut(&(from, to)).and_then(|lives| lives.last_mut()) {
+            life.called = true;
+            life.glare = glare;
+        }
+    }
+
     /// `send` accepted a message.
     pub(crate) fn on_accepted(
         &mut self,
@@ -207,6 +218,12 @@ impl Model {
             life.map(|life| (life.state, life.session))
         };
         let (here, there) = (end(a, b), end(b, a));
+        let glare = |host, peer| self.life(host, peer).is_some_and(|life| life.glare);
+        if glare(a, b) && glare(b, a) {
+            findings.check(Invariant::Glare, here == there, || {
+                format!("both called: {a} has {here:?} and {b} has {there:?}")
+            });
+        }
         findings.check(Invariant::Agreement, here == there, || {
             format!("{a} has {here:?} and {b} has {there:?}")
         });

@@ -8,7 +8,7 @@ use bowline::{
     SendRefusal,
 };
 
-use crate::action::{Action, Reader};
+use crate::action::{Action, Incoming, Reader};
 use crate::findings::Invariant;
 use crate::net::{HostId, LinkConfig};
 use crate::time::Time;
@@ -77,6 +77,7 @@ impl World {
     pub fn connect(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
         let (peer, now) = (self.nodes[to].id, self.clock.instant());
         self.call(from, |endpoint| endpoint.connect(peer, ConnectOptions::default(), now))??;
+        self.model.on_connect(from, to);
         Ok(())
     }
 
@@ -233,9 +234,19 @@ impl World {
         }
     }
 
-    /// The application of `host` reads differently from now on. What an absent reader kept stays with it.
+    /// The application of `host` reads differently from now on. What an absent reader kept is released when it returns.
     pub fn set_reader(&mut self, host: HostId, reader: Reader) {
         self.nodes[host].spec.reader = reader;
+        if reader != Reader::Absent {
+            for ((peer, birth, channel), bytes) in std::mem::take(&mut self.nodes[host].unread) {
+                self.on_release((host, peer), birth, channel, bytes);
+            }
+        }
+    }
+
+    /// What the application of `host` does from now on with peers that ask to connect.
+    pub fn set_incoming(&mut self, host: HostId, incoming: Incoming) {
+        self.nodes[host].spec.incoming = incoming;
     }
 
     /// Loses every datagram and signal between two hosts for a while, both ways.

@@ -285,6 +285,12 @@ impl World {
         self.nodes[host].wakeups.total
     }
 
+    /// Whether nothing is scheduled and no endpoint waits for a deadline.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.next_time().is_none()
+    }
+
     /// The rules that did not hold so far.
     #[must_use]
     pub fn violations(&self) -> &[Violation] {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use bowline::{Endpoint, Event, PeerId};
+use bowline::{ChannelId, Endpoint, Event, PeerId};
 
 use crate::driver::Wakeups;
 use crate::net::HostId;
@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) wakeups: Wakeups,
     /// Until when a slow reader is busy with what it has got.
     pub(super) reads_until: Time,
+    /// What an absent reader keeps: peer, how many times it was initialised, and channel.
+    pub(super) unread: BTreeMap<(HostId, usize, ChannelId), usize>,
     /// The serials of the signals that came.
     pub(super) signals: BTreeSet<u64>,
     /// Addresses that were announced as candidates, or wrote to us.
@@ -55,6 +57,7 @@ impl Node {
             tick: None,
             wakeups: Wakeups::default(),
             reads_until: Time::ZERO,
+            unread: BTreeMap::new(),
             signals: BTreeSet::new(),
             known: BTreeSet::new(),
             strangers: Vec::new(),
@@ -75,6 +78,7 @@ impl Node {
         self.endpoint = None;
         self.deadline = None;
         self.tick = None;
+        self.unread.clear();
         self.signals.clear();
         self.known.clear();
         self.bulk.clear();

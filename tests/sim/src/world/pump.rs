@@ -250,7 +250,11 @@ impl World {
                         let at = self.read_until(host, bytes, rate);
                         self.queue.push(at, Item::Release { host, peer, birth, channel, bytes });
                     }
-                    Reader::Absent => {}
+                    Reader::Absent => {
+                        let birth = self.model.births(host, peer);
+                        let unread = &mut self.nodes[host].unread;
+                        *unread.entry((peer, birth, *channel)).or_default() += message.len();
+                    }
                 }
             }
             Event::CandidateAdded { address, .. } => {

@@ -3,6 +3,7 @@
 
 mod channel;
 pub mod config;
+mod crypto;
 mod diagnosis;
 mod endpoint;
 mod event;
@@ -13,6 +14,8 @@ mod time;
 
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
 pub use config::{Config, ConfigBuilder, ConfigError, DtlsMode, Preset};
+#[cfg(feature = "simulation")]
+pub use crypto::simulation;
 pub use diagnosis::{Explanation, Finding};
 pub use endpoint::io::{Input, Output, Signal, Transmit};
 pub use endpoint::{
@@ -23,7 +26,9 @@ pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, NegotiationFault, Path, PeerFault, PeerState,
     Phase, Side, SignalKind, SignalRefusal, TransportFault,
 };
-pub use id::{ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId};
+pub use id::{
+    ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId,
+};
 pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics};
 pub use rng::Seed;
 pub use time::UnixTime;

@@ -6,10 +6,15 @@ pub mod config;
 mod diagnosis;
 mod endpoint;
 mod event;
+mod ice;
 mod id;
 mod metrics;
 mod rng;
+mod sdp;
 mod time;
+
+#[cfg(test)]
+mod corpora;
 
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
 pub use config::{Config, ConfigBuilder, ConfigError, DtlsMode, Preset};

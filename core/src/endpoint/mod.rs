@@ -1,6 +1,8 @@
 //! Many peers on shared sockets.
 
+pub(crate) mod gate;
 pub(crate) mod io;
+pub(crate) mod stun;
 
 use std::time::Instant;
 

@@ -423,3 +423,123 @@ const MAX_READS: usize = 16;
 
 /// How many reads in a row may fail before the socket is given up.
 const MAX_FAILURES: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use bowline::{Config, ConnectOptions, PeerId, Seed, UnixTime};
+    use mio::Poll;
+
+    use super::*;
+
+    const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn at_the_bound_of_actions_the_endpoint_keeps_the_rest_and_nothing_is_lost() {
+        const PEERS: usize = 600;
+        let (_poll, mut driver) = driver();
+        for n in 0..PEERS {
+            let peer = PeerId::new(&format!("peer-{n}")).expect("valid");
+            let options = ConnectOptions::default();
+            driver
+                .endpoint_mut()
+                .connect(peer, options, Instant::now())
+                .expect("a new peer");
+            assert!(driver.actions.len() <= MAX_ACTIONS);
+        }
+        assert_eq!(driver.actions.len(), MAX_ACTIONS);
+        assert_eq!(driver.poll_timeout(Instant::now()), Some(Duration::ZERO));
+
+        // Time does not pass for an endpoint that cannot say what it leads to.
+        driver.handle_timeout(Instant::now() + Duration::from_secs(3_600));
+        let actions: Vec<_> = std::iter::from_fn(|| driver.poll_action()).collect();
+        let signals = actions
+            .iter()
+            .filter(|action| matches!(action, Action::Signal(_)))
+            .count();
+        let new = |action: &&Action| matches!(action, Action::Event(Event::Initialised { .. }));
+        let ended = |action: &&Action| matches!(action, Action::Event(Event::State { to, .. }) if to.is_terminal());
+        assert_eq!(
+            (signals, actions.iter().filter(new).count()),
+            (PEERS, PEERS)
+        );
+        assert_eq!(actions.iter().filter(ended).count(), 0);
+    }
+
+    #[test]
+    fn a_guard_that_is_leaked_delays_its_commands_until_the_next_poll_only() {
+        let (_poll, mut driver) = driver();
+        let mut guard = driver.endpoint_mut();
+        let peer = PeerId::new("bob").expect("valid");
+        guard
+            .connect(peer, ConnectOptions::default(), Instant::now())
+            .expect("a new peer");
+        std::mem::forget(guard);
+        assert_eq!(driver.poll_timeout(Instant::now()), Some(Duration::ZERO));
+        assert!(driver.poll_action().is_some());
+    }
+
+    #[test]
+    fn a_turn_reads_a_bounded_number_of_times_and_the_next_ones_read_the_rest() {
+        const FLOOD: u64 = 3 * MAX_READS as u64 * Receiver::BATCH as u64 - 10;
+        let (mut poll, mut driver) = driver();
+        let address = driver.local_addresses().next().expect("bound");
+        let stranger = std::net::UdpSocket::bind(LOOPBACK).expect("bound");
+        for _ in 0..FLOOD {
+            stranger.send_to(b"noise", address).expect("sent");
+        }
+        let mut events = mio::Events::with_capacity(8);
+        poll.poll(&mut events, Some(Duration::from_secs(5)))
+            .expect("polled");
+        let event = events.iter().next().expect("readable");
+        let received = |driver: &Driver| driver.endpoint().stats().datagrams_received;
+
+        let now = Instant::now();
+        assert!(driver.handle_event(event, now));
+        assert_eq!(received(&driver), MAX_READS as u64 * Receiver::BATCH as u64);
+        assert_eq!(
+            driver.poll_timeout(now),
+            Some(Duration::ZERO),
+            "no edge will come"
+        );
+        driver.handle_timeout(now);
+        driver.handle_timeout(now);
+        assert_eq!(received(&driver), FLOOD);
+        assert_eq!(driver.poll_timeout(now), None, "all is read");
+    }
+
+    #[test]
+    fn a_socket_that_keeps_failing_is_given_up_and_told_once() {
+        let (_poll, mut driver) = driver();
+        let address = driver.local_addresses().next().expect("bound");
+        let failed = || io::Error::from(io::ErrorKind::NotConnected);
+        for _ in 1..MAX_FAILURES {
+            driver.on_receive_error(0, failed(), Instant::now());
+        }
+        assert!(driver.poll_action().is_none(), "not yet");
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        driver.on_receive_error(0, refused, Instant::now());
+        assert!(
+            driver.poll_action().is_none(),
+            "an ICMP message is no failure of the socket"
+        );
+
+        driver.on_receive_error(0, failed(), Instant::now());
+        driver.on_receive_error(0, failed(), Instant::now());
+        let told = driver.poll_action();
+        assert!(matches!(told, Some(Action::SocketLost { address: lost, .. }) if lost == address));
+        assert!(driver.poll_action().is_none(), "once");
+        assert_eq!(driver.local_addresses().count(), 0);
+        assert_eq!(driver.stats().receive_errors, u64::from(MAX_FAILURES) + 2);
+    }
+
+    fn driver() -> (Poll, Driver) {
+        let poll = Poll::new().expect("a poll");
+        let config = Config::builder().loopback(true).build().expect("valid");
+        let id = PeerId::new("alice").expect("valid");
+        let seed = Seed::from([7; 32]);
+        let now = Instant::now();
+        let endpoint = Endpoint::new(config, id, seed, now, UnixTime::default()).expect("made");
+        let driver = Driver::new(endpoint, poll.registry(), Token(0), &[LOOPBACK], now);
+        (poll, driver.expect("bound"))
+    }
+}

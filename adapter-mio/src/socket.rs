@@ -348,16 +348,19 @@ impl Socket {
 
 /// Buffers for one batch of datagrams.
 pub(crate) struct Receiver {
-    storage: [Vec<u8>; BATCH],
-    metas: [RecvMeta; BATCH],
+    storage: [Vec<u8>; Self::BATCH],
+    metas: [RecvMeta; Self::BATCH],
 }
 
 impl Receiver {
+    /// How many buffers one read fills at most. Each may hold up to 64 coalesced datagrams.
+    pub(crate) const BATCH: usize = 8;
+
     pub(crate) fn new() -> Self {
         let storage = std::array::from_fn(|_| vec![0; MAX_DATAGRAM]);
         Self {
             storage,
-            metas: [RecvMeta::default(); BATCH],
+            metas: [RecvMeta::default(); Self::BATCH],
         }
     }
 
@@ -371,9 +374,6 @@ impl Receiver {
             .map(move |(meta, buffer)| (meta, &buffer[..contents(buffer, meta)]))
     }
 }
-
-/// How many buffers one read fills at most. Each may hold up to 64 coalesced datagrams.
-const BATCH: usize = 8;
 
 /// What one buffer must hold: the largest UDP payload, and the most that receive offload coalesces.
 const MAX_DATAGRAM: usize = 65_535;

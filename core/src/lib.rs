@@ -60,6 +60,9 @@ mod signal;
 mod tape;
 mod time;
 
+#[cfg(test)]
+mod corpora;
+
 #[cfg(feature = "simulation")]
 pub use crypto::simulation;
 

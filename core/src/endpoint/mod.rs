@@ -5,6 +5,7 @@ mod gate;
 pub(crate) mod io;
 mod signals;
 mod slots;
+mod stun;
 mod transmit;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,6 +26,7 @@ use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
 use crate::peer::{self, Context, Datagram};
 use crate::rng::{Rng, Seed};
+use crate::tape::Tape;
 use crate::signal::{EarlyCandidates, EndedSessions, Farewells};
 use crate::time::UnixTime;
 
@@ -50,11 +52,23 @@ pub struct Endpoint {
     timers: BTreeSet<(Instant, PeerKey)>,
     /// Peers that were touched and not driven since.
     dirty: VecDeque<PeerKey>,
-    early: EarlyCandidates,
     ended: EndedSessions,
     farewells: Farewells,
     transmits: TransmitQueue,
     stats: EndpointStats,
+}
+
+/// The two roots of randomness: one for secrets, and one for what a recording may show.
+struct Seeds {
+    secrets: Rng,
+    public: Seed,
+}
+
+impl Seeds {
+    fn new(seed: &Seed) -> Self {
+        let mut root = Rng::new(seed);
+        Self { secrets: root.split(), public: Seed::from(root.bytes()) }
+    }
 }
 
 /// A peer and what the endpoint keeps about it.
@@ -116,20 +130,22 @@ impl Endpoint {
         unix_time: UnixTime,
     ) -> Self {
         let Seeds { secrets, public } = seeds;
-        let Limits { max_peers, max_ended_sessions, .. } = config.limits;
+        let mut rng = Rng::new(&public);
+        let Limits {
+            max_peers, max_candidates, max_early_candidates, max_ended_sessions, ..
+        } = config.limits;
+        let farewells = Farewells::new(max_ended_sessions, &config.timing, rng.split());
         Self {
             id,
-            rng: Rng::new(&public),
-            recordable: Some(Recordable { seed: public, unix_time }),
+            rng,
             now,
             slots: Slots::new(),
             by_id: BTreeMap::new(),
             demux: Demux::new(max_peers),
             timers: BTreeSet::new(),
             dirty: VecDeque::new(),
-            early: EarlyCandidates::new(&config.limits),
             ended: EndedSessions::new(max_ended_sessions),
-            farewells: Farewells::new(&config.limits, &config.timing),
+            farewells,
             transmits: TransmitQueue::default(),
             stats: EndpointStats::default(),
             ctx: Context {
@@ -137,6 +153,7 @@ impl Endpoint {
                 crypto,
                 secrets,
                 tape: Tape::default(),
+                early: EarlyCandidates::new(max_early_candidates, max_candidates),
                 local: Vec::new(),
                 events: VecDeque::new(),
                 envelopes: VecDeque::new(),
@@ -379,7 +396,8 @@ impl Endpoint {
             return;
         };
         if is_check {
-            if !slot.sources.admit(remote) {
+            // What the peer has named is no surprise; a stranger's checks must not use up its room.
+            if !slot.peer.has_named(remote) && !slot.sources.admit(remote) {
                 self.stats.dropped.too_many_sources += 1;
                 return;
             }
@@ -400,8 +418,8 @@ impl Endpoint {
             }
             self.touch(key);
         }
-        self.early.handle_timeout(self.now);
-        self.farewells.poll(self.now, &mut self.envelopes);
+        self.ctx.early.handle_timeout(self.now);
+        self.file_leftovers();
     }
 
     /// Lets a peer do what it has to do now, and takes what comes out of it.
@@ -427,8 +445,10 @@ impl Endpoint {
             let (local, remote) = (*local, *remote);
             let gate = gate::classify(contents);
             match gate {
-                Gate::Request { transaction, .. } => {
-                    demux.add_check(transaction, key, remote, *now);
+                Gate::Request { .. } => {
+                    if let Some(id) = contents.get(8..20).and_then(|id| id.try_into().ok()) {
+                        demux.add_check(id, key, remote, *now);
+                    }
                     slot.peer.on_check_sent();
                 }
                 // The transport answers, and secures, only to addresses that it has authenticated.
@@ -480,7 +500,7 @@ impl Endpoint {
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, key));
         }
-        self.ended.insert(slot.peer.session(), slot.peer.id());
+        self.ctx.given_up.push((slot.peer.session(), slot.peer.id()));
         self.file_leftovers();
     }
 
@@ -505,7 +525,7 @@ impl Endpoint {
 
     fn deadline(&self) -> Option<Instant> {
         let peers = self.timers.first().map(|(at, _)| *at);
-        [peers, self.early.poll_timeout(), self.farewells.poll_timeout()].into_iter().flatten().min()
+        [peers, self.ctx.early.poll_timeout(), self.farewells.poll_timeout()].into_iter().flatten().min()
     }
 
     fn insert(&mut self, id: PeerId, peer: peer::Peer) -> PeerKey {

@@ -25,7 +25,7 @@ use crate::id::{ChannelId, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
 use crate::rng::Rng;
 use crate::tape::Tape;
-use crate::signal::{ByeReason, Envelope};
+use crate::signal::{ByeReason, EarlyCandidates, Envelope};
 
 pub(crate) use session::Datagram;
 use signalling::Signalling;
@@ -45,8 +45,6 @@ pub(crate) struct Peer {
     session: Option<TapedSession>,
     /// Where datagrams go.
     path: Option<Path>,
-    /// Whether a nominated pair works.
-    path_up: bool,
     /// Whether DTLS is up and the peer's certificate is the announced one. Nothing is delivered before.
     secured: bool,
     channels: Channels,
@@ -73,6 +71,8 @@ pub(crate) struct Context {
     /// Where secrets come from. Everything else is drawn from streams that a recording may show.
     pub(crate) secrets: Rng,
     pub(crate) tape: Tape,
+    /// Candidates whose description has not come, of all peers.
+    pub(crate) early: EarlyCandidates,
     /// The addresses that are our host candidates, in the order of preference.
     pub(crate) local: Vec<SocketAddr>,
     pub(crate) events: VecDeque<Event>,
@@ -156,7 +156,6 @@ impl Peer {
             next_restart: None,
             session: None,
             path: None,
-            path_up: false,
             secured: false,
             channels: Channels::new(own, channels, timing.channel_open_timeout),
             metrics: PeerMetrics::default(),

@@ -92,6 +92,9 @@ impl Peer {
 
     /// The descriptions are exchanged: tells the channels how to speak.
     pub(super) fn start_channels(&mut self, framing: Framing, limit: usize, now: Instant) {
+        if let Some(session) = &mut self.session {
+            session.set_framed(framing == Framing::Bowline);
+        }
         let role = if self.own < self.id { Role::Even } else { Role::Odd };
         self.channels.start(framing, role, limit, now);
     }
@@ -112,12 +115,12 @@ impl Peer {
     fn on_session_event(&mut self, event: SessionEvent, ctx: &mut Context, now: Instant) {
         match event {
             SessionEvent::PathUp => {
-                self.path_up = true;
+                self.channels.on_path(true, now);
                 self.on_fact(Fact::Progress(Phase::Handshake), ctx, now);
                 self.on_fact(Fact::PathUp, ctx, now);
             }
             SessionEvent::PathDown => {
-                self.path_up = false;
+                self.channels.on_path(false, now);
                 self.on_fact(Fact::PathDown, ctx, now);
             }
             SessionEvent::Secured => {
@@ -233,7 +236,7 @@ impl Peer {
                     self.channels.on_written(now);
                 }
                 Written::NotNow => {
-                    self.channels.on_write_refused();
+                    self.channels.on_write_refused(now);
                     break;
                 }
             }
@@ -253,6 +256,9 @@ impl Peer {
         let Some(session) = &mut self.session else {
             return;
         };
-        self.channels.update_backlog(now, |stream| session.buffered(stream));
+        let streams: Vec<_> = self.channels.backlogged().collect();
+        for stream in streams {
+            self.channels.on_backlog(stream, session.buffered(stream), now);
+        }
     }
 }

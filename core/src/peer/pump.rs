@@ -106,9 +106,7 @@ impl Peer {
             busy = true;
             self.on_session_event(event, ctx, now);
         }
-        if busy {
-            self.report_backlog(now);
-        }
+        self.report_backlog(now);
         busy
     }
 

@@ -1,0 +1,128 @@
+//! Where a signalling message goes: to the peer whose session it names, to the waiting room of early candidates, to
+//! a new peer, or nowhere because its session is over.
+
+use super::Endpoint;
+use crate::event::{Event, SignalRefusal};
+use crate::id::{Generation, PeerId, SessionId};
+use crate::peer;
+use crate::signal::{Body, ByeReason, EarlyCandidate, Envelope, reply_to_unknown};
+
+impl Endpoint {
+    pub(super) fn on_signal(&mut self, text: &str) {
+        self.stats.signals_received += 1;
+        let decoded = Envelope::decode(text, self.ctx.config.limits.max_signal_size).and_then(|envelope| {
+            envelope.check_addressed(self.id).map_err(|reason| (reason, Some(envelope.from)))?;
+            Ok(envelope)
+        });
+        match decoded {
+            Ok(envelope) => self.on_envelope(envelope),
+            Err((reason, peer)) => self.refuse_signal(peer, reason),
+        }
+    }
+
+    /// Files the sessions that peers gave up since, and the farewells that are to be repeated.
+    pub(super) fn file_leftovers(&mut self) {
+        for (session, peer) in self.ctx.given_up.drain(..) {
+            self.ended.bury(peer, session);
+            self.ctx.early.forget(peer, session);
+        }
+        for bye in self.ctx.byes.drain(..) {
+            self.farewells.insert(bye, self.now);
+        }
+        while let Some(dispatch) = self.farewells.poll(self.now) {
+            self.ctx.envelopes.push_back(dispatch.envelope.clone());
+        }
+    }
+
+    fn on_envelope(&mut self, envelope: Envelope) {
+        let (from, session) = (envelope.from, envelope.session);
+        if let Body::Ack { ack } = envelope.body
+            && self.farewells.on_ack(from, session, ack)
+        {
+            return self.on_farewell_acknowledged(from, session);
+        }
+        if self.ended.contains(from, session) {
+            self.stats.signals_duplicate += 1;
+            let reply = reply_to_unknown(&envelope).or_else(|| envelope.ack());
+            return self.ctx.envelopes.extend(reply);
+        }
+        let Some(key) = self.by_id.get(&from).copied() else {
+            return self.on_stranger(envelope);
+        };
+        match self.with(key, |peer, ctx, now| peer.on_envelope(envelope, ctx, now)) {
+            Some(peer::Outcome::Handled) | None => {}
+            Some(peer::Outcome::Duplicate) => self.stats.signals_duplicate += 1,
+            Some(peer::Outcome::Refused(reason)) => self.refuse_signal(Some(from), reason),
+            Some(peer::Outcome::NotOurs(envelope)) => self.on_stranger(envelope),
+            Some(peer::Outcome::Replaced(envelope)) => {
+                // The old session ends with its own terminal event before the new one begins.
+                self.drive(key);
+                self.file_leftovers();
+                self.on_stranger(envelope);
+            }
+        }
+        self.file_leftovers();
+    }
+
+    fn on_farewell_acknowledged(&mut self, from: PeerId, session: SessionId) {
+        if let Some(key) = self.by_id.get(&from).copied()
+            && self.slots.get(key).is_some_and(|slot| slot.peer.session() == session)
+        {
+            self.with(key, |peer, ctx, now| peer.on_farewell_acknowledged(ctx, now));
+        }
+    }
+
+    /// A message of a session that nobody has here.
+    fn on_stranger(&mut self, envelope: Envelope) {
+        let (from, session) = (envelope.from, envelope.session);
+        match &envelope.body {
+            Body::Offer { .. } if envelope.generation == Generation(0) => {
+                self.on_stranger_offer(envelope);
+            }
+            Body::Candidate { .. } | Body::EndOfCandidates { .. } => {
+                let kept = EarlyCandidate::of(&envelope)
+                    .is_some_and(|early| self.ctx.early.store(from, session, early, self.now));
+                if kept {
+                    self.ctx.envelopes.extend(envelope.ack());
+                } else {
+                    // Not acknowledged, so that it comes again.
+                    self.refuse_signal(Some(from), SignalRefusal::Busy);
+                }
+            }
+            Body::Bye { .. } => {
+                // Its offer may still be under way: remembered, so that it cannot start anything.
+                self.ctx.given_up.push((session, from));
+                self.ctx.envelopes.extend(envelope.ack());
+                self.file_leftovers();
+            }
+            Body::Offer { .. } | Body::Answer { .. } | Body::IceRestart => {
+                self.ctx.envelopes.extend(reply_to_unknown(&envelope));
+                self.refuse_signal(Some(from), SignalRefusal::UnknownSession);
+            }
+            Body::Ack { .. } => {}
+        }
+    }
+
+    fn on_stranger_offer(&mut self, offer: Envelope) {
+        let waiting = self.slots.values().filter(|slot| slot.peer.is_offered()).count();
+        let limits = &self.ctx.config.limits;
+        if self.by_id.len() >= limits.max_peers || waiting >= limits.max_incoming {
+            self.ctx.envelopes.extend(offer.ack());
+            self.ctx.given_up.push((offer.session, offer.from));
+            self.ctx.byes.push(offer.bye(ByeReason::Busy));
+            self.file_leftovers();
+            return self.refuse_signal(Some(offer.from), SignalRefusal::Busy);
+        }
+        let from = offer.from;
+        let rng = self.rng.split();
+        self.ctx.events.push_back(Event::Initialised { peer: from });
+        let new = peer::Peer::offered(self.id, offer, rng, &mut self.ctx, self.now);
+        self.insert(from, new);
+    }
+
+    fn refuse_signal(&mut self, peer: Option<PeerId>, reason: SignalRefusal) {
+        self.stats.signals_refused += 1;
+        tracing::debug!(?peer, %reason, "signalling message refused");
+        self.ctx.events.push_back(Event::SignalRefused { peer, reason });
+    }
+}

@@ -370,3 +370,6 @@ impl World {
         self.findings.now = self.clock.now();
     }
 }
+
+#[cfg(test)]
+mod tests;

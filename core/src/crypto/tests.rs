@@ -274,7 +274,7 @@ fn application_data_waits_for_the_handshake() {
 
 #[test]
 fn a_certificate_larger_than_the_buffer_of_str0m_matches_no_fingerprint() {
-    for len in [400, 900, 12_000] {
+    for len in [400, 900, 5_000] {
         let certificate = certificate_of(len);
         let der = certificate.certificate.clone();
         let mut link = Link::new(certificate);
@@ -594,6 +594,7 @@ impl Side {
         let mut out = Vec::new();
         for _ in 0..2 {
             if !self.rtc.is_alive() {
+                self.deadline = now + Duration::from_secs(3_600);
                 break;
             }
             let _ = self.call(|rtc| rtc.handle_input(Input::Timeout(now)));

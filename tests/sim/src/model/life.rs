@@ -21,8 +21,8 @@ pub(crate) struct Life {
     /// What came, by channel.
     pub(crate) inbox: BTreeMap<ChannelId, Digest>,
     pub(crate) labels: BTreeMap<ChannelId, String>,
-    /// The modes of the custom channels that this side opened, by label.
-    pub(crate) modes: BTreeMap<String, Mode>,
+    /// The modes of the channels that were opened.
+    pub(crate) modes: BTreeMap<ChannelId, Mode>,
     pub(crate) crashed: bool,
     /// Whether this side called `connect`.
     pub(crate) called: bool,

@@ -92,7 +92,7 @@ impl Model {
     ) {
         if let Some(life) = self.lives.get_mut(&(host, peer)).and_then(|lives| lives.last_mut()) {
             life.labels.insert(channel, config.label.clone());
-            life.modes.insert(config.label.clone(), mode_of(config.ordering, config.reliability));
+            life.modes.insert(channel, mode_of(config.ordering, config.reliability));
         }
     }
 
@@ -135,8 +135,9 @@ impl Model {
                 findings.check(Invariant::Agreement, same, || at("another session"));
                 life.session = Some(*session);
             }
-            Event::ChannelOpen { channel, label, .. } => {
+            Event::ChannelOpen { channel, label, ordering, reliability, .. } => {
                 life.labels.insert(*channel, label.clone());
+                life.modes.insert(*channel, mode_of(*ordering, *reliability));
             }
             Event::Sent { channel, through, .. } => {
                 life.flow(*channel, |flow, findings| flow.on_sent(*through, at, findings), findings);
@@ -197,16 +198,13 @@ impl Model {
         lives.iter_mut().rev().find(|life| life.session == Some(session))
     }
 
-    /// The mode of a channel, as the side that opened it asked for.
     fn mode(&self, from: HostId, to: HostId, channel: ChannelId) -> Mode {
         match ChannelKind::from_id(channel) {
             Some(ChannelKind::Unreliable) => Mode::UNRELIABLE,
             Some(ChannelKind::Control | ChannelKind::Reliable | ChannelKind::File) => Mode::RELIABLE,
             None => {
-                let own = self.life(from, to);
-                let label = own.and_then(|life| life.labels.get(&channel));
-                let known = |life: Option<&Life>| life?.modes.get(label?).copied();
-                known(own).or_else(|| known(self.life(to, from))).unwrap_or(Mode::RELIABLE)
+                let told = self.life(from, to).and_then(|life| life.modes.get(&channel));
+                told.copied().unwrap_or(Mode::RELIABLE)
             }
         }
     }

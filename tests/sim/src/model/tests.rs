@@ -39,7 +39,7 @@ impl Bench {
     fn state(&mut self, ends: (HostId, HostId), from: PeerState, to: PeerState) {
         let at = std::time::Instant::now();
         let cause = Cause::LocalClose;
-        self.tell(ends, Event::State { peer: id(ends.1), from, to, cause, at, deadline: None });
+        self.tell(ends, Event::State { peer: id(ends.1), from, to, cause, at, deadline: None, explanation: None });
     }
 
     fn accept(&mut self, kind: ChannelKind, text: &str) {

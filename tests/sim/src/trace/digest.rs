@@ -38,11 +38,11 @@ pub(super) fn event(
         Event::Incoming { peer, session, deadline } => {
             (peer, session, time_of(*deadline)).hash(hash);
         }
-        Event::State { peer, from, to, cause, at, deadline } => {
+        Event::State { peer, from, to, cause, at, deadline, .. } => {
             (peer, from, to, cause, time_of(*at), deadline.map(time_of)).hash(hash);
         }
-        Event::ChannelOpen { peer, channel, label, protocol, remote } => {
-            (peer, channel, label, protocol, remote).hash(hash);
+        Event::ChannelOpen { peer, channel, label, protocol, remote, ordering, reliability } => {
+            (peer, channel, label, protocol, remote, ordering, reliability).hash(hash);
         }
         Event::ChannelClosed { peer, channel } | Event::Writable { peer, channel } => {
             (peer, channel).hash(hash);

@@ -8,6 +8,7 @@ use crate::action::{Incoming, Reader};
 use crate::bus::Parcel;
 use crate::driver;
 use crate::findings::Invariant;
+use crate::null_dtls::NullDtls;
 use crate::net::{Datagram, Fate, HostId};
 use crate::rng::{Purpose, Stream};
 use crate::time::Time;
@@ -26,11 +27,10 @@ impl World {
         let unix = UnixTime::from_millis(self.unix_millis).plus(self.clock.now().since(Time::ZERO));
         let node = &mut self.nodes[host];
         node.starts += 1;
+        let (config, id) = (node.spec.config.clone(), node.id);
         let endpoint = match self.dtls {
-            Dtls::Null | Dtls::Real => {
-                Endpoint::new(node.spec.config.clone(), node.id, seed, now, unix)
-                    .expect("a certificate can be made")
-            }
+            Dtls::Null => Endpoint::simulated(config, id, seed, now, unix, &NullDtls),
+            Dtls::Real => Endpoint::new(config, id, seed, now, unix).expect("a certificate can be made"),
         };
         node.endpoint = Some(Box::new(endpoint));
         for local in node.addresses.clone() {

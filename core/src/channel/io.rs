@@ -76,6 +76,8 @@ pub(crate) enum ChannelOutput {
         channel: ChannelId,
         label: String,
         protocol: String,
+        ordering: Ordering,
+        reliability: Reliability,
         remote: bool,
     },
     /// [`Event::ChannelClosed`](crate::Event::ChannelClosed).

@@ -228,6 +228,8 @@ impl Channels {
                 channel,
                 label: entry.label.clone(),
                 protocol: entry.protocol.clone(),
+                ordering: entry.ordering,
+                reliability: entry.reliability,
                 remote: entry.origin == Origin::Remote,
             });
         }

@@ -1,11 +1,11 @@
 //! Many peers on shared sockets.
 
 mod demux;
-mod gate;
+pub(crate) mod gate;
 pub(crate) mod io;
 mod signals;
 mod slots;
-mod stun;
+pub(crate) mod stun;
 mod transmit;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

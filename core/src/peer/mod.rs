@@ -118,6 +118,7 @@ impl Peer {
             cause: Cause::ConnectRequested,
             at: now,
             deadline: peer.lifecycle.deadline(),
+            explanation: None,
         });
         peer.start_offering(ctx, now);
         peer
@@ -290,6 +291,7 @@ impl Peer {
     /// Takes a fact to the life cycle, tells the application, and does what the new state asks for.
     fn on_fact(&mut self, fact: Fact, ctx: &mut Context, now: Instant) {
         let was = self.lifecycle.life();
+        let before = self.lifecycle.fails_at(fact).then(|| Box::new(self.explain(!ctx.local.is_empty(), now)));
         let told = self.lifecycle.on_fact(fact, &ctx.config.timing, now);
         let is = self.lifecycle.life();
         if was == is {
@@ -304,8 +306,12 @@ impl Peer {
         }
         if let Some(Transition { from, to, cause }) = told {
             tracing::info!(peer = %self.id, %from, %to, %cause, "peer state");
-            let deadline = self.lifecycle.deadline();
-            ctx.events.push_back(Event::State { peer: self.id, from, to, cause, at: now, deadline });
+            if to.is_terminal() {
+                self.tell_metrics(ctx, now);
+            }
+            let (peer, deadline) = (self.id, self.lifecycle.deadline());
+            let explanation = before;
+            ctx.events.push_back(Event::State { peer, from, to, cause, at: now, deadline, explanation });
         }
     }
 
@@ -371,8 +377,7 @@ impl Peer {
         }
         if self.state() == PeerState::Connected && due(self.next_metrics) {
             self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
-            let metrics = Box::new(self.metrics(now));
-            ctx.events.push_back(Event::Metrics { peer: self.id, metrics });
+            self.tell_metrics(ctx, now);
         }
         if due(self.channels.poll_timeout()) {
             self.channels.handle_timeout(now);
@@ -382,6 +387,11 @@ impl Peer {
         {
             session.handle_timeout(now);
         }
+    }
+
+    fn tell_metrics(&self, ctx: &mut Context, now: Instant) {
+        let metrics = Box::new(self.metrics(now));
+        ctx.events.push_back(Event::Metrics { peer: self.id, metrics });
     }
 
     fn stop_connected_clock(&mut self, now: Instant) {

@@ -203,8 +203,8 @@ impl Peer {
                 self.on_fact(Fact::TransportFailed(TransportFault::Sctp), ctx, now);
                 return;
             }
-            ChannelOutput::Open { channel, label, protocol, remote } => {
-                Event::ChannelOpen { peer, channel, label, protocol, remote }
+            ChannelOutput::Open { channel, label, protocol, ordering, reliability, remote } => {
+                Event::ChannelOpen { peer, channel, label, protocol, ordering, reliability, remote }
             }
             ChannelOutput::Closed { channel } => Event::ChannelClosed { peer, channel },
             ChannelOutput::Error { channel, error } => Event::ChannelError { peer, channel, error },

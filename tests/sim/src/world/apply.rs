@@ -50,7 +50,7 @@ impl World {
             Action::Accept { host, peer } => drop(self.accept(host, peer)),
             Action::Refuse { host, peer } => drop(self.refuse(host, peer)),
             Action::Send { from, to, channel, size, count, text } => {
-                let bulk = Bulk { to, channel: channel.id(), size, text, left: count };
+                let bulk = Bulk { channel: channel.id(), size, text, left: count };
                 self.nodes[from].bulk.entry(to).or_default().push_back(bulk);
                 self.send_bulk(from, to);
             }

@@ -7,13 +7,11 @@ use bowline::{ChannelId, Message};
 use bytes::Bytes;
 
 use crate::hash::RollingHash;
-use crate::net::HostId;
 use crate::rng::{Purpose, Stream};
 
 /// Messages of one `Send` action that the queue had no room for yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bulk {
-    pub(crate) to: HostId,
     pub(crate) channel: ChannelId,
     pub(crate) size: usize,
     pub(crate) text: bool,

@@ -17,8 +17,9 @@ fn run(chunk: u64) {
         }
     }
     if let Some(first) = failed.first() {
-        let seeds: Vec<u64> = failed.iter().map(|report| report.scenario.seed).collect();
-        println!("failed seeds: {seeds:?}");
+        for report in &failed {
+            println!("failed: seed {}: {}", report.scenario.seed, report.violations[0]);
+        }
         first.assert_passed(&folder(first.scenario.seed));
     }
 }

@@ -17,7 +17,7 @@ use rows::{Content, Row, rows};
 /// hosts, in their order. Violations stand where they happened.
 #[must_use]
 pub fn draw(trace: &Trace, names: &[&str], violations: &[Violation]) -> String {
-    let rows = rows(trace, violations);
+    let rows = rows(trace, names, violations);
     let sheet = Sheet { hosts: names.len().max(1), rows: rows.len() };
     let mut svg = String::new();
     sheet.open(&mut svg, names);
@@ -58,7 +58,7 @@ impl Sheet {
         ));
         for (host, name) in names.iter().enumerate() {
             let (x, bottom) = (self.x(host), height - ROW / 2);
-            text(svg, x, HEAD - 14, name, "name", "middle");
+            text(svg, x, HEAD - 14, &format!("{name} ({host})"), "name", "middle");
             push(svg, format_args!("<line x1=\"{x}\" y1=\"{HEAD}\" x2=\"{x}\" y2=\"{bottom}\" class=\"life\"/>\n"));
         }
         text(svg, AXIS - 16, HEAD - 14, "seconds", "time", "end");

@@ -33,9 +33,10 @@ impl Row {
 }
 
 /// The rows of a trace.
-pub(super) fn rows(trace: &Trace, violations: &[Violation]) -> Vec<Row> {
+pub(super) fn rows(trace: &Trace, names: &[&str], violations: &[Violation]) -> Vec<Row> {
     let last = trace.entries().last().map_or(Time::ZERO, |entry| entry.at);
     let mut builder = Builder {
+        names,
         rows: Vec::new(),
         flights: BTreeMap::new(),
         // The finer the run, the finer the arrows; an idle hour is a few rows.
@@ -62,13 +63,14 @@ struct Flight {
     lost: usize,
 }
 
-struct Builder {
+struct Builder<'a> {
+    names: &'a [&'a str],
     rows: Vec<Row>,
     flights: BTreeMap<(HostId, Option<HostId>, Class), Flight>,
     window: Duration,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn entry(&mut self, entry: &Entry) {
         let at = entry.at;
         match &entry.what {
@@ -91,6 +93,7 @@ impl Builder {
             }
             What::State { host, peer, to, cause } => {
                 let class = if to.is_terminal() { "ended" } else { "state" };
+                let peer = self.names.get(*peer).copied().unwrap_or_default();
                 let label = format!("{to} with {peer}: {cause}");
                 self.push(at, Content::Mark { host: *host, class, label });
             }

@@ -82,12 +82,32 @@ pub(super) fn event(
 /// The event as text, with times as offsets.
 pub(super) fn describe(event: &Event, time_of: impl Fn(Instant) -> Time) -> String {
     match event {
+        Event::Initialised { peer } => format!("initialised {peer}"),
         Event::Incoming { peer, session, deadline } => {
-            format!("Incoming {{ {peer}, session {session}, until {} }}", time_of(*deadline))
+            format!("incoming {peer} until {}, session {session}", time_of(*deadline))
         }
-        Event::State { peer, from, to, cause, deadline, .. } => {
-            let until = deadline.map_or(String::new(), |at| format!(" until {}", time_of(at)));
-            format!("State {{ {peer}, {from} -> {to}, {cause}{until} }}")
+        Event::ChannelOpen { peer, channel, label, .. } => {
+            format!("channel {channel} open: {peer}, {label:?}")
+        }
+        Event::ChannelClosed { peer, channel } => format!("channel {channel} closed: {peer}"),
+        Event::ChannelError { peer, channel, error } => {
+            format!("channel {channel} failed: {peer}, {error}")
+        }
+        Event::Writable { peer, channel } => format!("channel {channel} writable: {peer}"),
+        Event::Delivered { peer, channel, through } => {
+            format!("channel {channel} delivered through {through}: {peer}")
+        }
+        Event::NotDelivered { peer, channel, first, last, maybe } => {
+            let certainty = if *maybe { "perhaps " } else { "" };
+            format!("channel {channel} {certainty}not delivered {first} to {last}: {peer}")
+        }
+        Event::SignalRefused { reason, .. } => format!("signal refused: {reason}"),
+        Event::NegotiationDone { peer, session, generation, .. } => {
+            format!("negotiated {peer}, generation {generation}, session {session}")
+        }
+        Event::NegotiationFailed { peer, reason } => format!("negotiation failed: {peer}, {reason}"),
+        Event::PathChanged { peer, to, .. } => {
+            format!("path of {peer}: {} to {}", to.local, to.remote)
         }
         other => format!("{other:?}"),
     }

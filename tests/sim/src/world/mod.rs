@@ -214,12 +214,13 @@ impl World {
         self.model.life(host, peer).is_none_or(|life| life.is_over())
     }
 
-    /// How many of the messages that `host` sent to `peer` on `channel` have neither arrived nor been given up,
-    /// those that wait for room included.
+    /// How many of the messages that `host` sent to `peer` on `channel` may still arrive, those that wait for room
+    /// included. None, once the peer has ended.
     #[must_use]
     pub fn outstanding(&self, host: HostId, peer: HostId, channel: impl Into<ChannelId>) -> usize {
         let channel = channel.into();
-        let flow = self.model.life(host, peer).and_then(|life| life.flows.get(&channel));
+        let life = self.model.life(host, peer).filter(|life| !life.is_over());
+        let flow = life.and_then(|life| life.flows.get(&channel));
         let bulk = self.nodes[host].bulk.get(&peer);
         let waiting: u32 = bulk.into_iter().flatten().filter(|b| b.channel == channel).map(|b| b.left).sum();
         flow.map_or(0, |flow| flow.pending()) + waiting as usize

@@ -9,6 +9,7 @@ mod event;
 mod id;
 mod metrics;
 mod rng;
+mod signal;
 mod time;
 
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};

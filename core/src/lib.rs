@@ -55,9 +55,7 @@ mod id;
 mod metrics;
 mod peer;
 mod rng;
-mod sdp;
 mod signal;
-mod tape;
 mod time;
 
 #[cfg(test)]

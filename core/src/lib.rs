@@ -26,9 +26,7 @@ pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, NegotiationFault, Path, PeerFault, PeerState,
     Phase, Side, SignalKind, SignalRefusal, TransportFault,
 };
-pub use id::{
-    ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId,
-};
+pub use id::{ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId};
 pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics};
 pub use rng::Seed;
 pub use time::UnixTime;

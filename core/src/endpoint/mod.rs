@@ -37,12 +37,7 @@ impl Endpoint {
     }
 
     /// Starts to connect to `peer`, or accepts it when it has made an offer.
-    pub fn connect(
-        &mut self,
-        peer: PeerId,
-        options: ConnectOptions,
-        now: Instant,
-    ) -> Result<(), ConnectError> {
+    pub fn connect(&mut self, peer: PeerId, options: ConnectOptions, now: Instant) -> Result<(), ConnectError> {
         todo!()
     }
 
@@ -67,12 +62,7 @@ impl Endpoint {
     }
 
     /// Sends `message` to every connected peer.
-    pub fn broadcast(
-        &mut self,
-        channel: impl Into<ChannelId>,
-        message: Message,
-        now: Instant,
-    ) -> Broadcast {
+    pub fn broadcast(&mut self, channel: impl Into<ChannelId>, message: Message, now: Instant) -> Broadcast {
         todo!()
     }
 
@@ -127,20 +117,12 @@ impl Peer<'_> {
     }
 
     /// Opens a custom channel.
-    pub fn open_channel(
-        &mut self,
-        config: ChannelConfig,
-        now: Instant,
-    ) -> Result<ChannelId, OpenError> {
+    pub fn open_channel(&mut self, config: ChannelConfig, now: Instant) -> Result<ChannelId, OpenError> {
         todo!()
     }
 
     /// Closes a custom channel. What is queued is reported as not delivered.
-    pub fn close_channel(
-        &mut self,
-        channel: ChannelId,
-        now: Instant,
-    ) -> Result<(), UnknownChannel> {
+    pub fn close_channel(&mut self, channel: ChannelId, now: Instant) -> Result<(), UnknownChannel> {
         todo!()
     }
 

@@ -1,1 +1,5 @@
 //! Placeholder crate docs.
+
+mod null_dtls;
+
+pub use null_dtls::NullDtls;

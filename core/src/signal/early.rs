@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::envelope::{Body, Envelope};
 use crate::id::{Generation, PeerId, SessionId};
 
 /// Candidates of sessions or generations whose description has not come yet.
@@ -34,22 +33,6 @@ pub(crate) struct EarlyCandidate {
     pub(crate) ufrag: String,
     /// The candidate; `None` for end-of-candidates.
     pub(crate) candidate: Option<String>,
-}
-
-impl EarlyCandidate {
-    /// What a candidate message, or an end-of-candidates, carries; `None` for others.
-    pub(crate) fn of(envelope: &Envelope) -> Option<Self> {
-        let (ufrag, candidate) = match &envelope.body {
-            Body::Candidate { candidate, ufrag } => (ufrag.clone(), Some(candidate.clone())),
-            Body::EndOfCandidates { ufrag } => (ufrag.clone(), None),
-            Body::Offer { .. }
-            | Body::Answer { .. }
-            | Body::IceRestart
-            | Body::Bye { .. }
-            | Body::Ack { .. } => return None,
-        };
-        Some(Self { seq: envelope.seq, generation: envelope.generation, ufrag, candidate })
-    }
 }
 
 #[derive(Debug)]
@@ -189,8 +172,12 @@ mod tests {
         for (seq, ufrag) in [(3, "new1"), (2, "old1"), (4, "old1"), (1, "old1")] {
             assert!(early.store(peer("a"), session(1), candidate(seq, ufrag), now));
         }
-        let seqs = |taken: Vec<EarlyCandidate>| -> Vec<u64> { taken.iter().map(|c| c.seq).collect() };
-        assert_eq!(seqs(early.take(peer("a"), session(1), "old1")), vec![1, 2, 4]);
+        let seqs =
+            |taken: Vec<EarlyCandidate>| -> Vec<u64> { taken.iter().map(|c| c.seq).collect() };
+        assert_eq!(
+            seqs(early.take(peer("a"), session(1), "old1")),
+            vec![1, 2, 4]
+        );
         assert_eq!(seqs(early.take(peer("a"), session(1), "old1")), NONE);
         assert_eq!(seqs(early.take(peer("b"), session(1), "new1")), NONE);
         assert_eq!(seqs(early.take(peer("a"), session(2), "new1")), NONE);

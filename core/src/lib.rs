@@ -55,7 +55,9 @@ mod id;
 mod metrics;
 mod peer;
 mod rng;
+mod sdp;
 mod signal;
+mod tape;
 mod time;
 
 #[cfg(test)]

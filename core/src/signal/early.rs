@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::envelope::{Body, Envelope};
 use crate::id::{Generation, PeerId, SessionId};
 
 /// Candidates of sessions or generations whose description has not come yet.
@@ -33,6 +34,22 @@ pub(crate) struct EarlyCandidate {
     pub(crate) ufrag: String,
     /// The candidate; `None` for end-of-candidates.
     pub(crate) candidate: Option<String>,
+}
+
+impl EarlyCandidate {
+    /// What a candidate message, or an end-of-candidates, carries; `None` for others.
+    pub(crate) fn of(envelope: &Envelope) -> Option<Self> {
+        let (ufrag, candidate) = match &envelope.body {
+            Body::Candidate { candidate, ufrag } => (ufrag.clone(), Some(candidate.clone())),
+            Body::EndOfCandidates { ufrag } => (ufrag.clone(), None),
+            Body::Offer { .. }
+            | Body::Answer { .. }
+            | Body::IceRestart
+            | Body::Bye { .. }
+            | Body::Ack { .. } => return None,
+        };
+        Some(Self { seq: envelope.seq, generation: envelope.generation, ufrag, candidate })
+    }
 }
 
 #[derive(Debug)]

@@ -246,6 +246,18 @@ impl Envelope {
         })
     }
 
+    /// The end of the session of this message, in the first message from us in it.
+    pub(crate) fn bye(&self, reason: ByeReason) -> Self {
+        Self {
+            from: self.to,
+            to: self.from,
+            session: self.session,
+            generation: self.generation,
+            seq: 1,
+            body: Body::Bye { reason },
+        }
+    }
+
     /// The kind of the message.
     pub(crate) fn kind(&self) -> SignalKind {
         match &self.body {

@@ -1,1 +1,6 @@
-//! Placeholder crate docs.
+//! Async WebRTC peers on tokio.
+#![forbid(unsafe_code)]
+
+pub mod relay;
+pub mod signalling;
+mod socket;

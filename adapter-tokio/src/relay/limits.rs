@@ -3,7 +3,6 @@ use std::time::{Duration, Instant};
 
 /// What a relay lets its peers do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct RelayLimits {
     /// Connections at one time, those that have not said their name included. Further ones are closed at once.
     /// Default 4,096.

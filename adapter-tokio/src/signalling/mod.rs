@@ -46,6 +46,21 @@ impl Signalling {
         )
     }
 
+    /// Hands a signal to the link, as an endpoint does; waits while 256 others wait. For those who use a link without an
+    /// endpoint. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// The signal, when the far end is gone.
+    pub async fn send(&self, signal: Signal) -> Result<(), Signal> {
+        self.outbound.send(signal).await.map_err(|error| error.0)
+    }
+
+    /// Takes the next message that the link brought, as an endpoint does. `None` when the far end is gone. Cancel-safe.
+    pub async fn recv(&mut self) -> Option<String> {
+        self.inbound.recv().await
+    }
+
     /// How the link is doing.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<LinkStatus> {

@@ -1,0 +1,5 @@
+//! The async API over real sockets of this machine. Every wait is for an event and has a deadline.
+
+mod common;
+mod link;
+mod relay;

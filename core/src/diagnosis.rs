@@ -31,6 +31,19 @@ pub struct Finding {
     pub evidence: String,
 }
 
+impl Explanation {
+    /// That of a peer which has ended.
+    pub(crate) fn ended() -> Self {
+        Self {
+            state: PeerState::Closed,
+            phase: None,
+            waited: Duration::ZERO,
+            remaining: None,
+            findings: Vec::new(),
+        }
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.state)?;

@@ -1,23 +1,76 @@
-//! A pure, deterministic WebRTC peer and mesh core.
+//! A pure, deterministic WebRTC peer and mesh core: datagrams, signalling texts, commands and time go in; datagrams,
+//! signalling texts, events and the next deadline come out.
+//!
+//! An [`Endpoint`] speaks with many peers over shared UDP sockets. It has no socket, no clock and no thread of its own:
+//! whoever embeds it brings them, and can as well bring simulated ones. Two adapters exist, `bowline-tokio` and
+//! `bowline-mio`.
+//!
+//! # The loop
+//!
+//! After every input and every command, drain [`Endpoint::poll_output`] until it gives a deadline; then wait for the
+//! next input, or for that deadline, which is [`Input::Timeout`].
+//!
+//! ```
+//! use std::time::Instant;
+//!
+//! use bowline::{ChannelKind, Config, ConnectOptions, Endpoint, Event, Input, Output, Seed, UnixTime};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let now = Instant::now();
+//! let seed = Seed::from([7; 32]); // 32 bytes from the operating system in production
+//! let config = Config::default();
+//! let mut endpoint = Endpoint::new(config, "alice".parse()?, seed, now, UnixTime::from_millis(0))?;
+//!
+//! endpoint.handle_input(Input::SocketBound { local: "192.0.2.1:4000".parse()? }, now);
+//! let bob = "bob".parse()?;
+//! endpoint.connect(bob, ConnectOptions::default(), now)?;
+//! endpoint.peer(bob)?.send(ChannelKind::Reliable, "sent as soon as bob is there", now)?;
+//!
+//! let mut buf = Vec::new();
+//! let deadline = loop {
+//!     match endpoint.poll_output(&mut buf) {
+//!         Output::Transmit(transmit) => { /* send `buf` from `transmit.source` to `transmit.destination` */ }
+//!         Output::Signal(signal) => { /* hand `signal.text` to the link, for `signal.to` */ }
+//!         Output::Event(Event::Message { peer, message, .. }) => println!("{peer}: {message:?}"),
+//!         Output::Event(_) => {}
+//!         Output::Timeout(deadline) => break deadline,
+//!         _ => {}
+//!     }
+//! };
+//! # assert!(deadline.is_some());
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod channel;
 pub mod config;
+mod crypto;
 mod diagnosis;
 mod endpoint;
+mod error;
 mod event;
+mod ice;
 mod id;
 mod metrics;
+mod peer;
 mod rng;
+mod sdp;
+mod signal;
+mod tape;
 mod time;
+
+#[cfg(feature = "simulation")]
+pub use crypto::simulation;
 
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
 pub use config::{Config, ConfigBuilder, ConfigError, DtlsMode, Preset};
 pub use diagnosis::{Explanation, Finding};
 pub use endpoint::io::{Input, Output, Signal, Transmit};
-pub use endpoint::{
-    Broadcast, ConnectError, ConnectOptions, Endpoint, EndpointError, NotIncoming, OpenError, Peer,
-    SendError, SendRefusal, UnknownChannel, UnknownPeer,
+pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};
+pub use error::{
+    ConnectError, EndpointError, NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel,
+    UnknownPeer,
 };
 pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, NegotiationFault, Path, PeerFault, PeerState,

@@ -1,27 +1,76 @@
 //! Many peers on shared sockets.
 
+mod demux;
+mod gate;
 pub(crate) mod io;
+mod signals;
+mod slots;
+mod transmit;
 
-use std::time::Instant;
-
-use thiserror::Error;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use crate::channel::kind::{ChannelConfig, Message};
-use crate::config::Config;
+use crate::config::{Config, Limits};
+use crate::crypto::Crypto;
 use crate::diagnosis::Explanation;
-use crate::event::PeerState;
+use crate::error::{
+    ConnectError, EndpointError, NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel,
+    UnknownPeer,
+};
+use crate::event::{Event, Path, PeerState};
+use crate::ice::AddressPolicy;
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
-use crate::rng::Seed;
+use crate::peer::{self, Context, Datagram};
+use crate::rng::{Rng, Seed};
+use crate::signal::{EarlyCandidates, EndedSessions, Farewells};
 use crate::time::UnixTime;
 
-use io::{Input, Output};
+use demux::Demux;
+use gate::{DropReason, Gate, SourceGate};
+use io::{Input, Output, Signal};
+use slots::{PeerKey, Slots};
+use transmit::TransmitQueue;
 
 /// Many peers over shared sockets: the root of the core.
-pub struct Endpoint;
+///
+/// After every input and every command, call [`Endpoint::poll_output`] until it returns [`Output::Timeout`].
+pub struct Endpoint {
+    id: PeerId,
+    ctx: Context,
+    rng: Rng,
+    /// The time of the last input or command; it never goes back.
+    now: Instant,
+    slots: Slots<Slot>,
+    by_id: BTreeMap<PeerId, PeerKey>,
+    demux: Demux,
+    /// When a peer has something to do, and which.
+    timers: BTreeSet<(Instant, PeerKey)>,
+    /// Peers that were touched and not driven since.
+    dirty: VecDeque<PeerKey>,
+    early: EarlyCandidates,
+    ended: EndedSessions,
+    farewells: Farewells,
+    transmits: TransmitQueue,
+    stats: EndpointStats,
+}
+
+/// A peer and what the endpoint keeps about it.
+struct Slot {
+    peer: peer::Peer,
+    sources: SourceGate,
+    ufrags: Vec<String>,
+    tuples: Vec<(SocketAddr, SocketAddr)>,
+    timer: Option<Instant>,
+    dirty: bool,
+}
 
 impl Endpoint {
     /// Makes an endpoint that speaks as `id`.
+    ///
+    /// `now` is the present of the clock that every later call uses; `unix_time` is the wall clock at that instant.
     ///
     /// # Errors
     ///
@@ -33,71 +82,481 @@ impl Endpoint {
         now: Instant,
         unix_time: UnixTime,
     ) -> Result<Self, EndpointError> {
-        todo!()
+        let mut seeds = Seeds::new(&seed);
+        let crypto =
+            Crypto::new(&config.transport, &config.timing, &mut seeds.secrets.split())
+                .map_err(|_| EndpointError::Certificate)?;
+        Ok(Self::with_crypto(config, id, crypto, seeds, now, unix_time))
+    }
+
+    /// Makes an endpoint whose DTLS is replaced by `provider`. It has no security whatever; see
+    /// [`crate::simulation`].
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn simulated(
+        config: Config,
+        id: PeerId,
+        seed: Seed,
+        now: Instant,
+        unix_time: UnixTime,
+        provider: &'static dyn crate::simulation::DtlsProvider,
+    ) -> Self {
+        let mut seeds = Seeds::new(&seed);
+        let mut rng = seeds.secrets.split();
+        let crypto = Crypto::simulated(provider, &config.transport, &config.timing, &mut rng);
+        Self::with_crypto(config, id, crypto, seeds, now, unix_time)
+    }
+
+    fn with_crypto(
+        config: Config,
+        id: PeerId,
+        crypto: Crypto,
+        seeds: Seeds,
+        now: Instant,
+        unix_time: UnixTime,
+    ) -> Self {
+        let Seeds { secrets, public } = seeds;
+        let Limits { max_peers, max_ended_sessions, .. } = config.limits;
+        Self {
+            id,
+            rng: Rng::new(&public),
+            recordable: Some(Recordable { seed: public, unix_time }),
+            now,
+            slots: Slots::new(),
+            by_id: BTreeMap::new(),
+            demux: Demux::new(max_peers),
+            timers: BTreeSet::new(),
+            dirty: VecDeque::new(),
+            early: EarlyCandidates::new(&config.limits),
+            ended: EndedSessions::new(max_ended_sessions),
+            farewells: Farewells::new(&config.limits, &config.timing),
+            transmits: TransmitQueue::default(),
+            stats: EndpointStats::default(),
+            ctx: Context {
+                config,
+                crypto,
+                secrets,
+                tape: Tape::default(),
+                local: Vec::new(),
+                events: VecDeque::new(),
+                envelopes: VecDeque::new(),
+                given_up: Vec::new(),
+                byes: Vec::new(),
+            },
+        }
     }
 
     /// Starts to connect to `peer`, or accepts it when it has made an offer.
-    pub fn connect(&mut self, peer: PeerId, options: ConnectOptions, now: Instant) -> Result<(), ConnectError> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; nothing has changed then.
+    pub fn connect(
+        &mut self,
+        peer: PeerId,
+        options: ConnectOptions,
+        now: Instant,
+    ) -> Result<(), ConnectError> {
+        self.advance(now);
+        if peer == self.id {
+            return Err(ConnectError::Oneself);
+        }
+        if let Some(key) = self.by_id.get(&peer).copied() {
+            return self.accept_offered(key).map_err(|NotIncoming| ConnectError::AlreadyExists);
+        }
+        if self.by_id.len() >= self.ctx.config.limits.max_peers {
+            return Err(ConnectError::TooManyPeers(self.ctx.config.limits.max_peers));
+        }
+        let rng = self.rng.split();
+        self.ctx.events.push_back(Event::Initialised { peer });
+        let timeout = options.timeout.unwrap_or(self.ctx.config.timing.connect_timeout);
+        let new = peer::Peer::connect(self.id, peer, rng, timeout, &mut self.ctx, self.now);
+        self.insert(peer, new);
+        Ok(())
     }
 
-    /// Accepts a peer that [`Event::Incoming`](crate::Event::Incoming) offered.
+    /// Accepts a peer that [`Event::Incoming`] offered.
+    ///
+    /// # Errors
+    ///
+    /// [`NotIncoming`] when no offer of this peer waits.
     pub fn accept(&mut self, peer: PeerId, now: Instant) -> Result<(), NotIncoming> {
-        todo!()
+        self.advance(now);
+        let key = self.by_id.get(&peer).copied().ok_or(NotIncoming)?;
+        self.accept_offered(key)
     }
 
-    /// Refuses a peer that [`Event::Incoming`](crate::Event::Incoming) offered.
+    /// Refuses a peer that [`Event::Incoming`] offered. The peer is told, and gone.
+    ///
+    /// # Errors
+    ///
+    /// [`NotIncoming`] when no offer of this peer waits.
     pub fn refuse(&mut self, peer: PeerId, now: Instant) -> Result<(), NotIncoming> {
-        todo!()
+        self.advance(now);
+        let key = self.by_id.get(&peer).copied().ok_or(NotIncoming)?;
+        self.with(key, |peer, ctx, now| peer.refuse(ctx, now)).ok_or(NotIncoming)?
     }
 
     /// A handle to one peer.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPeer`] when there is none, or not any more.
     pub fn peer(&mut self, peer: PeerId) -> Result<Peer<'_>, UnknownPeer> {
-        todo!()
+        let key = self.by_id.get(&peer).copied().ok_or(UnknownPeer)?;
+        Ok(Peer { endpoint: self, key })
     }
 
     /// The peers that exist, in the order of their ids.
     pub fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
-        std::iter::empty()
+        self.by_id.keys().copied()
     }
 
-    /// Sends `message` to every connected peer.
-    pub fn broadcast(&mut self, channel: impl Into<ChannelId>, message: Message, now: Instant) -> Broadcast {
-        todo!()
+    /// Queues `message` for every peer that is connected.
+    pub fn broadcast(
+        &mut self,
+        channel: impl Into<ChannelId>,
+        message: Message,
+        now: Instant,
+    ) -> Broadcast {
+        self.advance(now);
+        let channel = channel.into();
+        let mut outcome = Broadcast::default();
+        let keys: Vec<_> = self.by_id.iter().map(|(id, key)| (*id, *key)).collect();
+        for (id, key) in keys {
+            if !self.slots.get(key).is_some_and(|s| s.peer.state() == PeerState::Connected) {
+                continue;
+            }
+            let sent = self.with(key, |peer, _, now| peer.send(channel, message.clone(), now));
+            match sent {
+                Some(Ok(_)) => outcome.queued += 1,
+                Some(Err(error)) => outcome.refused.push((id, error)),
+                None => {}
+            }
+        }
+        outcome
     }
 
     /// Closes every peer gracefully. The endpoint can be dropped when no peer is left, or used on.
     pub fn close(&mut self, now: Instant) {
-        todo!()
+        self.advance(now);
+        let keys: Vec<_> = self.by_id.values().copied().collect();
+        for key in keys {
+            self.with(key, peer::Peer::close);
+        }
     }
 
-    /// Takes something that happened in the world.
+    /// Takes something that happened in the world. Whatever it is, it never fails: what is wrong with it is counted
+    /// and dropped, or told by an event.
     pub fn handle_input(&mut self, input: Input<'_>, now: Instant) {
-        todo!()
+        self.advance(now);
+        match input {
+            Input::SocketBound { local } => self.on_socket_bound(local),
+            Input::SocketClosed { local } => self.on_socket_closed(local),
+            Input::Datagrams { local, remote, contents, segment_size } => {
+                for datagram in contents.chunks(segment_size.max(1)) {
+                    self.on_datagram(local, remote, datagram);
+                }
+            }
+            Input::Signal { text } => self.on_signal(text),
+            Input::Timeout => self.on_timeout(),
+        }
     }
 
     /// Gives the next thing to do. Datagrams are put into `buf`, whose old contents are discarded.
+    ///
+    /// After [`Output::Timeout`] there is nothing more until the next input or command.
     #[must_use]
     pub fn poll_output(&mut self, buf: &mut Vec<u8>) -> Output {
-        todo!()
+        loop {
+            let max_segments = self.ctx.config.transport.max_transmit_segments;
+            if let Some(transmit) = self.transmits.poll(max_segments, buf) {
+                return Output::Transmit(transmit);
+            }
+            if let Some(envelope) = self.ctx.envelopes.pop_front() {
+                self.stats.signals_sent += 1;
+                return Output::Signal(Signal { to: envelope.to, text: envelope.encode() });
+            }
+            if let Some(event) = self.ctx.events.pop_front() {
+                return Output::Event(event);
+            }
+            if let Some(key) = self.dirty.pop_front() {
+                self.drive(key);
+                continue;
+            }
+            return Output::Timeout(self.deadline());
+        }
     }
 
     /// The counters of this endpoint.
+    #[must_use]
     pub fn stats(&self) -> EndpointStats {
-        todo!()
+        let mut stats = self.stats;
+        stats.peers = self.by_id.len();
+        for slot in self.slots.values() {
+            match slot.peer.state() {
+                PeerState::New => stats.incoming += 1,
+                PeerState::Connected => stats.connected += 1,
+                PeerState::Connecting
+                | PeerState::Disconnected
+                | PeerState::Failed
+                | PeerState::Closed => {}
+            }
+        }
+        stats
     }
 
     /// The id that this endpoint speaks as.
+    #[must_use]
     pub fn id(&self) -> PeerId {
-        todo!()
+        self.id
+    }
+
+    /// Moves the present forward. A clock that goes back is taken to stand still.
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn accept_offered(&mut self, key: PeerKey) -> Result<(), NotIncoming> {
+        self.with(key, |peer, ctx, now| peer.accept(ctx, now)).unwrap_or(Err(NotIncoming))
+    }
+
+    fn on_socket_bound(&mut self, local: SocketAddr) {
+        let policy = AddressPolicy::new(&self.ctx.config.transport);
+        let bound = self.ctx.local.iter().copied().chain([local]);
+        let candidates = policy.host_candidates(bound);
+        if candidates.len() == self.ctx.local.len() {
+            return;
+        }
+        self.ctx.local = candidates;
+        let keys: Vec<_> = self.by_id.values().copied().collect();
+        for key in keys {
+            self.with(key, |peer, ctx, now| peer.on_local_address(local, ctx, now));
+        }
+    }
+
+    fn on_socket_closed(&mut self, local: SocketAddr) {
+        self.ctx.local.retain(|known| *known != local);
+        let keys: Vec<_> = self.by_id.values().copied().collect();
+        for key in keys {
+            self.with(key, |peer, _, now| peer.on_local_address_gone(local, now));
+        }
+    }
+
+    fn on_datagram(&mut self, local: SocketAddr, remote: SocketAddr, contents: &[u8]) {
+        self.stats.datagrams_received += 1;
+        self.stats.bytes_received += contents.len() as u64;
+        let drops = &mut self.stats.dropped;
+        let tuple = (local, remote);
+        let gate = gate::classify(contents);
+        let is_check = matches!(gate, Gate::Request { .. });
+        let key = match gate {
+            Gate::Request { ufrag } => match self.demux.by_ufrag(ufrag) {
+                Some(key) => key,
+                None => return drops.unknown_ufrag += 1,
+            },
+            Gate::Response { transaction } => {
+                match self.demux.take_check(&transaction, remote, self.now) {
+                    Some((key, rtt)) => {
+                        if let Some(slot) = self.slots.get_mut(key) {
+                            slot.sources.validated(remote);
+                            slot.peer.on_check_answered(Path { local, remote }, rtt);
+                        }
+                        key
+                    }
+                    None => return drops.unknown_transaction += 1,
+                }
+            }
+            Gate::Indication | Gate::Dtls => match self.demux.by_tuple(tuple) {
+                Some(key) => key,
+                None => return drops.unknown_source += 1,
+            },
+            Gate::Unsupported => return drops.unsupported += 1,
+            Gate::Drop(DropReason::BadStun) => return drops.bad_stun += 1,
+            Gate::Drop(DropReason::Garbage) => return drops.garbage += 1,
+        };
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        if is_check {
+            if !slot.sources.admit(remote) {
+                self.stats.dropped.too_many_sources += 1;
+                return;
+            }
+            slot.peer.on_check_received();
+        }
+        slot.peer.on_datagram(local, remote, contents, self.now);
+        self.touch(key);
+    }
+
+    fn on_timeout(&mut self) {
+        while let Some((at, key)) = self.timers.first().copied() {
+            if at > self.now {
+                break;
+            }
+            self.timers.remove(&(at, key));
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.timer = None;
+            }
+            self.touch(key);
+        }
+        self.early.handle_timeout(self.now);
+        self.farewells.poll(self.now, &mut self.envelopes);
+    }
+
+    /// Lets a peer do what it has to do now, and takes what comes out of it.
+    fn drive(&mut self, key: PeerKey) {
+        self.with(key, |peer, ctx, now| peer.drive(ctx, now));
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        slot.dirty = false;
+        self.sync_ufrags(key);
+        self.take_datagrams(key);
+        self.bury_if_ended(key);
+        self.schedule(key);
+    }
+
+    fn take_datagrams(&mut self, key: PeerKey) {
+        let Self { slots, demux, transmits, stats, ctx, now, .. } = self;
+        let Some(slot) = slots.get_mut(key) else {
+            return;
+        };
+        while let Some(datagram) = slot.peer.poll_datagram() {
+            let Datagram { source: local, destination: remote, contents } = &datagram;
+            let (local, remote) = (*local, *remote);
+            let gate = gate::classify(contents);
+            match gate {
+                Gate::Request { transaction, .. } => {
+                    demux.add_check(transaction, key, remote, *now);
+                    slot.peer.on_check_sent();
+                }
+                // The transport answers, and secures, only to addresses that it has authenticated.
+                Gate::Response { .. } | Gate::Dtls => {
+                    let tuple = (local, remote);
+                    if !slot.tuples.contains(&tuple) && demux.add_tuple(tuple, key) {
+                        slot.tuples.push(tuple);
+                    }
+                }
+                Gate::Indication | Gate::Unsupported | Gate::Drop(_) => {}
+            }
+            if matches!(gate, Gate::Dtls) {
+                slot.peer.on_path_used(Path { local, remote }, ctx);
+            }
+            stats.datagrams_sent += 1;
+            stats.bytes_sent += contents.len() as u64;
+            transmits.push(datagram);
+        }
+    }
+
+    fn sync_ufrags(&mut self, key: PeerKey) {
+        let Self { slots, demux, .. } = self;
+        let Some(slot) = slots.get_mut(key) else {
+            return;
+        };
+        let current = slot.peer.ufrags();
+        if current.iter().flatten().copied().eq(slot.ufrags.iter().map(String::as_str)) {
+            return;
+        }
+        slot.ufrags.iter().for_each(|old| demux.remove_ufrag(old));
+        slot.ufrags = current.iter().flatten().map(|s| (*s).to_owned()).collect();
+        slot.ufrags.iter().for_each(|new| demux.add_ufrag(new, key));
+        slot.sources.reset();
+    }
+
+    fn bury_if_ended(&mut self, key: PeerKey) {
+        let Some(slot) = self.slots.get(key) else {
+            return;
+        };
+        if !slot.peer.state().is_terminal() {
+            return;
+        }
+        let Some(slot) = self.slots.remove(key) else {
+            return;
+        };
+        self.by_id.remove(&slot.peer.id());
+        slot.ufrags.iter().for_each(|ufrag| self.demux.remove_ufrag(ufrag));
+        slot.tuples.iter().for_each(|tuple| self.demux.remove_tuple(*tuple));
+        if let Some(at) = slot.timer {
+            self.timers.remove(&(at, key));
+        }
+        self.ended.insert(slot.peer.session(), slot.peer.id());
+        self.file_leftovers();
+    }
+
+    /// Enters the next deadline of a peer.
+    fn schedule(&mut self, key: PeerKey) {
+        let Self { slots, timers, .. } = self;
+        let Some(slot) = slots.get_mut(key) else {
+            return;
+        };
+        let next = slot.peer.poll_timeout();
+        if next == slot.timer {
+            return;
+        }
+        if let Some(old) = slot.timer {
+            timers.remove(&(old, key));
+        }
+        if let Some(at) = next {
+            timers.insert((at, key));
+        }
+        slot.timer = next;
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let peers = self.timers.first().map(|(at, _)| *at);
+        [peers, self.early.poll_timeout(), self.farewells.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn insert(&mut self, id: PeerId, peer: peer::Peer) -> PeerKey {
+        let slot = Slot {
+            peer,
+            sources: SourceGate::new(self.ctx.config.limits.max_unvalidated_sources),
+            ufrags: Vec::new(),
+            tuples: Vec::new(),
+            timer: None,
+            dirty: false,
+        };
+        let key = self.slots.insert(slot);
+        self.by_id.insert(id, key);
+        self.touch(key);
+        key
+    }
+
+    /// Marks a peer to be driven by the next `poll_output`.
+    fn touch(&mut self, key: PeerKey) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && !slot.dirty
+        {
+            slot.dirty = true;
+            self.dirty.push_back(key);
+        }
+    }
+
+    /// Runs a command on a peer and marks it to be driven.
+    fn with<R>(
+        &mut self,
+        key: PeerKey,
+        command: impl FnOnce(&mut peer::Peer, &mut Context, Instant) -> R,
+    ) -> Option<R> {
+        let slot = self.slots.get_mut(key)?;
+        let outcome = command(&mut slot.peer, &mut self.ctx, self.now);
+        self.touch(key);
+        Some(outcome)
     }
 }
 
 /// A handle to one peer of an [`Endpoint`].
-pub struct Peer<'a>(&'a mut Endpoint);
+///
+/// Borrowed for the length of a command. A command on a peer that has ended meanwhile changes nothing.
+pub struct Peer<'a> {
+    endpoint: &'a mut Endpoint,
+    key: PeerKey,
+}
 
 impl Peer<'_> {
-    /// Queues a message. It is sent as soon as the channel is open and has its turn.
+    /// Queues a message. It is sent as soon as the channel is open and has its turn, also while the peer is not
+    /// connected yet or is being reconnected.
     ///
     /// # Errors
     ///
@@ -108,59 +567,119 @@ impl Peer<'_> {
         message: impl Into<Message>,
         now: Instant,
     ) -> Result<MessageId, SendError> {
-        todo!()
+        self.endpoint.advance(now);
+        let (channel, message) = (channel.into(), message.into());
+        let Some(slot) = self.endpoint.slots.get_mut(self.key) else {
+            return Err(SendError { reason: SendRefusal::Closing, message });
+        };
+        let outcome = slot.peer.send(channel, message, self.endpoint.now);
+        self.endpoint.touch(self.key);
+        outcome
     }
 
     /// Gives back the room that `bytes` of received messages took, so that the peer may send more.
+    ///
+    /// Every received message takes its length of the channel's receive window until it is released.
     pub fn release(&mut self, channel: impl Into<ChannelId>, bytes: usize, now: Instant) {
-        todo!()
+        let channel = channel.into();
+        self.command(now, |peer, _, now| peer.release(channel, bytes, now));
     }
 
-    /// Opens a custom channel.
-    pub fn open_channel(&mut self, config: ChannelConfig, now: Instant) -> Result<ChannelId, OpenError> {
-        todo!()
+    /// Opens a custom channel. [`Event::ChannelOpen`] tells when it is open; messages may be queued at once.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; nothing has changed then.
+    pub fn open_channel(
+        &mut self,
+        config: ChannelConfig,
+        now: Instant,
+    ) -> Result<ChannelId, OpenError> {
+        self.command(now, |peer, _, now| peer.open_channel(config, now)).unwrap_or(Err(OpenError::Closing))
     }
 
     /// Closes a custom channel. What is queued is reported as not delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownChannel`] when there is none, or it is one of the four kinds.
     pub fn close_channel(&mut self, channel: ChannelId, now: Instant) -> Result<(), UnknownChannel> {
-        todo!()
+        self.command(now, |peer, _, now| peer.close_channel(channel, now)).unwrap_or(Err(UnknownChannel))
     }
 
-    /// Closes the connection gracefully: drains the channels, says farewell, then `Closed`.
+    /// Closes the connection gracefully: no new messages, the queues are emptied in the order file, unreliable,
+    /// custom channels, reliable, control, the peer is told, and the state becomes [`PeerState::Closed`].
+    ///
+    /// What was not delivered within the drain time is reported by [`Event::NotDelivered`].
     pub fn close(&mut self, now: Instant) {
-        todo!()
+        self.command(now, peer::Peer::close);
     }
 
-    /// Begins an ICE restart now.
+    /// Begins an ICE restart: new credentials and checks, while the old path works until the new one does.
     pub fn restart_ice(&mut self, now: Instant) {
-        todo!()
+        self.command(now, peer::Peer::restart_ice);
     }
 
     /// The state.
+    #[must_use]
     pub fn state(&self) -> PeerState {
-        todo!()
+        self.read(PeerState::Closed, peer::Peer::state)
     }
 
-    /// The figures.
+    /// The figures at `now`.
+    #[must_use]
     pub fn metrics(&self, now: Instant) -> PeerMetrics {
-        todo!()
+        self.read(PeerMetrics::default(), |peer| peer.metrics(now))
     }
 
     /// Bytes queued on a channel and not yet handed to the transport.
+    #[must_use]
     pub fn queued(&self, channel: impl Into<ChannelId>) -> usize {
-        todo!()
+        let channel = channel.into();
+        self.read(0, |peer| peer.queued(channel))
     }
 
     /// Why the peer is not connected.
+    #[must_use]
     pub fn explain(&self, now: Instant) -> Explanation {
-        todo!()
+        self.endpoint.slots.get(self.key).map_or_else(Explanation::ended, |slot| {
+            slot.peer.explain(!self.endpoint.ctx.local.is_empty(), now)
+        })
+    }
+
+    fn command<R>(
+        &mut self,
+        now: Instant,
+        command: impl FnOnce(&mut peer::Peer, &mut Context, Instant) -> R,
+    ) -> Option<R> {
+        self.endpoint.advance(now);
+        self.endpoint.with(self.key, command)
+    }
+
+    fn read<R>(&self, absent: R, read: impl FnOnce(&peer::Peer) -> R) -> R {
+        match self.endpoint.slots.get(self.key) {
+            Some(slot) => read(&slot.peer),
+            None => absent,
+        }
     }
 }
 
 /// How to connect to one peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ConnectOptions {}
+pub struct ConnectOptions {
+    /// How long connecting may take, instead of [`Timing::connect_timeout`](crate::config::Timing::connect_timeout).
+    pub timeout: Option<Duration>,
+}
+
+impl ConnectOptions {
+    /// Sets how long connecting may take.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
 
 /// What became of a broadcast.
 #[derive(Debug, Default)]
@@ -169,95 +688,4 @@ pub struct Broadcast {
     pub queued: usize,
     /// Peers that did not, and why.
     pub refused: Vec<(PeerId, SendError)>,
-}
-
-/// An endpoint that could not be made.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum EndpointError {
-    /// The DTLS certificate could not be made.
-    #[error("the dtls certificate could not be made")]
-    Certificate,
-}
-
-/// A connection that was not begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// There is a connection to this peer already, or one is being made.
-    #[error("a session with this peer exists")]
-    AlreadyExists,
-    /// The peer is this endpoint.
-    #[error("an endpoint cannot connect to itself")]
-    Oneself,
-    /// The limit on peers is reached.
-    #[error("the limit of {0} peers is reached")]
-    TooManyPeers(usize),
-}
-
-/// The peer has made no offer that waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("this peer has made no offer that waits")]
-pub struct NotIncoming;
-
-/// There is no such peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("there is no such peer")]
-pub struct UnknownPeer;
-
-/// There is no such channel, or it is one of the four kinds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("there is no such custom channel")]
-pub struct UnknownChannel;
-
-/// A message that was not accepted. It comes back with the error.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{reason}")]
-pub struct SendError {
-    /// Why.
-    pub reason: SendRefusal,
-    /// The message, unchanged.
-    pub message: Message,
-}
-
-/// Why a message was not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum SendRefusal {
-    /// The queue is full: wait for [`Event::Writable`](crate::Event::Writable).
-    #[error("the queue of the channel is full")]
-    Full,
-    /// The message is larger than the peer takes.
-    #[error("the message is larger than the {limit} bytes that the peer takes")]
-    TooLarge {
-        /// The most it takes, in bytes.
-        limit: usize,
-    },
-    /// There is no such channel.
-    #[error("there is no such channel")]
-    UnknownChannel,
-    /// The peer is being closed, or has ended.
-    #[error("the connection is being closed")]
-    Closing,
-}
-
-/// A channel that was not opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The limit on channels is reached.
-    #[error("the limit of {0} channels is reached")]
-    TooManyChannels(usize),
-    /// Label or protocol are longer than 65,535 bytes (RFC 8832 §5.1).
-    #[error("label and protocol have at most 65535 bytes")]
-    LabelTooLong,
-    /// The stream id is in use, is one of the four kinds' or is 65,535 (RFC 8832 §6).
-    #[error("the stream id {0} cannot be used")]
-    StreamId(u16),
-    /// The lifetime is not whole milliseconds up to 65,535.
-    #[error("a lifetime has 0 to 65535 whole milliseconds")]
-    Lifetime,
-    /// The peer is being closed, or has ended.
-    #[error("the connection is being closed")]
-    Closing,
 }

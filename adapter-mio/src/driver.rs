@@ -1,0 +1,545 @@
+//! The driver: an endpoint, its sockets, and the user's poll.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
+use bowline::{Endpoint, Event, Input, Output, Signal};
+use mio::{Registry, Token};
+
+use crate::bind::BindError;
+use crate::socket::{Receiver, Sockets};
+
+/// An [`Endpoint`] with its UDP sockets, registered in the [`mio::Poll`] of the application.
+///
+/// The application keeps its loop and its clock. In each turn it polls the actions until there are none, waits with
+/// [`Driver::poll_timeout`], and hands over the events and the time; see the [crate docs](crate). Dropping the driver
+/// deregisters and closes the sockets at any moment; peers then find out by themselves, so
+/// [close](Endpoint::close) the endpoint first where there is time.
+pub struct Driver {
+    endpoint: Endpoint,
+    sockets: Sockets,
+    receiver: Receiver,
+    /// What the endpoint puts datagrams into.
+    transmit: Vec<u8>,
+    /// What the application has not polled yet.
+    actions: VecDeque<Action>,
+    wait: Wait,
+    /// The latest time that was told.
+    now: Instant,
+    stats: DriverStats,
+}
+
+/// What the driver waits for.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// The endpoint may have more to give: it is in use, or the actions have no room.
+    Room,
+    /// The endpoint is drained, until an input or this deadline.
+    Deadline(Option<Instant>),
+}
+
+impl Driver {
+    /// Every address of the machine, of both families, on a port that the system chooses. Takes two tokens.
+    pub const ANY: [SocketAddr; 2] = [
+        SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
+    ];
+
+    /// Binds one socket for each of `addresses`, registers them and announces them to the endpoint.
+    ///
+    /// An unspecified address stands for all addresses of the machine in its family; it is skipped where the machine
+    /// does not have the family. The sockets take the tokens from `first` on, one for each address: keep that range
+    /// free.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]. Nothing stays registered then, and the endpoint is dropped.
+    pub fn new(
+        endpoint: Endpoint,
+        registry: &Registry,
+        first: Token,
+        addresses: &[SocketAddr],
+        now: Instant,
+    ) -> Result<Self, BindError> {
+        let sockets = Sockets::bind(registry, first, addresses)?;
+        let mut driver = Self {
+            endpoint,
+            sockets,
+            receiver: Receiver::new(),
+            transmit: Vec::new(),
+            actions: VecDeque::new(),
+            wait: Wait::Room,
+            now,
+            stats: DriverStats::default(),
+        };
+        for local in driver.sockets.locals() {
+            driver
+                .endpoint
+                .handle_input(Input::SocketBound { local }, now);
+        }
+        driver.flush();
+        Ok(driver)
+    }
+
+    /// The endpoint, for commands. What they cause is sent when the returned guard is dropped, which is at the end of
+    /// the statement in the usual `driver.endpoint_mut().connect(..)`.
+    pub fn endpoint_mut(&mut self) -> EndpointMut<'_> {
+        // Also when the guard is leaked, the endpoint is drained in the next turn.
+        self.wait = Wait::Room;
+        EndpointMut(self)
+    }
+
+    /// Looks at the addresses of the machine again and tells the endpoint what has changed: call it when the system
+    /// reports a change. Does nothing for sockets that are bound to one address.
+    ///
+    /// # Errors
+    ///
+    /// When the addresses cannot be listed. Nothing changes then.
+    pub fn rescan_interfaces(&mut self, now: Instant) -> io::Result<()> {
+        self.advance(now);
+        let (came, went) = self.sockets.rescan()?;
+        for local in went {
+            self.endpoint
+                .handle_input(Input::SocketClosed { local }, now);
+        }
+        for local in came {
+            self.endpoint
+                .handle_input(Input::SocketBound { local }, now);
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// Closes the sockets and gives the endpoint back, for another driver with other sockets. Connections live on if
+    /// they find a path there. Actions that were not polled are lost.
+    #[must_use]
+    pub fn into_endpoint(self, now: Instant) -> Endpoint {
+        let Self {
+            mut endpoint,
+            sockets,
+            ..
+        } = self;
+        for local in sockets.locals() {
+            endpoint.handle_input(Input::SocketClosed { local }, now);
+        }
+        endpoint
+    }
+
+    /// Takes an event of the poll. Returns whether it was for this driver.
+    ///
+    /// Reads a bounded number of datagrams. What is left is read by [`Driver::handle_timeout`], so that neither the
+    /// other sources of the poll nor the other sockets starve.
+    pub fn handle_event(&mut self, event: &mio::event::Event, now: Instant) -> bool {
+        let Some(index) = self.sockets.index_of(event.token()) else {
+            return false;
+        };
+        self.advance(now);
+        if event.is_writable() {
+            self.send_waiting(index, now);
+        }
+        if event.is_readable() || event.is_error() {
+            if let Some(socket) = self.sockets.at(index) {
+                socket.readable = true;
+            }
+            self.receive(index, now);
+        }
+        true
+    }
+
+    /// Takes a signalling message that came over the link.
+    pub fn handle_signal(&mut self, text: &str, now: Instant) {
+        self.advance(now);
+        self.endpoint.handle_input(Input::Signal { text }, now);
+        self.flush();
+    }
+
+    /// Takes the time. Call it once in each turn of the loop, after the events; it does nothing when nothing is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        for index in self.sockets.indexes() {
+            self.receive(index, now);
+        }
+        if self.is_due(now) {
+            self.endpoint.handle_input(Input::Timeout, now);
+            self.flush();
+        }
+    }
+
+    /// Gives what the application has to do next. `None`: nothing, until the next input or the deadline.
+    #[must_use = "an action that is dropped is lost"]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if self.actions.is_empty() && matches!(self.wait, Wait::Room) {
+            self.flush();
+        }
+        self.actions.pop_front()
+    }
+
+    /// When [`Driver::handle_timeout`] must be called at the latest. Already past when there is work left: actions to
+    /// poll, or datagrams to read. `None`: only an input can change anything.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.wait {
+            Wait::Deadline(deadline) if !self.has_work() => deadline,
+            Wait::Deadline(_) | Wait::Room => Some(self.now),
+        }
+    }
+
+    /// How long [`mio::Poll::poll`] may wait. `None`: for ever.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Instant) -> Option<Duration> {
+        self.deadline()
+            .map(|deadline| deadline.saturating_duration_since(now))
+    }
+
+    /// The endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The addresses that are announced to the endpoint, in their order.
+    pub fn local_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.sockets.locals()
+    }
+
+    /// The counters of the sockets. Those of the datagrams are in [`Endpoint::stats`].
+    #[must_use]
+    pub fn stats(&self) -> DriverStats {
+        self.stats
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        matches!(self.wait, Wait::Deadline(Some(deadline)) if deadline <= now)
+    }
+
+    fn has_work(&self) -> bool {
+        !self.actions.is_empty() || self.sockets.any_readable()
+    }
+
+    fn has_room(&self) -> bool {
+        self.actions.len() < MAX_ACTIONS
+    }
+
+    /// Reads from a socket that may have datagrams, a bounded number of times.
+    fn receive(&mut self, index: usize, now: Instant) {
+        for _ in 0..MAX_READS {
+            let has_room = self.has_room();
+            let Some(socket) = self.sockets.at(index) else {
+                return;
+            };
+            if !socket.readable || !has_room {
+                return;
+            }
+            match socket.receive(&mut self.receiver) {
+                Ok(count) => {
+                    socket.failures = 0;
+                    self.feed(index, count, now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.readable = false;
+                    return;
+                }
+                Err(error) => self.on_receive_error(index, error, now),
+            }
+        }
+    }
+
+    /// Hands the datagrams of one read to the endpoint.
+    fn feed(&mut self, index: usize, count: usize, now: Instant) {
+        for (meta, contents) in self.receiver.filled(count) {
+            let Some(socket) = self.sockets.at(index) else {
+                return;
+            };
+            let Some(local) = socket
+                .local(meta.dst_ip)
+                .filter(|local| self.sockets.serves(*local))
+            else {
+                self.stats.unknown_destination += 1;
+                continue;
+            };
+            let (remote, segment_size) = (meta.addr, meta.stride.max(1));
+            let input = Input::Datagrams {
+                local,
+                remote,
+                contents,
+                segment_size,
+            };
+            self.endpoint.handle_input(input, now);
+        }
+        self.flush();
+    }
+
+    /// Drains the endpoint: datagrams leave, events and signals wait for the application.
+    fn flush(&mut self) {
+        self.wait = Wait::Room;
+        while self.has_room() {
+            match self.endpoint.poll_output(&mut self.transmit) {
+                Output::Transmit(transmit) => {
+                    let sent = self
+                        .sockets
+                        .transmit(transmit, &self.transmit, &mut self.stats);
+                    if let Err((index, error)) = sent {
+                        self.lose(index, error, self.now);
+                    }
+                }
+                Output::Signal(signal) => self.actions.push_back(Action::Signal(signal)),
+                Output::Event(event) => self.actions.push_back(Action::Event(event)),
+                Output::Timeout(deadline) => {
+                    self.wait = Wait::Deadline(deadline);
+                    return;
+                }
+                // The enum is open to additions. This release of the core has no others.
+                other => tracing::error!(?other, "unknown output"),
+            }
+        }
+    }
+
+    fn send_waiting(&mut self, index: usize, now: Instant) {
+        if let Err(error) = self.sockets.send_waiting(index, &mut self.stats) {
+            self.lose(index, error, now);
+            self.flush();
+        }
+    }
+
+    /// Most errors are news of one datagram (an ICMP message). Only many in a row mean that the socket is dead.
+    fn on_receive_error(&mut self, index: usize, error: io::Error, now: Instant) {
+        self.stats.receive_errors += 1;
+        let Some(socket) = self.sockets.at(index) else {
+            return;
+        };
+        if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        ) {
+            return;
+        }
+        socket.failures += 1;
+        if socket.failures >= MAX_FAILURES {
+            self.lose(index, error, now);
+            self.flush();
+        }
+    }
+
+    /// Gives a socket up.
+    fn lose(&mut self, index: usize, error: io::Error, now: Instant) {
+        let Some((address, locals)) = self.sockets.lose(index) else {
+            return;
+        };
+        tracing::warn!(%address, %error, "the socket is lost");
+        for local in locals {
+            self.endpoint
+                .handle_input(Input::SocketClosed { local }, now);
+        }
+        self.actions
+            .push_back(Action::SocketLost { address, error });
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("locals", &self.sockets.locals().collect::<Vec<_>>())
+            .field("actions", &self.actions.len())
+            .field("wait", &self.wait)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Exclusive access to the [`Endpoint`] of a [`Driver`]: what was done is sent when this is dropped.
+#[derive(Debug)]
+pub struct EndpointMut<'a>(&'a mut Driver);
+
+impl Deref for EndpointMut<'_> {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+}
+
+impl DerefMut for EndpointMut<'_> {
+    fn deref_mut(&mut self) -> &mut Endpoint {
+        &mut self.0.endpoint
+    }
+}
+
+impl Drop for EndpointMut<'_> {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
+/// Something for the application to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Action {
+    /// Look at what happened.
+    Event(Event),
+    /// Hand this to the signalling link.
+    Signal(Signal),
+    /// A socket failed and is closed. The endpoint knows and uses what is left. To bind anew, make another driver of
+    /// [`Driver::into_endpoint`].
+    SocketLost {
+        /// The address that it was bound to.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Counters of the sockets of a [`Driver`] since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DriverStats {
+    /// Transmits that a socket did not take at once, in whole or in part, and that waited for write readiness.
+    pub blocked: u64,
+    /// Datagrams dropped, the oldest first, because too many waited for write readiness.
+    pub dropped: u64,
+    /// Datagrams that the operating system refused to send: no route, too long, forbidden.
+    pub send_errors: u64,
+    /// Errors that a read returned.
+    pub receive_errors: u64,
+    /// Datagrams that were to leave from an address that no socket has.
+    pub unknown_source: u64,
+    /// Reads that were dropped because they came to an address that is not announced.
+    pub unknown_destination: u64,
+}
+
+/// How many actions wait for the application. At the bound the endpoint is not drained and the sockets are not read,
+/// until the application polls.
+const MAX_ACTIONS: usize = 1_024;
+
+/// How many times one socket is read in one turn.
+const MAX_READS: usize = 16;
+
+/// How many reads in a row may fail before the socket is given up.
+const MAX_FAILURES: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use bowline::{Config, ConnectOptions, PeerId, Seed, UnixTime};
+    use mio::Poll;
+
+    use super::*;
+
+    const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn at_the_bound_of_actions_the_endpoint_keeps_the_rest_and_nothing_is_lost() {
+        const PEERS: usize = 600;
+        let (_poll, mut driver) = driver();
+        for n in 0..PEERS {
+            let peer = PeerId::new(&format!("peer-{n}")).expect("valid");
+            let options = ConnectOptions::default();
+            driver
+                .endpoint_mut()
+                .connect(peer, options, Instant::now())
+                .expect("a new peer");
+            assert!(driver.actions.len() <= MAX_ACTIONS);
+        }
+        assert_eq!(driver.actions.len(), MAX_ACTIONS);
+        assert_eq!(driver.poll_timeout(Instant::now()), Some(Duration::ZERO));
+
+        // Time does not pass for an endpoint that cannot say what it leads to.
+        driver.handle_timeout(Instant::now() + Duration::from_secs(3_600));
+        let actions: Vec<_> = std::iter::from_fn(|| driver.poll_action()).collect();
+        let signals = actions
+            .iter()
+            .filter(|action| matches!(action, Action::Signal(_)))
+            .count();
+        let new = |action: &&Action| matches!(action, Action::Event(Event::Initialised { .. }));
+        let ended = |action: &&Action| matches!(action, Action::Event(Event::State { to, .. }) if to.is_terminal());
+        assert_eq!(
+            (signals, actions.iter().filter(new).count()),
+            (PEERS, PEERS)
+        );
+        assert_eq!(actions.iter().filter(ended).count(), 0);
+    }
+
+    #[test]
+    fn a_guard_that_is_leaked_delays_its_commands_until_the_next_poll_only() {
+        let (_poll, mut driver) = driver();
+        let mut guard = driver.endpoint_mut();
+        let peer = PeerId::new("bob").expect("valid");
+        guard
+            .connect(peer, ConnectOptions::default(), Instant::now())
+            .expect("a new peer");
+        std::mem::forget(guard);
+        assert_eq!(driver.poll_timeout(Instant::now()), Some(Duration::ZERO));
+        assert!(driver.poll_action().is_some());
+    }
+
+    #[test]
+    fn a_turn_reads_a_bounded_number_of_times_and_the_next_ones_read_the_rest() {
+        const FLOOD: u64 = 3 * MAX_READS as u64 * Receiver::BATCH as u64 - 10;
+        let (mut poll, mut driver) = driver();
+        let address = driver.local_addresses().next().expect("bound");
+        let stranger = std::net::UdpSocket::bind(LOOPBACK).expect("bound");
+        for _ in 0..FLOOD {
+            stranger.send_to(b"noise", address).expect("sent");
+        }
+        let mut events = mio::Events::with_capacity(8);
+        poll.poll(&mut events, Some(Duration::from_secs(5)))
+            .expect("polled");
+        let event = events.iter().next().expect("readable");
+        let received = |driver: &Driver| driver.endpoint().stats().datagrams_received;
+
+        let now = Instant::now();
+        assert!(driver.handle_event(event, now));
+        assert_eq!(received(&driver), MAX_READS as u64 * Receiver::BATCH as u64);
+        assert_eq!(
+            driver.poll_timeout(now),
+            Some(Duration::ZERO),
+            "no edge will come"
+        );
+        driver.handle_timeout(now);
+        driver.handle_timeout(now);
+        assert_eq!(received(&driver), FLOOD);
+        assert_eq!(driver.poll_timeout(now), None, "all is read");
+    }
+
+    #[test]
+    fn a_socket_that_keeps_failing_is_given_up_and_told_once() {
+        let (_poll, mut driver) = driver();
+        let address = driver.local_addresses().next().expect("bound");
+        let failed = || io::Error::from(io::ErrorKind::NotConnected);
+        for _ in 1..MAX_FAILURES {
+            driver.on_receive_error(0, failed(), Instant::now());
+        }
+        assert!(driver.poll_action().is_none(), "not yet");
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        driver.on_receive_error(0, refused, Instant::now());
+        assert!(
+            driver.poll_action().is_none(),
+            "an ICMP message is no failure of the socket"
+        );
+
+        driver.on_receive_error(0, failed(), Instant::now());
+        driver.on_receive_error(0, failed(), Instant::now());
+        let told = driver.poll_action();
+        assert!(matches!(told, Some(Action::SocketLost { address: lost, .. }) if lost == address));
+        assert!(driver.poll_action().is_none(), "once");
+        assert_eq!(driver.local_addresses().count(), 0);
+        assert_eq!(driver.stats().receive_errors, u64::from(MAX_FAILURES) + 2);
+    }
+
+    fn driver() -> (Poll, Driver) {
+        let poll = Poll::new().expect("a poll");
+        let config = Config::builder().loopback(true).build().expect("valid");
+        let id = PeerId::new("alice").expect("valid");
+        let seed = Seed::from([7; 32]);
+        let now = Instant::now();
+        let endpoint = Endpoint::new(config, id, seed, now, UnixTime::default()).expect("made");
+        let driver = Driver::new(endpoint, poll.registry(), Token(0), &[LOOPBACK], now);
+        (poll, driver.expect("bound"))
+    }
+}

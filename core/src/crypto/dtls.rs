@@ -1,0 +1,299 @@
+//! The DTLS instance that str0m drives: dimpl (or a simulator's), with watched time, bounded input and repaired SCTP.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use str0m_proto::crypto::dtls::{
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, ProtocolVersion,
+};
+use str0m_proto::crypto::{CryptoError, DtlsVersion};
+
+use super::Shared;
+use super::guard::SctpGuard;
+use super::sctp;
+use super::timer::Timer;
+
+/// A DTLS instance between str0m and the one that does the work.
+///
+/// - Time passes through a [`Timer`].
+/// - What is received passes the [`SctpGuard`]; after a fault nothing is passed on.
+/// - What is sent is repaired, see [`sctp`], and refused until the handshake is done, so that it waits in SCTP, where it
+///   has its place, and not in a second queue behind it.
+/// - Output that does not fit the caller's buffer is shortened or dropped: str0m's is fixed, and it would ask again
+///   for ever. dimpl panics when a peer's certificate does not fit (both versions), so its output goes to a
+///   buffer of ours that holds any certificate that can have been received.
+pub(super) struct Instance {
+    dtls: Box<dyn DtlsInstance>,
+    timer: Timer,
+    guard: SctpGuard,
+    shared: Arc<Shared>,
+    connected: bool,
+    /// What the instance puts out. At least as long as all that came in before the handshake was done.
+    output: Vec<u8>,
+    /// A packet on its way out, repaired.
+    repaired: Vec<u8>,
+    /// The longest plaintext that fits one datagram.
+    max_plaintext: usize,
+}
+
+impl Instance {
+    pub(super) fn new(
+        dtls: Box<dyn DtlsInstance>,
+        guard: SctpGuard,
+        shared: Arc<Shared>,
+        retry: Duration,
+        mtu: usize,
+        now: Instant,
+    ) -> Self {
+        Self {
+            dtls,
+            timer: Timer::new(retry, now),
+            guard,
+            shared,
+            connected: false,
+            output: vec![0; USUAL_OUTPUT],
+            repaired: Vec::new(),
+            max_plaintext: mtu.saturating_sub(MAX_RECORD_OVERHEAD),
+        }
+    }
+
+    fn hold(&self) -> bool {
+        self.shared.hold_retransmissions.load(Ordering::Relaxed)
+    }
+
+    fn make_room_for_certificate(&mut self, received: usize) {
+        let len = self
+            .output
+            .len()
+            .saturating_add(received)
+            .min(MAX_HANDSHAKE_INPUT);
+        self.output.resize(len, 0);
+    }
+}
+
+impl DtlsInstance for Instance {
+    fn set_active(&mut self, active: bool) {
+        self.dtls.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        if !self.connected {
+            if packet.len() > MAX_HANDSHAKE_DATAGRAM {
+                tracing::trace!(len = packet.len(), "drop an oversized handshake datagram");
+                return Ok(());
+            }
+            self.make_room_for_certificate(packet.len());
+        }
+        self.timer.on_packet_received();
+        self.dtls.handle_packet(packet)
+    }
+
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        let hold = self.hold();
+        loop {
+            match self.dtls.poll_output(&mut self.output) {
+                DtlsOutput::BufferTooSmall { needed } => {
+                    if needed <= self.output.len() || needed > MAX_RECORD {
+                        return DtlsOutput::BufferTooSmall { needed };
+                    }
+                    self.output.resize(needed, 0);
+                }
+                DtlsOutput::Packet(packet) => {
+                    self.timer.on_packet_sent();
+                    match copy(packet, buf) {
+                        Some(len) => return DtlsOutput::Packet(&buf[..len]),
+                        None => tracing::debug!(len = packet.len(), "drop an oversized record"),
+                    }
+                }
+                DtlsOutput::ApplicationData(data) => {
+                    if let Some(len) =
+                        admit(data, &mut self.guard, &self.shared, &mut self.repaired, buf)
+                    {
+                        return DtlsOutput::ApplicationData(&buf[..len]);
+                    }
+                }
+                DtlsOutput::PeerCert(der) => {
+                    // One that does not fit is passed on as none at all, which matches no fingerprint.
+                    let len = copy(der, buf).unwrap_or_default();
+                    return DtlsOutput::PeerCert(&buf[..len]);
+                }
+                DtlsOutput::Connected => {
+                    self.connected = true;
+                    self.output = vec![0; USUAL_OUTPUT];
+                    return DtlsOutput::Connected;
+                }
+                DtlsOutput::KeyingMaterial(keys, profile) => {
+                    return DtlsOutput::KeyingMaterial(keys, profile);
+                }
+                DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
+                DtlsOutput::Timeout(deadline) => {
+                    return DtlsOutput::Timeout(self.timer.poll_timeout(deadline, hold));
+                }
+                // The enum is open. What it may hold one day is not known to matter.
+                _ => {}
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        let inner = self.timer.handle_timeout(now, self.hold());
+        self.dtls.handle_timeout(inner)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        if !self.connected {
+            return Ok(0);
+        }
+        let in_use = self.shared.marker_in_use.load(Ordering::Relaxed);
+        let marker = in_use.then_some(&self.shared.marker);
+        let suspect = in_use || data.len() > self.max_plaintext;
+        if !suspect || !sctp::repair(data, marker, self.max_plaintext, &mut self.repaired) {
+            return self.dtls.send_application_data(data);
+        }
+        let accepted = self.dtls.send_application_data(&self.repaired)?;
+        Ok(if accepted == self.repaired.len() {
+            data.len()
+        } else {
+            0
+        })
+    }
+
+    fn is_active(&self) -> bool {
+        self.dtls.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.dtls.protocol_version()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.dtls.is_closing()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.dtls.is_closed()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.dtls.close()
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("dtls", &self.dtls)
+            .field("connected", &self.connected)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Copies received `data` to `buf` if the guard lets it pass, and says how long it is.
+fn admit(
+    data: &[u8],
+    guard: &mut SctpGuard,
+    shared: &Shared,
+    repaired: &mut Vec<u8>,
+    buf: &mut [u8],
+) -> Option<usize> {
+    if shared.fault.get().is_some() {
+        return None;
+    }
+    if let Err(fault) = guard.handle_packet(data) {
+        tracing::debug!(%fault, "the peer broke a rule of sctp");
+        shared.fault.get_or_init(|| fault);
+        return None;
+    }
+    if data.len() > buf.len() && sctp::repair(data, None, buf.len(), repaired) {
+        return copy(repaired, buf);
+    }
+    copy(data, buf)
+}
+
+fn copy(from: &[u8], to: &mut [u8]) -> Option<usize> {
+    to.get_mut(..from.len())?.copy_from_slice(from);
+    Some(from.len())
+}
+
+/// dimpl behind str0m's trait.
+pub(super) struct Dimpl(dimpl::Dtls);
+
+impl Dimpl {
+    pub(super) fn new(
+        config: &Arc<dimpl::Config>,
+        certificate: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+    ) -> Result<Self, CryptoError> {
+        let (config, certificate) = (Arc::clone(config), certificate.clone());
+        match version {
+            DtlsVersion::Dtls12 => Ok(Self(dimpl::Dtls::new_12(config, certificate, now))),
+            DtlsVersion::Dtls13 => Ok(Self(dimpl::Dtls::new_13(config, certificate, now))),
+            DtlsVersion::Auto => Ok(Self(dimpl::Dtls::new_auto(config, certificate, now))),
+            other => Err(CryptoError::Other(format!("{other} is not supported"))),
+        }
+    }
+}
+
+impl DtlsInstance for Dimpl {
+    fn set_active(&mut self, active: bool) {
+        self.0.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.0.handle_packet(packet)
+    }
+
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        self.0.poll_output(buf)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.0.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.0.send_application_data(data)
+    }
+
+    fn is_active(&self) -> bool {
+        self.0.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.0.protocol_version()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.0.is_closing()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.0.close()
+    }
+}
+
+impl fmt::Debug for Dimpl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dimpl(..)")
+    }
+}
+
+/// Datagrams that dimpl keeps before it has made use of them. Past it, it refuses them.
+pub(super) const MAX_QUEUED_DATAGRAMS: usize = 30;
+/// The longest datagram of a handshake. Longer ones are dropped; honest ones keep to a path's MTU.
+const MAX_HANDSHAKE_DATAGRAM: usize = 2_048;
+/// The longest message, a certificate among them, that a handshake can be made to put together.
+const MAX_HANDSHAKE_INPUT: usize = USUAL_OUTPUT + MAX_QUEUED_DATAGRAMS * MAX_HANDSHAKE_DATAGRAM;
+/// Room for any datagram of a usual size.
+const USUAL_OUTPUT: usize = 2_048;
+/// The longest datagram of UDP.
+const MAX_RECORD: usize = 65_535;
+/// What DTLS adds to a packet at most: header, explicit nonce and tag of version 1.2 with AES-GCM.
+const MAX_RECORD_OVERHEAD: usize = 13 + 8 + 16;

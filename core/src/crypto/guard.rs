@@ -1,0 +1,151 @@
+//! Limits on what an authenticated peer's SCTP packets may cost, held before they reach the SCTP stack.
+//!
+//! The stack below inserts each fragment of an unfinished message by a scan over those it has, and looks at every
+//! inbound stream for every chunk. Its window counts payload only, so fragments of a few bytes cost time that grows
+//! with the square of their number, and each new stream costs memory and time for ever. Neither is limited there.
+//!
+//! - *Tiny fragments*: a fragment that does not end its message and carries less than [`TINY`] bytes runs up a debt of
+//!   [`TINY`] bytes, other data pays it off byte by byte. More than [`MAX_TINY_FRAGMENTS`] of them without other data
+//!   between trip the guard. Honest senders fill a packet with the beginning of the next message, so they make at
+//!   most one tiny fragment in a packet full of other data, which pays for it; a peer that wants to send many has to
+//!   send as many bytes as one that does no harm.
+//! - *Streams*: a peer may use as many streams as channels are allowed, over the life of the session.
+
+use crate::event::PeerFault;
+
+use super::sctp::{Data, chunks};
+
+/// What one peer has sent so far.
+#[derive(Debug)]
+pub(super) struct SctpGuard {
+    /// Bytes by which tiny fragments outweigh other data.
+    debt: usize,
+    /// The inbound streams seen, ascending. Never longer than `max_streams`.
+    streams: Vec<u16>,
+    max_streams: usize,
+}
+
+impl SctpGuard {
+    pub(super) fn new(max_channels: usize) -> Self {
+        Self {
+            debt: 0,
+            streams: Vec::new(),
+            max_streams: max_channels.saturating_add(INTERNAL_STREAMS),
+        }
+    }
+
+    /// Looks at one received packet.
+    ///
+    /// # Errors
+    ///
+    /// The rule that it breaks. The packet must then not be passed on, nor any later one.
+    pub(super) fn handle_packet(&mut self, packet: &[u8]) -> Result<(), PeerFault> {
+        chunks(packet)
+            .filter_map(|chunk| chunk.data())
+            .try_for_each(|data| {
+                self.count_fragment(data)?;
+                self.count_stream(data.stream)
+            })
+    }
+
+    fn count_fragment(&mut self, data: Data<'_>) -> Result<(), PeerFault> {
+        if data.ends || data.payload.len() >= TINY {
+            self.debt = self.debt.saturating_sub(data.payload.len());
+            return Ok(());
+        }
+        self.debt += TINY;
+        if self.debt > MAX_TINY_FRAGMENTS * TINY {
+            return Err(PeerFault::TinyFragments);
+        }
+        Ok(())
+    }
+
+    fn count_stream(&mut self, stream: u16) -> Result<(), PeerFault> {
+        let Err(position) = self.streams.binary_search(&stream) else {
+            return Ok(());
+        };
+        if self.streams.len() >= self.max_streams {
+            return Err(PeerFault::TooManyChannels);
+        }
+        self.streams.insert(position, stream);
+        Ok(())
+    }
+}
+
+/// A fragment that does not end its message and carries fewer bytes than this is tiny.
+const TINY: usize = 256;
+/// Tiny fragments in a row that are let through.
+const MAX_TINY_FRAGMENTS: usize = 64;
+/// Streams that are not channels of the application: the one of the channel protocol itself.
+const INTERNAL_STREAMS: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::super::sctp::tests::{data_chunk, packet, sack_chunk};
+    use super::*;
+
+    const WHOLE: u8 = 3;
+    const BEGIN: u8 = 2;
+    const MIDDLE: u8 = 0;
+    const END: u8 = 1;
+
+    fn send(guard: &mut SctpGuard, flags: u8, len: usize) -> Result<(), PeerFault> {
+        guard.handle_packet(&packet(&[&data_chunk(1, flags, &vec![0; len])]))
+    }
+
+    #[test]
+    fn tiny_fragments_are_let_through_up_to_the_limit_and_not_beyond() {
+        for len in [0, 4, TINY - 1] {
+            let mut guard = SctpGuard::new(4);
+            for n in 0..MAX_TINY_FRAGMENTS {
+                assert_eq!(send(&mut guard, MIDDLE, len), Ok(()), "{n}");
+            }
+            assert_eq!(send(&mut guard, MIDDLE, len), Err(PeerFault::TinyFragments));
+        }
+    }
+
+    #[test]
+    fn fragments_of_a_fair_size_never_trip_the_guard() {
+        let mut guard = SctpGuard::new(4);
+        for _ in 0..10_000 {
+            assert_eq!(send(&mut guard, MIDDLE, TINY), Ok(()));
+            assert_eq!(send(&mut guard, END, 1), Ok(()));
+        }
+    }
+
+    #[test]
+    fn small_whole_messages_between_tiny_fragments_do_not_clear_the_debt() {
+        let mut guard = SctpGuard::new(4);
+        let tripped = (0..2 * MAX_TINY_FRAGMENTS)
+            .any(|_| send(&mut guard, BEGIN, 4).is_err() || send(&mut guard, WHOLE, 4).is_err());
+        assert!(tripped);
+    }
+
+    #[test]
+    fn a_tiny_beginning_at_the_end_of_each_full_packet_is_honest() {
+        let mut guard = SctpGuard::new(4);
+        let small = data_chunk(1, WHOLE, &[0; 11]);
+        let mut chunks = vec![small.as_slice(); 40];
+        let (end, begin) = (data_chunk(1, END, &[0]), data_chunk(1, BEGIN, &[0; 10]));
+        chunks.insert(0, &end);
+        chunks.push(&begin);
+        let packet = packet(&chunks);
+        for _ in 0..10_000 {
+            assert_eq!(guard.handle_packet(&packet), Ok(()));
+        }
+    }
+
+    #[test]
+    fn as_many_streams_as_channels_and_one_more_are_let_through() {
+        let mut guard = SctpGuard::new(4);
+        for stream in [9, 0, 65_535, 4, 7, 9, 0] {
+            let packet = packet(&[&sack_chunk(0, 0), &data_chunk(stream, WHOLE, b"x")]);
+            assert_eq!(guard.handle_packet(&packet), Ok(()), "{stream}");
+        }
+        let packet = packet(&[&data_chunk(9, WHOLE, b"x"), &data_chunk(8, WHOLE, b"x")]);
+        assert_eq!(
+            guard.handle_packet(&packet),
+            Err(PeerFault::TooManyChannels)
+        );
+    }
+}

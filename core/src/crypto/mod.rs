@@ -1,0 +1,365 @@
+//! What str0m needs from outside for its cryptography, made ours: cached, bounded, repeatable.
+//!
+//! One [`Crypto`] per endpoint holds the certificate and a DTLS configuration that was validated once (validating it
+//! for each session costs more than the handshake). One [`SessionCrypto`] per session holds what belongs to a single
+//! peer. Every call into `str0m::Rtc` runs inside [`SessionCrypto::enter`].
+//!
+//! # Why a scoped thread-local is sound here
+//!
+//! str0m makes a DTLS instance through `DtlsProvider::new_dtls`, a method of a `&'static` value that is told nothing of
+//! the session, and takes its random numbers from fastrand's thread-local generator. There is no parameter
+//! to hand either through, so `enter` places both in thread-locals for the length of one call:
+//!
+//! - *Scoped*: what was there before is put back when the call ends, by unwinding too, so that nested sessions and the
+//!   caller's own use of fastrand are unaffected. Outside a scope there is no context, and no instance is made.
+//! - *Same thread*: `enter` is a plain call. str0m neither spawns nor suspends, so what runs inside it runs on this
+//!   thread before it returns. Endpoints may move between threads between calls; nothing stays behind.
+//! - *Deterministic*: each call starts from the next value of the session's own generator, so what str0m draws depends
+//!   on the seed and the calls made on that session, not on other sessions, the thread or the process.
+//! - *Unpredictable*: fastrand's 64-bit state can be recovered from its output, but only for the call in which that
+//!   output was drawn; the next call starts from a value of the CSPRNG.
+//!
+//! # What stays random
+//!
+//! DTLS key exchange, signatures and hello randoms come from the operating system through aws-lc and `rand`; their
+//! sizes and times do not vary ([`certificate`], [`timer`]). One exception: DTLS 1.3 renews its keys after
+//! 6 to 8 million records, at a random one.
+
+mod certificate;
+mod dtls;
+mod guard;
+mod sctp;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+mod timer;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use str0m_proto::crypto::dtls::{DtlsCert, DtlsInstance, DtlsProvider};
+use str0m_proto::crypto::{CryptoError, CryptoProvider, DtlsVersion};
+use thiserror::Error;
+use zeroize::Zeroize;
+
+use crate::config::{Timing, Transport};
+use crate::event::PeerFault;
+use crate::rng::Rng;
+
+use dtls::{Dimpl, Instance};
+use guard::SctpGuard;
+use sctp::{MARKER_LEN, marker_message};
+
+/// The cryptography that all sessions of an endpoint share.
+pub(crate) struct Crypto {
+    engine: Engine,
+    provider: Arc<CryptoProvider>,
+    certificate: DtlsCert,
+    fingerprint: String,
+    retry: Duration,
+    mtu: usize,
+}
+
+/// An endpoint's cryptography that could not be made.
+#[derive(Debug, Error)]
+pub(crate) enum SetupError {
+    #[error("the certificate could not be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("the dtls configuration is invalid: {0}")]
+    Dtls(#[from] dimpl::Error),
+}
+
+impl Crypto {
+    /// Makes a certificate and validates the DTLS configuration. The first call in a process takes some 60 ms of CPU
+    /// time, which aws-lc spends on seeding its generator.
+    pub(crate) fn new(
+        transport: &Transport,
+        timing: &Timing,
+        rng: &mut Rng,
+    ) -> Result<Self, SetupError> {
+        let engine = Engine::Dimpl(Arc::new(dtls_config(transport, timing)?));
+        let certificate = certificate::self_signed(rng)?;
+        Ok(Self::with(engine, certificate, transport, timing))
+    }
+
+    /// DTLS BY `provider`, WHICH MUST BE TAKEN TO HAVE NO SECURITY WHATSOEVER. For simulators only.
+    ///
+    /// The certificate is nothing but random bytes, whose fingerprint the peer can compare.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(
+        provider: &'static dyn DtlsProvider,
+        transport: &Transport,
+        timing: &Timing,
+        rng: &mut Rng,
+    ) -> Self {
+        tracing::warn!("DTLS IS SIMULATED: NOTHING IS ENCRYPTED OR AUTHENTICATED");
+        let random: [u8; 32] = rng.bytes();
+        let certificate = DtlsCert {
+            certificate: random.to_vec(),
+            private_key: Vec::new(),
+        };
+        Self::with(Engine::Simulated(provider), certificate, transport, timing)
+    }
+
+    fn with(engine: Engine, certificate: DtlsCert, transport: &Transport, timing: &Timing) -> Self {
+        let standard = str0m::crypto::from_feature_flags();
+        let hash = standard.sha256_provider.sha256(&certificate.certificate);
+        let provider = Arc::new(CryptoProvider {
+            dtls_provider: &SCOPED_DTLS,
+            ..standard
+        });
+        Self {
+            engine,
+            provider,
+            fingerprint: colon_separated(&hash),
+            certificate,
+            retry: timing.dtls_retry,
+            mtu: transport.mtu,
+        }
+    }
+
+    /// What one session needs, with its own stream of random values. `max_channels` bounds the streams that its
+    /// peer may use.
+    pub(crate) fn session(&self, max_channels: usize, mut rng: Rng) -> SessionCrypto {
+        let shared = Arc::new(Shared {
+            marker: rng.bytes(),
+            marker_in_use: AtomicBool::new(false),
+            hold_retransmissions: AtomicBool::new(false),
+            fault: OnceLock::new(),
+        });
+        let context = Context {
+            engine: self.engine.clone(),
+            shared: Arc::clone(&shared),
+            retry: self.retry,
+            mtu: self.mtu,
+            max_channels,
+        };
+        SessionCrypto {
+            context: Some(context),
+            shared,
+            rng,
+        }
+    }
+
+    /// For `RtcConfig::set_crypto_provider`. The `Rtc` must be built inside [`SessionCrypto::enter`].
+    pub(crate) fn provider(&self) -> Arc<CryptoProvider> {
+        Arc::clone(&self.provider)
+    }
+
+    /// For `RtcConfig::set_dtls_cert`.
+    pub(crate) fn certificate(&self) -> DtlsCert {
+        self.certificate.clone()
+    }
+
+    /// The SHA-256 fingerprint of the certificate as RFC 8122 section 5 writes it: `AB:CD:..`.
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+impl fmt::Debug for Crypto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crypto")
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Crypto {
+    fn drop(&mut self) {
+        self.certificate.private_key.zeroize();
+    }
+}
+
+/// The cryptography of one session.
+pub(crate) struct SessionCrypto {
+    /// `None` only while it is in the thread's slot, that is inside [`SessionCrypto::enter`].
+    context: Option<Context>,
+    shared: Arc<Shared>,
+    rng: Rng,
+}
+
+impl SessionCrypto {
+    /// Runs `f`, which may call into this session's `Rtc`, with this session's context and random numbers in place.
+    pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        let _scope = Scope::new(self);
+        f()
+    }
+
+    /// The message to write in place of an empty one, which never reaches the wire as such.
+    ///
+    /// The bytes are secret: whoever knew them could have the peer told of empty messages that were not empty.
+    pub(crate) fn empty_message_marker(&self, text: bool) -> [u8; MARKER_LEN + 1] {
+        self.shared.marker_in_use.store(true, Ordering::Relaxed);
+        marker_message(&self.shared.marker, text)
+    }
+
+    /// Keeps DTLS from repeating itself while there is no path (ICE is not connected), or lets it again.
+    ///
+    /// str0m starts DTLS with the answer and keeps what it cannot send. Held flights do not use up their
+    /// retries, and their interval runs from the moment the path is there.
+    pub(crate) fn hold_retransmissions(&self, hold: bool) {
+        self.shared
+            .hold_retransmissions
+            .store(hold, Ordering::Relaxed);
+    }
+
+    /// The rule of SCTP that the peer broke, if it did. From then on nothing of what it sends is passed on.
+    pub(crate) fn fault(&self) -> Option<PeerFault> {
+        self.shared.fault.get().copied()
+    }
+}
+
+impl fmt::Debug for SessionCrypto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionCrypto")
+            .field("fault", &self.fault())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts a session's context and randomness in place, and what was there before back when dropped.
+struct Scope<'a> {
+    home: &'a mut Option<Context>,
+    outer: Option<Context>,
+    outer_fastrand: u64,
+}
+
+impl<'a> Scope<'a> {
+    fn new(session: &'a mut SessionCrypto) -> Self {
+        let outer_fastrand = fastrand::get_seed();
+        fastrand::seed(session.rng.u64());
+        let outer = CONTEXT.replace(session.context.take());
+        Self {
+            home: &mut session.context,
+            outer,
+            outer_fastrand,
+        }
+    }
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        *self.home = CONTEXT.replace(self.outer.take());
+        fastrand::seed(self.outer_fastrand);
+    }
+}
+
+thread_local! {
+    /// The session in whose scope this thread is.
+    static CONTEXT: RefCell<Option<Context>> = const { RefCell::new(None) };
+}
+
+/// What it takes to make a session's DTLS instance.
+struct Context {
+    engine: Engine,
+    shared: Arc<Shared>,
+    retry: Duration,
+    mtu: usize,
+    max_channels: usize,
+}
+
+impl Context {
+    fn new_dtls(
+        &self,
+        certificate: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+    ) -> Result<Instance, CryptoError> {
+        let dtls: Box<dyn DtlsInstance> = match &self.engine {
+            Engine::Dimpl(config) => Box::new(Dimpl::new(config, certificate, now, version)?),
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(provider) => {
+                provider.new_dtls(certificate, now, version, Some(self.mtu))?
+            }
+        };
+        let guard = SctpGuard::new(self.max_channels);
+        Ok(Instance::new(
+            dtls,
+            guard,
+            Arc::clone(&self.shared),
+            self.retry,
+            self.mtu,
+            now,
+        ))
+    }
+}
+
+/// What makes DTLS instances.
+#[derive(Clone)]
+enum Engine {
+    Dimpl(Arc<dimpl::Config>),
+    #[cfg(feature = "simulation")]
+    Simulated(&'static dyn DtlsProvider),
+}
+
+/// What a session and its DTLS instance, which str0m owns, tell each other.
+struct Shared {
+    marker: [u8; MARKER_LEN],
+    /// Whether packets on their way out are searched for markers.
+    marker_in_use: AtomicBool,
+    hold_retransmissions: AtomicBool,
+    fault: OnceLock<PeerFault>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.marker.zeroize();
+    }
+}
+
+/// Makes the DTLS instance of the session in whose scope it is called.
+#[derive(Debug)]
+struct ScopedDtls;
+
+static SCOPED_DTLS: ScopedDtls = ScopedDtls;
+
+impl DtlsProvider for ScopedDtls {
+    /// Certificates belong to the endpoint, which always gives its own.
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        None
+    }
+
+    /// The MTU is that of the endpoint's cached configuration, whatever str0m asks for.
+    fn new_dtls(
+        &self,
+        certificate: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        _mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        CONTEXT.with_borrow(|context| match context {
+            Some(context) => Ok(Box::new(context.new_dtls(certificate, now, version)?) as Box<_>),
+            None => Err(CryptoError::Other("no session is in scope".into())),
+        })
+    }
+}
+
+fn dtls_config(transport: &Transport, timing: &Timing) -> Result<dimpl::Config, dimpl::Error> {
+    dimpl::Config::builder()
+        .with_crypto_provider(certificate::dtls_crypto())
+        .mtu(transport.mtu)
+        .flight_start_rto(timing.dtls_retry)
+        .flight_retries(FLIGHT_RETRIES)
+        // The session's own deadlines end a handshake that takes too long.
+        .handshake_timeout(NEVER)
+        .max_queue_rx(dtls::MAX_QUEUED_DATAGRAMS)
+        // ICE has verified that the peer receives what is sent to its address (RFC 8445), which is what a cookie shows.
+        .use_server_cookie(false)
+        .build()
+}
+
+fn colon_separated(bytes: &[u8]) -> String {
+    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    pairs.join(":")
+}
+
+/// How often one flight is repeated. With intervals of up to 2 s this outlasts any connect timeout of sense.
+const FLIGHT_RETRIES: usize = 20;
+/// The longest that dimpl accepts.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! Which peer a datagram is for, in constant time.
+//!
+//! RFC 7983 tells the protocol, and the gate has checked it. Then: a check is found by the user name fragment that we
+//! announced, an answer by the transaction that we began, and everything else by the pair of addresses. A pair enters
+//! the table only when the transport answered a check on it or sent secured data on it, which it does to authenticated
+//! addresses alone; a pair that another peer holds is never taken over, so that nobody can divert a peer's traffic by
+//! naming its address as a candidate.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::slots::PeerKey;
+
+/// The tables. Nothing is ever iterated in hash order.
+pub(crate) struct Demux {
+    ufrags: HashMap<String, PeerKey>,
+    tuples: HashMap<(SocketAddr, SocketAddr), PeerKey>,
+    checks: HashMap<TransactionId, Check>,
+    /// The transactions in the order in which they began, to forget the oldest.
+    began: VecDeque<TransactionId>,
+    max_checks: usize,
+}
+
+/// The 96 bits that tie an answer to its check (RFC 8489 §5).
+pub(crate) type TransactionId = [u8; 12];
+
+/// A check that was sent.
+#[derive(Debug, Clone, Copy)]
+struct Check {
+    peer: PeerKey,
+    remote: SocketAddr,
+    sent: Instant,
+}
+
+impl Demux {
+    pub(crate) fn new(max_peers: usize) -> Self {
+        Self {
+            ufrags: HashMap::new(),
+            tuples: HashMap::new(),
+            checks: HashMap::new(),
+            began: VecDeque::new(),
+            max_checks: max_peers.saturating_mul(CHECKS_PER_PEER),
+        }
+    }
+
+    pub(crate) fn add_ufrag(&mut self, ufrag: &str, peer: PeerKey) {
+        self.ufrags.insert(ufrag.to_owned(), peer);
+    }
+
+    pub(crate) fn remove_ufrag(&mut self, ufrag: &str) {
+        self.ufrags.remove(ufrag);
+    }
+
+    /// Enters a pair of addresses. Returns false when another peer holds it.
+    pub(crate) fn add_tuple(&mut self, tuple: (SocketAddr, SocketAddr), peer: PeerKey) -> bool {
+        *self.tuples.entry(tuple).or_insert(peer) == peer
+    }
+
+    pub(crate) fn remove_tuple(&mut self, tuple: (SocketAddr, SocketAddr)) {
+        self.tuples.remove(&tuple);
+    }
+
+    /// Remembers a check. The oldest is forgotten at [`CHECKS_PER_PEER`] for each peer that there may be.
+    pub(crate) fn add_check(
+        &mut self,
+        id: TransactionId,
+        peer: PeerKey,
+        remote: SocketAddr,
+        now: Instant,
+    ) {
+        let check = Check { peer, remote, sent: now };
+        if self.checks.insert(id, check).is_none() {
+            self.began.push_back(id);
+        }
+        while self.began.len() > self.max_checks
+            || self.began.front().is_some_and(|id| self.is_expired(id, now))
+        {
+            if let Some(id) = self.began.pop_front() {
+                self.checks.remove(&id);
+            }
+        }
+    }
+
+    pub(crate) fn by_ufrag(&self, ufrag: &str) -> Option<PeerKey> {
+        self.ufrags.get(ufrag).copied()
+    }
+
+    pub(crate) fn by_tuple(&self, tuple: (SocketAddr, SocketAddr)) -> Option<PeerKey> {
+        self.tuples.get(&tuple).copied()
+    }
+
+    /// The peer whose check this answers, and how long the answer took. The answer must come from the address that was
+    /// asked (RFC 8445 §7.2.5.2.1), and ends the transaction.
+    pub(crate) fn take_check(
+        &mut self,
+        id: &TransactionId,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<(PeerKey, Duration)> {
+        let check = *self.checks.get(id)?;
+        if check.remote != remote {
+            return None;
+        }
+        self.checks.remove(id);
+        Some((check.peer, now.saturating_duration_since(check.sent)))
+    }
+
+    fn is_expired(&self, id: &TransactionId, now: Instant) -> bool {
+        self.checks
+            .get(id)
+            .is_none_or(|check| now.saturating_duration_since(check.sent) > CHECK_LIFETIME)
+    }
+}
+
+/// Checks remembered for each peer that there may be. An ICE agent has at most 100 pairs, each with one check under way.
+const CHECKS_PER_PEER: usize = 128;
+/// After this an answer is too late to matter (RFC 8489 §6.2.1: 39.5 s).
+const CHECK_LIFETIME: Duration = Duration::from_millis(39_500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    #[test]
+    fn a_tuple_is_never_taken_over() {
+        let mut demux = Demux::new(2);
+        let tuple = (addr(1), addr(2));
+        assert!(demux.add_tuple(tuple, PeerKey::first_of(0)));
+        assert!(!demux.add_tuple(tuple, PeerKey::first_of(1)));
+        assert_eq!(demux.by_tuple(tuple), Some(PeerKey::first_of(0)));
+        demux.remove_tuple(tuple);
+        assert!(demux.add_tuple(tuple, PeerKey::first_of(1)));
+    }
+
+    #[test]
+    fn an_answer_counts_once_and_only_from_the_address_that_was_asked() {
+        let mut demux = Demux::new(1);
+        let start = Instant::now();
+        let later = start + Duration::from_millis(30);
+        demux.add_check([7; 12], PeerKey::first_of(0), addr(2), start);
+        assert_eq!(demux.take_check(&[7; 12], addr(3), later), None);
+        assert_eq!(
+            demux.take_check(&[7; 12], addr(2), later),
+            Some((PeerKey::first_of(0), Duration::from_millis(30)))
+        );
+        assert_eq!(demux.take_check(&[7; 12], addr(2), later), None);
+    }
+
+    #[test]
+    fn checks_are_forgotten_at_the_bound_and_when_too_old() {
+        let mut demux = Demux::new(1);
+        let start = Instant::now();
+        let id = |n: usize| {
+            let mut id = [0; 12];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            id
+        };
+        for n in 0..=CHECKS_PER_PEER {
+            demux.add_check(id(n), PeerKey::first_of(0), addr(2), start);
+        }
+        assert_eq!(demux.checks.len(), CHECKS_PER_PEER);
+        assert!(demux.take_check(&id(0), addr(2), start).is_none());
+        assert!(demux.take_check(&id(1), addr(2), start).is_some());
+        let late = start + CHECK_LIFETIME + Duration::from_millis(1);
+        demux.add_check(id(9_999), PeerKey::first_of(0), addr(2), late);
+        assert_eq!((demux.checks.len(), demux.began.len()), (1, 1));
+    }
+}

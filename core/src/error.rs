@@ -1,0 +1,96 @@
+//! What a command can be refused for.
+
+use thiserror::Error;
+
+use crate::channel::kind::Message;
+
+/// An endpoint that could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// The DTLS certificate could not be made.
+    #[error("the dtls certificate could not be made")]
+    Certificate,
+}
+
+/// A connection that was not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// There is a connection to this peer already, or one is being made.
+    #[error("a session with this peer exists")]
+    AlreadyExists,
+    /// The peer is this endpoint.
+    #[error("an endpoint cannot connect to itself")]
+    Oneself,
+    /// The limit on peers is reached.
+    #[error("the limit of {0} peers is reached")]
+    TooManyPeers(usize),
+}
+
+/// The peer has made no offer that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("this peer has made no offer that waits")]
+pub struct NotIncoming;
+
+/// There is no such peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("there is no such peer")]
+pub struct UnknownPeer;
+
+/// There is no such channel, or it is one of the four kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("there is no such custom channel")]
+pub struct UnknownChannel;
+
+/// A message that was not accepted. It comes back with the error.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{reason}")]
+pub struct SendError {
+    /// Why.
+    pub reason: SendRefusal,
+    /// The message, unchanged.
+    pub message: Message,
+}
+
+/// Why a message was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendRefusal {
+    /// The queue is full: wait for [`Event::Writable`](crate::Event::Writable).
+    #[error("the queue of the channel is full")]
+    Full,
+    /// The message is larger than the peer takes.
+    #[error("the message is larger than the {limit} bytes that the peer takes")]
+    TooLarge {
+        /// The most it takes, in bytes.
+        limit: usize,
+    },
+    /// There is no such channel.
+    #[error("there is no such channel")]
+    UnknownChannel,
+    /// The peer is being closed, or has ended.
+    #[error("the connection is being closed")]
+    Closing,
+}
+
+/// A channel that was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The limit on channels is reached.
+    #[error("the limit of {0} channels is reached")]
+    TooManyChannels(usize),
+    /// Label or protocol are longer than 65,535 bytes (RFC 8832 §5.1).
+    #[error("label and protocol have at most 65535 bytes")]
+    LabelTooLong,
+    /// The stream id is in use, is one of the four kinds' or is 65,535 (RFC 8832 §6).
+    #[error("the stream id {0} cannot be used")]
+    StreamId(u16),
+    /// The lifetime is not whole milliseconds up to 65,535.
+    #[error("a lifetime has 0 to 65535 whole milliseconds")]
+    Lifetime,
+    /// The peer is being closed, or has ended.
+    #[error("the connection is being closed")]
+    Closing,
+}

@@ -1,0 +1,408 @@
+//! Which addresses may be candidates.
+//!
+//! A candidate of a peer makes us send checks to the address it names, unasked, so a peer could point us at anyone
+//! (RFC 8445 section 19.5.1). What can multiply a packet or reach what only we can reach is therefore never checked:
+//! multicast, broadcast, reserved and unspecified addresses, and loopback unless it is configured. Private addresses
+//! stay allowed: two peers in one network need them. How many candidates a peer may name is bounded for each
+//! generation, as the agent's work grows faster than their number.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::config;
+use crate::event::CandidateRefusal;
+
+use super::candidate::{Address, Candidate, CandidateError, Transport};
+
+/// The rules for addresses, ours and the peer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AddressPolicy {
+    loopback: bool,
+    ipv4: bool,
+    ipv6: bool,
+}
+
+impl AddressPolicy {
+    /// The rules of a configuration.
+    pub(crate) fn new(transport: &config::Transport) -> Self {
+        Self {
+            loopback: transport.loopback,
+            ipv4: transport.ipv4,
+            ipv6: transport.ipv6,
+        }
+    }
+
+    /// The host candidates among the addresses of our sockets, without duplicates, the best first.
+    ///
+    /// IPv6 comes before IPv4 where it is global (RFC 8421 section 4); addresses of one rank keep their order.
+    pub(crate) fn host_candidates(
+        &self,
+        bound: impl IntoIterator<Item = SocketAddr>,
+    ) -> Vec<SocketAddr> {
+        let mut seen = BTreeSet::new();
+        let mut hosts: Vec<SocketAddr> = bound
+            .into_iter()
+            .map(canonical)
+            .filter(|a| self.allows_local(a) && seen.insert(*a))
+            .collect();
+        hosts.sort_by_key(|address| rank(address.ip()));
+        hosts
+    }
+
+    /// Checks an address of a peer, IPv4-mapped ones as the IPv4 addresses they are, and gives it back in that form.
+    ///
+    /// # Errors
+    ///
+    /// [`CandidateRefusal::Address`] or [`CandidateRefusal::Family`].
+    pub(crate) fn check_remote(&self, address: SocketAddr) -> Result<SocketAddr, CandidateRefusal> {
+        let address = canonical(address);
+        if address.port() == 0 {
+            return Err(CandidateRefusal::Address);
+        }
+        self.check_ip(address.ip())?;
+        Ok(address)
+    }
+
+    /// RFC 8445 section 5.1.1.1. A link-local IPv6 address without its zone cannot be sent from.
+    fn allows_local(&self, address: &SocketAddr) -> bool {
+        let zoned = match address {
+            SocketAddr::V4(_) => true,
+            SocketAddr::V6(v6) => v6.scope_id() != 0 || !v6.ip().is_unicast_link_local(),
+        };
+        zoned && address.port() != 0 && self.check_ip(address.ip()).is_ok()
+    }
+
+    fn check_ip(&self, ip: IpAddr) -> Result<(), CandidateRefusal> {
+        let (enabled, usable) = match ip {
+            IpAddr::V4(ip) => (self.ipv4, is_usable_v4(ip)),
+            IpAddr::V6(ip) => (self.ipv6, is_usable_v6(ip)),
+        };
+        if !usable || (ip.is_loopback() && !self.loopback) {
+            return Err(CandidateRefusal::Address);
+        }
+        if enabled {
+            Ok(())
+        } else {
+            Err(CandidateRefusal::Family)
+        }
+    }
+}
+
+/// A remote candidate that the ICE agent may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// Its transport address.
+    pub(crate) address: SocketAddr,
+    /// The candidate; its line names the same address.
+    pub(crate) candidate: Candidate,
+}
+
+/// The remote candidates of one generation.
+#[derive(Debug)]
+pub(crate) struct RemoteCandidates {
+    policy: AddressPolicy,
+    ufrag: String,
+    max: usize,
+    /// At most `max`.
+    admitted: BTreeSet<SocketAddr>,
+    ended: bool,
+}
+
+impl RemoteCandidates {
+    /// None yet, in the generation that the peer's user name fragment `ufrag` names; at most `max`.
+    pub(crate) fn new(policy: AddressPolicy, ufrag: &str, max: usize) -> Self {
+        Self {
+            policy,
+            ufrag: ufrag.to_owned(),
+            max,
+            admitted: BTreeSet::new(),
+            ended: false,
+        }
+    }
+
+    /// Reads and admits a candidate line.
+    ///
+    /// # Errors
+    ///
+    /// [`CandidateRefusal`] with the first rule that is broken. A refused candidate changes nothing.
+    pub(crate) fn admit(&mut self, line: &str) -> Result<Accepted, CandidateRefusal> {
+        // RFC 8840 section 8.2: what comes after the end is ignored, malformed or not.
+        if self.ended {
+            return Err(CandidateRefusal::AfterEnd);
+        }
+        let candidate = Candidate::parse(line).map_err(refusal)?;
+        if candidate.ufrag().is_some_and(|ufrag| ufrag != self.ufrag) {
+            return Err(CandidateRefusal::Generation);
+        }
+        // Only UDP is spoken, and everything is multiplexed on the first component.
+        if candidate.transport() != Transport::Udp || candidate.component() != 1 {
+            return Err(CandidateRefusal::Transport);
+        }
+        let Address::Ip(ip) = candidate.address() else {
+            return Err(CandidateRefusal::HostName);
+        };
+        let address = self
+            .policy
+            .check_remote(SocketAddr::new(*ip, candidate.port()))?;
+        if self.admitted.contains(&address) {
+            return Err(CandidateRefusal::Duplicate);
+        }
+        if self.admitted.len() >= self.max {
+            return Err(CandidateRefusal::TooMany);
+        }
+        self.admitted.insert(address);
+        Ok(Accepted { address, candidate })
+    }
+
+    /// Takes end-of-candidates: further ones are refused.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the peer has named this address, so that a check from it is no surprise.
+    pub(crate) fn contains(&self, source: SocketAddr) -> bool {
+        self.admitted.contains(&canonical(source))
+    }
+}
+
+fn refusal(error: CandidateError) -> CandidateRefusal {
+    match error {
+        CandidateError::UnknownTransport => CandidateRefusal::Transport,
+        CandidateError::TooLong
+        | CandidateError::Control
+        | CandidateError::Incomplete
+        | CandidateError::Foundation
+        | CandidateError::Component
+        | CandidateError::Priority
+        | CandidateError::Address
+        | CandidateError::Port
+        | CandidateError::Typ
+        | CandidateError::UnknownType
+        | CandidateError::TcpType
+        | CandidateError::Extension => CandidateRefusal::Malformed,
+    }
+}
+
+/// The same address, as IPv4 where it is mapped. An IPv6 address keeps its zone.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// Not 0/8 "this network", multicast, or 240/4 reserved with the broadcast address.
+fn is_usable_v4(ip: Ipv4Addr) -> bool {
+    !matches!(ip.octets(), [0 | 224..=255, ..])
+}
+
+/// Not unspecified, multicast, IPv4-compatible (`::/96` less loopback) or site-local (`fec0::/10`).
+fn is_usable_v6(ip: Ipv6Addr) -> bool {
+    let segments = ip.segments();
+    let compatible = matches!(segments, [0, 0, 0, 0, 0, 0, ..]) && !ip.is_loopback();
+    let site_local = segments[0] & 0xffc0 == 0xfec0;
+    !compatible && !site_local && !ip.is_multicast()
+}
+
+/// The order of host candidates: the wider an address is reachable, the sooner it works.
+fn rank(ip: IpAddr) -> u8 {
+    match ip {
+        ip if ip.is_loopback() => 5,
+        IpAddr::V4(ip) if ip.is_link_local() => 4,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => 3,
+        IpAddr::V6(ip) if ip.is_unique_local() => 2,
+        IpAddr::V4(_) => 1,
+        IpAddr::V6(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: AddressPolicy = AddressPolicy {
+        loopback: false,
+        ipv4: true,
+        ipv6: true,
+    };
+
+    #[test]
+    fn addresses_that_are_never_a_single_remote_host_are_refused() {
+        for ip in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "127.255.255.255",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::8",
+            "::192.0.2.1",
+            "ff02::1",
+            "fec0::1",
+            "feff::1",
+            "::ffff:127.0.0.1",
+            "::ffff:224.0.0.1",
+            "::ffff:0.0.0.0",
+        ] {
+            assert_eq!(
+                ALL.check_remote(at(ip, 9)),
+                Err(CandidateRefusal::Address),
+                "{ip}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_beside_those_ranges_are_allowed() {
+        for ip in [
+            "1.0.0.0",
+            "10.0.0.1",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.254.0.1",
+            "223.255.255.255",
+            "2001:db8::1",
+            "fd00::1",
+            "fe80::1",
+            "febf::1",
+            "0:0:0:0:0:1::",
+        ] {
+            assert_eq!(ALL.check_remote(at(ip, 9)), Ok(at(ip, 9)), "{ip}");
+        }
+        assert_eq!(
+            ALL.check_remote(at("::ffff:192.0.2.1", 9)),
+            Ok(at("192.0.2.1", 9))
+        );
+        assert_eq!(
+            ALL.check_remote(at("192.0.2.1", 0)),
+            Err(CandidateRefusal::Address)
+        );
+    }
+
+    #[test]
+    fn loopback_and_families_follow_the_configuration() {
+        let loopback = AddressPolicy {
+            loopback: true,
+            ..ALL
+        };
+        assert!(loopback.check_remote(at("127.0.0.1", 9)).is_ok());
+        assert!(loopback.check_remote(at("::1", 9)).is_ok());
+        let v4 = AddressPolicy { ipv6: false, ..ALL };
+        assert_eq!(
+            v4.check_remote(at("2001:db8::1", 9)),
+            Err(CandidateRefusal::Family)
+        );
+        let v6 = AddressPolicy { ipv4: false, ..ALL };
+        assert_eq!(
+            v6.check_remote(at("::ffff:192.0.2.1", 9)),
+            Err(CandidateRefusal::Family)
+        );
+    }
+
+    #[test]
+    fn host_candidates_are_ordered_by_reach_and_keep_their_order_within_a_rank() {
+        let zoned = "[fe80::1%7]:1".parse().expect("an address");
+        let bound = [
+            at("192.168.0.2", 1),
+            at("169.254.0.2", 1),
+            at("fd00::2", 1),
+            at("10.0.0.2", 1),
+            zoned,
+            at("fe80::2", 1),
+            at("2001:db8::2", 1),
+            at("::ffff:10.0.0.2", 1),
+            at("127.0.0.1", 1),
+            at("0.0.0.0", 1),
+            at("2001:db8::1", 1),
+            at("192.168.0.2", 2),
+            at("10.0.0.3", 0),
+        ];
+        let expected = [
+            at("2001:db8::2", 1),
+            at("2001:db8::1", 1),
+            at("192.168.0.2", 1),
+            at("10.0.0.2", 1),
+            at("192.168.0.2", 2),
+            at("fd00::2", 1),
+            zoned,
+            at("169.254.0.2", 1),
+        ];
+        assert_eq!(ALL.host_candidates(bound), expected);
+    }
+
+    #[test]
+    fn each_rule_for_remote_candidates_has_its_reason() {
+        let mut remote = RemoteCandidates::new(ALL, "abcd", 8);
+        let mut reason = |line: &str| remote.admit(line).expect_err("refused");
+        assert_eq!(
+            reason("1 1 udp 1 192.0.2.1 5 typ"),
+            CandidateRefusal::Malformed
+        );
+        assert_eq!(
+            reason("1 1 tcp 1 192.0.2.1 5 typ host"),
+            CandidateRefusal::Transport
+        );
+        assert_eq!(
+            reason("1 1 ssltcp 1 192.0.2.1 5 typ host"),
+            CandidateRefusal::Transport
+        );
+        assert_eq!(
+            reason("1 2 udp 1 192.0.2.1 5 typ host"),
+            CandidateRefusal::Transport
+        );
+        assert_eq!(
+            reason("1 1 udp 1 x.local 5 typ host"),
+            CandidateRefusal::HostName
+        );
+        assert_eq!(
+            reason("1 1 udp 1 224.0.0.1 5 typ host"),
+            CandidateRefusal::Address
+        );
+        assert_eq!(
+            reason("1 1 udp 1 192.0.2.1 5 typ host ufrag abce"),
+            CandidateRefusal::Generation
+        );
+        assert!(
+            !remote.contains(at("192.0.2.1", 5)),
+            "a refused candidate changes nothing"
+        );
+        let accepted = remote
+            .admit("1 1 udp 7 ::ffff:192.0.2.1 5 typ host ufrag abcd")
+            .expect("admitted");
+        assert_eq!(accepted.address, at("192.0.2.1", 5));
+        assert_eq!(accepted.candidate.priority(), 7);
+        assert!(remote.contains(at("::ffff:192.0.2.1", 5)));
+        let again = remote.admit("2 1 udp 8 192.0.2.1 5 typ srflx");
+        assert_eq!(again, Err(CandidateRefusal::Duplicate));
+    }
+
+    #[test]
+    fn candidates_are_admitted_up_to_the_limit_and_not_beyond() {
+        let mut remote = RemoteCandidates::new(ALL, "abcd", 64);
+        let line = |port: u16| format!("1 1 udp 1 192.0.2.1 {port} typ host");
+        for port in 1..=64 {
+            assert!(remote.admit(&line(port)).is_ok(), "{port}");
+        }
+        assert_eq!(remote.admit(&line(65)), Err(CandidateRefusal::TooMany));
+        assert_eq!(remote.admit(&line(1)), Err(CandidateRefusal::Duplicate));
+    }
+
+    #[test]
+    fn nothing_is_admitted_after_the_end() {
+        let mut remote = RemoteCandidates::new(ALL, "abcd", 64);
+        remote.end();
+        assert_eq!(
+            remote.admit("1 1 udp 1 192.0.2.1 5 typ host"),
+            Err(CandidateRefusal::AfterEnd)
+        );
+        assert_eq!(remote.admit("malformed"), Err(CandidateRefusal::AfterEnd));
+    }
+
+    fn at(ip: &str, port: u16) -> SocketAddr {
+        SocketAddr::new(ip.parse().expect("an address"), port)
+    }
+}

@@ -1,0 +1,409 @@
+//! One remote peer: its life, its transport, its channels and its signalling.
+//!
+//! The parts below never call each other. Facts rise from them to [`Peer`], which decides, and hands commands down:
+//! the transport in [`session`], the state in [`state`], the queues in [`crate::channel`], the messages in
+//! [`crate::signal`]. [`Peer::drive`] runs all of them until nothing is left to do at the present time.
+
+mod explain;
+mod pump;
+pub(crate) mod session;
+mod signalling;
+pub(crate) mod state;
+mod taped;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::channel::Channels;
+use crate::channel::kind::{ChannelConfig, Message};
+use crate::config::Config;
+use crate::crypto::Crypto;
+use crate::error::{NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel};
+use crate::event::{Cause, Event, Path, PeerState, SignalRefusal};
+use crate::id::{ChannelId, MessageId, PeerId, SessionId};
+use crate::metrics::PeerMetrics;
+use crate::rng::Rng;
+use crate::tape::Tape;
+use crate::signal::{ByeReason, Envelope};
+
+pub(crate) use session::Datagram;
+use signalling::Signalling;
+use state::{Fact, Life, Lifecycle, Transition};
+use taped::TapedSession;
+
+/// One remote peer.
+pub(crate) struct Peer {
+    own: PeerId,
+    id: PeerId,
+    rng: Rng,
+    lifecycle: Lifecycle,
+    created: Instant,
+    signalling: Signalling,
+    /// When the next ICE restart is tried, while the path is lost.
+    next_restart: Option<Instant>,
+    session: Option<TapedSession>,
+    /// Where datagrams go.
+    path: Option<Path>,
+    /// Whether a nominated pair works.
+    path_up: bool,
+    /// Whether DTLS is up and the peer's certificate is the announced one. Nothing is delivered before.
+    secured: bool,
+    channels: Channels,
+    metrics: PeerMetrics,
+    connected_since: Option<Instant>,
+    next_metrics: Option<Instant>,
+    checks: Checks,
+    /// When the last datagram of the peer came.
+    last_received: Option<Instant>,
+}
+
+/// Connectivity checks counted, for the diagnosis.
+#[derive(Debug, Clone, Copy, Default)]
+struct Checks {
+    sent: u64,
+    answered: u64,
+    received: u64,
+}
+
+/// What peers share of their endpoint, and where their output goes.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) crypto: Crypto,
+    /// Where secrets come from. Everything else is drawn from streams that a recording may show.
+    pub(crate) secrets: Rng,
+    pub(crate) tape: Tape,
+    /// The addresses that are our host candidates, in the order of preference.
+    pub(crate) local: Vec<SocketAddr>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) envelopes: VecDeque<Envelope>,
+    /// Sessions that were given up for others: what still comes of them is stale.
+    pub(crate) given_up: Vec<(SessionId, PeerId)>,
+    /// Farewells, which outlive the peer that says them.
+    pub(crate) byes: Vec<Envelope>,
+}
+
+/// What became of a signalling message.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It was used.
+    Handled,
+    /// It came before, and was acknowledged again.
+    Duplicate,
+    /// It was refused.
+    Refused(SignalRefusal),
+    /// It is of a session that this peer does not have.
+    NotOurs(Envelope),
+    /// It starts a session that takes the place of this one.
+    Replaced(Envelope),
+}
+
+impl Peer {
+    /// A peer to which the application wants to connect.
+    pub(crate) fn connect(
+        own: PeerId,
+        id: PeerId,
+        mut rng: Rng,
+        timeout: Duration,
+        ctx: &mut Context,
+        now: Instant,
+    ) -> Self {
+        let session = SessionId::random(&mut rng);
+        let lifecycle = Lifecycle::connecting(timeout, now);
+        let mut peer = Self::new(own, id, session, rng, lifecycle, ctx, now);
+        ctx.events.push_back(Event::State {
+            peer: id,
+            from: PeerState::New,
+            to: PeerState::Connecting,
+            cause: Cause::ConnectRequested,
+            at: now,
+            deadline: peer.lifecycle.deadline(),
+        });
+        peer.start_offering(ctx, now);
+        peer
+    }
+
+    /// A peer that made an offer, which waits for the application.
+    pub(crate) fn offered(
+        own: PeerId,
+        offer: Envelope,
+        rng: Rng,
+        ctx: &mut Context,
+        now: Instant,
+    ) -> Self {
+        let lifecycle = Lifecycle::offered(&ctx.config.timing, now);
+        let mut peer = Self::new(own, offer.from, offer.session, rng, lifecycle, ctx, now);
+        peer.take_first_offer(offer, ctx, now);
+        peer
+    }
+
+    fn new(
+        own: PeerId,
+        id: PeerId,
+        session: SessionId,
+        mut rng: Rng,
+        lifecycle: Lifecycle,
+        ctx: &Context,
+        now: Instant,
+    ) -> Self {
+        let Config { timing, channels, .. } = &ctx.config;
+        Self {
+            own,
+            id,
+            lifecycle,
+            created: now,
+            signalling: Signalling::new(own, id, session, &mut rng, &ctx.config),
+            next_restart: None,
+            session: None,
+            path: None,
+            path_up: false,
+            secured: false,
+            channels: Channels::new(own, channels, timing.channel_open_timeout),
+            metrics: PeerMetrics::default(),
+            connected_since: None,
+            next_metrics: None,
+            checks: Checks::default(),
+            last_received: None,
+            rng,
+        }
+    }
+
+    /// Accepts the offer that waits.
+    pub(crate) fn accept(&mut self, ctx: &mut Context, now: Instant) -> Result<(), NotIncoming> {
+        if self.lifecycle.life() != Life::Offered {
+            return Err(NotIncoming);
+        }
+        self.on_fact(Fact::Accepted, ctx, now);
+        self.answer_waiting_offer(ctx, now);
+        Ok(())
+    }
+
+    /// Refuses the offer that waits.
+    pub(crate) fn refuse(&mut self, ctx: &mut Context, now: Instant) -> Result<(), NotIncoming> {
+        if self.lifecycle.life() != Life::Offered {
+            return Err(NotIncoming);
+        }
+        self.on_fact(Fact::Refused, ctx, now);
+        Ok(())
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        channel: ChannelId,
+        message: Message,
+        now: Instant,
+    ) -> Result<MessageId, SendError> {
+        if !self.takes_messages() {
+            return Err(SendError { reason: SendRefusal::Closing, message });
+        }
+        self.channels.send(channel, message, now)
+    }
+
+    pub(crate) fn release(&mut self, channel: ChannelId, bytes: usize, now: Instant) {
+        self.channels.release(channel, bytes, now);
+    }
+
+    pub(crate) fn open_channel(
+        &mut self,
+        config: ChannelConfig,
+        now: Instant,
+    ) -> Result<ChannelId, OpenError> {
+        if !self.takes_messages() {
+            return Err(OpenError::Closing);
+        }
+        self.channels.open(config, now)
+    }
+
+    pub(crate) fn close_channel(
+        &mut self,
+        channel: ChannelId,
+        now: Instant,
+    ) -> Result<(), UnknownChannel> {
+        self.channels.close(channel, now)
+    }
+
+    /// Closes the connection gracefully.
+    pub(crate) fn close(&mut self, ctx: &mut Context, now: Instant) {
+        self.on_fact(Fact::Close, ctx, now);
+        if matches!(self.lifecycle.life(), Life::Draining { .. }) {
+            self.channels.begin_drain();
+        }
+    }
+
+    /// Does what is to be done now: takes what the transport says, moves messages both ways, sends what signalling
+    /// owes, and looks at the deadlines.
+    pub(crate) fn drive(&mut self, ctx: &mut Context, now: Instant) {
+        self.handle_deadlines(ctx, now);
+        // Each round takes what the one before caused. Two or three are usual; the bound only guards against a loop
+        // of our own making, and what is left is done at the next call.
+        for _ in 0..MAX_ROUNDS {
+            let mut busy = self.drive_session(ctx, now);
+            busy |= self.drive_channels(ctx, now);
+            busy |= self.drive_writes(ctx, now);
+            if !busy || self.state().is_terminal() {
+                break;
+            }
+        }
+        self.drive_outbox(ctx, now);
+        #[cfg(debug_assertions)]
+        self.channels.check_invariants();
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.state().is_terminal() {
+            return None;
+        }
+        [
+            self.lifecycle.deadline(),
+            self.session.as_ref().and_then(TapedSession::poll_timeout),
+            self.channels.poll_timeout(),
+            self.signalling.poll_timeout(),
+            self.next_restart,
+            self.next_metrics.filter(|_| self.state() == PeerState::Connected),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(crate) fn id(&self) -> PeerId {
+        self.id
+    }
+
+    pub(crate) fn state(&self) -> PeerState {
+        self.lifecycle.visible()
+    }
+
+    pub(crate) fn queued(&self, channel: ChannelId) -> usize {
+        self.channels.queued(channel)
+    }
+
+    pub(crate) fn metrics(&self, now: Instant) -> PeerMetrics {
+        let running = self.connected_since.map_or(Duration::ZERO, |since| now - since);
+        PeerMetrics {
+            connected_time: self.metrics.connected_time + running,
+            backlog: self.channels.backlog(),
+            channels: self.channels.metrics(),
+            ..self.metrics.clone()
+        }
+    }
+
+    /// Takes a fact to the life cycle, tells the application, and does what the new state asks for.
+    fn on_fact(&mut self, fact: Fact, ctx: &mut Context, now: Instant) {
+        let was = self.lifecycle.life();
+        let told = self.lifecycle.on_fact(fact, &ctx.config.timing, now);
+        let is = self.lifecycle.life();
+        if was == is {
+            return;
+        }
+        match is {
+            Life::Connected => self.on_connected(ctx, now),
+            Life::Disconnected => self.on_disconnected(now),
+            Life::Leaving { .. } => self.leave(ctx, now),
+            Life::Ended(_) => self.on_ended(fact, ctx, now),
+            Life::Offered | Life::Connecting(_) | Life::Draining { .. } => {}
+        }
+        if let Some(Transition { from, to, cause }) = told {
+            tracing::info!(peer = %self.id, %from, %to, %cause, "peer state");
+            let deadline = self.lifecycle.deadline();
+            ctx.events.push_back(Event::State { peer: self.id, from, to, cause, at: now, deadline });
+        }
+    }
+
+    fn on_connected(&mut self, ctx: &Context, now: Instant) {
+        self.metrics.connect_time.get_or_insert(now - self.created);
+        self.connected_since = Some(now);
+        self.next_restart = None;
+        self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
+    }
+
+    fn on_disconnected(&mut self, now: Instant) {
+        self.stop_connected_clock(now);
+        self.next_restart = Some(now);
+    }
+
+    /// Everything that could be delivered is. Says farewell.
+    fn leave(&mut self, ctx: &mut Context, now: Instant) {
+        self.stop_connected_clock(now);
+        self.next_restart = None;
+        self.abandon_messages(ctx, now);
+        if let Some(session) = &mut self.session {
+            session.close(now);
+        }
+        self.say_bye(ByeReason::Closed, ctx);
+    }
+
+    fn on_ended(&mut self, fact: Fact, ctx: &mut Context, now: Instant) {
+        self.stop_connected_clock(now);
+        self.abandon_messages(ctx, now);
+        let reason = match fact {
+            // The peer ended it, knows of the end, or will take the farewell that is being repeated.
+            Fact::Bye(_) | Fact::FarewellAnswered | Fact::Replaced => None,
+            Fact::Deadline if self.signalling.said_bye() => None,
+            Fact::Refused => Some(ByeReason::Refused),
+            Fact::Close | Fact::Drained => Some(ByeReason::Closed),
+            Fact::Deadline if self.state() == PeerState::Closed => Some(ByeReason::Refused),
+            Fact::Deadline
+            | Fact::NegotiationFailed(_)
+            | Fact::TransportFailed(_)
+            | Fact::Misbehaved(_) => Some(ByeReason::Failed),
+            Fact::Accepted
+            | Fact::Progress(_)
+            | Fact::Established
+            | Fact::PathUp
+            | Fact::PathDown => None,
+        };
+        if let Some(reason) = reason {
+            self.say_bye(reason, ctx);
+        }
+        if let Some(session) = &mut self.session {
+            session.close(now);
+        }
+    }
+
+    fn handle_deadlines(&mut self, ctx: &mut Context, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.lifecycle.deadline()) {
+            self.on_fact(Fact::Deadline, ctx, now);
+        }
+        if due(self.next_restart) {
+            self.next_restart = Some(now + ctx.config.timing.restart_interval);
+            self.restart_ice(ctx, now);
+        }
+        if self.state() == PeerState::Connected && due(self.next_metrics) {
+            self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
+            let metrics = Box::new(self.metrics(now));
+            ctx.events.push_back(Event::Metrics { peer: self.id, metrics });
+        }
+        if due(self.channels.poll_timeout()) {
+            self.channels.handle_timeout(now);
+        }
+        if let Some(session) = &mut self.session
+            && due(session.poll_timeout())
+        {
+            session.handle_timeout(now);
+        }
+    }
+
+    fn stop_connected_clock(&mut self, now: Instant) {
+        if let Some(since) = self.connected_since.take() {
+            self.metrics.connected_time += now - since;
+        }
+    }
+
+    /// Tells what was not delivered and never will be.
+    fn abandon_messages(&mut self, ctx: &mut Context, now: Instant) {
+        self.channels.abandon();
+        self.drive_channels(ctx, now);
+    }
+
+    fn takes_messages(&self) -> bool {
+        match self.lifecycle.life() {
+            Life::Offered | Life::Connecting(_) | Life::Connected | Life::Disconnected => true,
+            Life::Draining { .. } | Life::Leaving { .. } | Life::Ended(_) => false,
+        }
+    }
+}
+
+/// Rounds of [`Peer::drive`] in one call.
+const MAX_ROUNDS: usize = 16;

@@ -1,0 +1,258 @@
+//! Between the transport and the channels of a peer: what rises from one goes down to the other.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::session::{Datagram, SessionEvent, Written};
+use super::state::{Fact, Life};
+use super::taped::TapedSession;
+use super::{Context, Peer};
+use crate::channel::{ChannelOutput, Framing, Role, StreamConfig};
+use crate::event::{Cause, Event, Path, Phase, Side, TransportFault};
+
+impl Peer {
+    pub(crate) fn on_datagram(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        contents: &[u8],
+        now: Instant,
+    ) {
+        self.metrics.datagrams_received += 1;
+        self.metrics.bytes_received += contents.len() as u64;
+        self.last_received = Some(now);
+        if let Some(session) = &mut self.session {
+            session.handle_datagram(local, remote, contents, now);
+        }
+    }
+
+    /// A check of the peer came.
+    pub(crate) fn on_check_received(&mut self) {
+        self.checks.received += 1;
+    }
+
+    /// A check of ours was sent.
+    pub(crate) fn on_check_sent(&mut self) {
+        self.checks.sent += 1;
+    }
+
+    /// A check of ours was answered after `rtt`.
+    pub(crate) fn on_check_answered(&mut self, path: Path, rtt: Duration) {
+        self.checks.answered += 1;
+        if self.path.is_none_or(|used| used == path) {
+            self.metrics.rtt = Some(rtt);
+        }
+    }
+
+    pub(crate) fn poll_datagram(&mut self) -> Option<Datagram> {
+        let datagram = self.session.as_mut()?.poll_transmit()?;
+        self.metrics.datagrams_sent += 1;
+        self.metrics.bytes_sent += datagram.contents.len() as u64;
+        Some(datagram)
+    }
+
+    /// Secured data was sent along `path`.
+    pub(crate) fn on_path_used(&mut self, path: Path, ctx: &mut Context) {
+        if self.path != Some(path) {
+            let from = self.path.replace(path);
+            ctx.events.push_back(Event::PathChanged { peer: self.id, from, to: path });
+        }
+    }
+
+    /// A new address of ours can be used.
+    pub(crate) fn on_local_address(&mut self, address: SocketAddr, ctx: &mut Context, now: Instant) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if let Some(line) = session.add_local_candidate(address, now) {
+            ctx.events.push_back(Event::CandidateAdded { peer: self.id, side: Side::Local, address });
+            self.send_candidate(line, ctx, now);
+        }
+    }
+
+    /// An address of ours cannot be used any more.
+    pub(crate) fn on_local_address_gone(&mut self, address: SocketAddr, now: Instant) {
+        if let Some(session) = &mut self.session {
+            session.remove_local_candidate(address, now);
+        }
+    }
+
+    /// Makes a new transport with our candidates.
+    pub(super) fn begin_session(&mut self, ctx: &mut Context, now: Instant) {
+        let (tape, secrets) = (ctx.tape.clone(), ctx.secrets.split());
+        let mut session = TapedSession::new(tape, &ctx.crypto, &ctx.config, secrets, now);
+        for address in &ctx.local {
+            if session.add_local_candidate(*address, now).is_some() {
+                let (peer, side) = (self.id, Side::Local);
+                ctx.events.push_back(Event::CandidateAdded { peer, side, address: *address });
+            }
+        }
+        self.session = Some(session);
+    }
+
+    /// The descriptions are exchanged: tells the channels how to speak.
+    pub(super) fn start_channels(&mut self, framing: Framing, limit: usize, now: Instant) {
+        let role = if self.own < self.id { Role::Even } else { Role::Odd };
+        self.channels.start(framing, role, limit, now);
+    }
+
+    /// Takes what the transport says. Returns whether there was anything.
+    pub(super) fn drive_session(&mut self, ctx: &mut Context, now: Instant) -> bool {
+        let mut busy = false;
+        while let Some(event) = self.session.as_mut().and_then(TapedSession::poll_event) {
+            busy = true;
+            self.on_session_event(event, ctx, now);
+        }
+        if busy {
+            self.report_backlog(now);
+        }
+        busy
+    }
+
+    fn on_session_event(&mut self, event: SessionEvent, ctx: &mut Context, now: Instant) {
+        match event {
+            SessionEvent::PathUp => {
+                self.path_up = true;
+                self.on_fact(Fact::Progress(Phase::Handshake), ctx, now);
+                self.on_fact(Fact::PathUp, ctx, now);
+            }
+            SessionEvent::PathDown => {
+                self.path_up = false;
+                self.on_fact(Fact::PathDown, ctx, now);
+            }
+            SessionEvent::Secured => {
+                self.secured = true;
+                self.on_progress(ctx, now);
+            }
+            SessionEvent::StreamOpen(stream) => {
+                self.channels.on_stream_open(stream, now);
+                self.on_progress(ctx, now);
+            }
+            SessionEvent::StreamClosed(stream) => self.channels.on_stream_closed(stream, now),
+            SessionEvent::RemoteStream { handle, config } => {
+                let StreamConfig { label, protocol, ordering, reliability, .. } = config;
+                let key =
+                    self.channels.on_remote_stream(label, protocol, ordering, reliability, now);
+                if let Some(session) = &mut self.session {
+                    match key {
+                        Some(key) => session.adopt_stream(handle, key),
+                        None => session.reject_stream(handle, now),
+                    }
+                }
+            }
+            SessionEvent::Data { stream, binary, data } => {
+                self.channels.on_data(stream, binary, data, now);
+            }
+            SessionEvent::Closed => match self.lifecycle.life() {
+                Life::Leaving { .. } => self.on_fact(Fact::FarewellAnswered, ctx, now),
+                // A farewell before the handshake is done comes from an attempt that the peer gave up.
+                Life::Connecting(_) => {
+                    self.on_fact(Fact::TransportFailed(TransportFault::Sctp), ctx, now);
+                }
+                Life::Offered
+                | Life::Connected
+                | Life::Disconnected
+                | Life::Draining { .. }
+                | Life::Ended(_) => self.on_fact(Fact::Bye(Cause::RemoteClose), ctx, now),
+            },
+            SessionEvent::Failed(fault) => self.on_fact(Fact::TransportFailed(fault), ctx, now),
+            SessionEvent::Misbehaved(fault) => self.on_fact(Fact::Misbehaved(fault), ctx, now),
+        }
+    }
+
+    /// Connected means: the path works, the certificate is right, and the channels are open.
+    fn on_progress(&mut self, ctx: &mut Context, now: Instant) {
+        if self.secured && self.channels.is_ready() {
+            self.on_fact(Fact::Established, ctx, now);
+        }
+    }
+
+    /// Takes what the channels say. Returns whether there was anything.
+    pub(super) fn drive_channels(&mut self, ctx: &mut Context, now: Instant) -> bool {
+        let mut busy = false;
+        while let Some(output) = self.channels.poll_output() {
+            busy = true;
+            self.on_channel_output(output, ctx, now);
+        }
+        busy
+    }
+
+    fn on_channel_output(&mut self, output: ChannelOutput, ctx: &mut Context, now: Instant) {
+        let peer = self.id;
+        let event = match output {
+            ChannelOutput::OpenStream { stream, config } => {
+                let opened =
+                    self.session.as_mut().is_some_and(|s| s.open_stream(stream, &config, now));
+                if !opened {
+                    self.channels.on_stream_closed(stream, now);
+                }
+                return;
+            }
+            ChannelOutput::CloseStream { stream } => {
+                if let Some(session) = &mut self.session {
+                    session.close_stream(stream, now);
+                }
+                return;
+            }
+            ChannelOutput::Fault(fault) => {
+                self.on_fact(Fact::Misbehaved(fault), ctx, now);
+                return;
+            }
+            ChannelOutput::Broken => {
+                self.on_fact(Fact::TransportFailed(TransportFault::Sctp), ctx, now);
+                return;
+            }
+            ChannelOutput::Open { channel, label, protocol, remote } => {
+                Event::ChannelOpen { peer, channel, label, protocol, remote }
+            }
+            ChannelOutput::Closed { channel } => Event::ChannelClosed { peer, channel },
+            ChannelOutput::Error { channel, error } => Event::ChannelError { peer, channel, error },
+            ChannelOutput::Writable { channel } => Event::Writable { peer, channel },
+            ChannelOutput::Message { channel, message } => Event::Message { peer, channel, message },
+            ChannelOutput::Sent { channel, through } => Event::Sent { peer, channel, through },
+            ChannelOutput::Delivered { channel, through } => {
+                Event::Delivered { peer, channel, through }
+            }
+            ChannelOutput::NotDelivered { channel, first, last, maybe } => {
+                Event::NotDelivered { peer, channel, first, last, maybe }
+            }
+        };
+        ctx.events.push_back(event);
+    }
+
+    /// Hands queued messages to the transport, as many as the schedule allows. Returns whether there was any.
+    pub(super) fn drive_writes(&mut self, ctx: &mut Context, now: Instant) -> bool {
+        let Some(session) = self.session.as_mut().filter(|s| self.secured && s.is_alive()) else {
+            return false;
+        };
+        let mut wrote = false;
+        while let Some(write) = self.channels.poll_write(now) {
+            match session.write(write.stream, write.binary, write.data) {
+                Written::Yes => {
+                    wrote = true;
+                    self.channels.on_written(now);
+                }
+                Written::NotNow => {
+                    self.channels.on_write_refused();
+                    break;
+                }
+            }
+        }
+        if wrote {
+            session.settle(now);
+            self.report_backlog(now);
+        }
+        if matches!(self.lifecycle.life(), Life::Draining { .. }) && self.channels.is_drained() {
+            self.on_fact(Fact::Drained, ctx, now);
+        }
+        wrote
+    }
+
+    /// Tells the channels how much of what they wrote the peer's SCTP has not acknowledged.
+    fn report_backlog(&mut self, now: Instant) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        self.channels.update_backlog(now, |stream| session.buffered(stream));
+    }
+}

@@ -1,0 +1,621 @@
+//! The only owner of `str0m::Rtc`.
+//!
+//! str0m asks its caller for a discipline: one mutation, then drain the output to the next timeout, then the next
+//! mutation. Here every method that changes something ends in [`Session::settle`], so callers cannot get it wrong; the
+//! exception is [`Session::write`], after a batch of which the caller settles once (writes only append to SCTP's queue).
+//!
+//! What str0m 0.25 leaves to its user is done here, each with the reason beside it: ICE credentials come from our own
+//! CSPRNG, on restarts too; time is fed after every mutation, because an answerer would never start its checks
+//! otherwise, and twice before the path is up, because a queued STUN request makes str0m return early; what would make
+//! it panic (a stream id in use, a label larger than its buffer) is refused; its errors on received data are ignored as
+//! long as it stays alive; and after a close the farewell is repeated, because a lost one would leave both sides up.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::channel::{
+    ChannelConfig as StrChannelConfig, ChannelId as StrChannelId, Reliability as StrReliability,
+};
+use str0m::config::DtlsVersion;
+use str0m::net::{DatagramRecv, Protocol, Receive};
+use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, IceCreds};
+use str0m::{Input as StrInput, Output as StrOutput, Rtc};
+
+use crate::channel::{META_STREAM_ID, StreamConfig, StreamKey};
+use crate::channel::kind::{Ordering, Reliability};
+use crate::config::{Config, DtlsMode};
+use crate::crypto::{Crypto, SessionCrypto};
+use crate::event::{NegotiationFault, PeerFault, TransportFault};
+use crate::rng::Rng;
+use crate::sdp::{self, Rewrite};
+use crate::tape::bytes_text;
+
+/// One transport to one peer: ICE, DTLS and SCTP.
+pub(crate) struct Session {
+    rtc: Rtc,
+    crypto: SessionCrypto,
+    rng: Rng,
+    /// The credentials that our checks and the peer's are authenticated with now.
+    credentials: IceCreds,
+    /// An offer that was sent and waits for its answer, with the credentials it announces.
+    pending: Option<(SdpPendingOffer, IceCreds)>,
+    /// The addresses that are our host candidates, in the order in which they are announced.
+    local: Vec<SocketAddr>,
+    streams: BTreeMap<StreamKey, Stream>,
+    /// Streams that the peer opened and that wait for their key.
+    remote_streams: BTreeMap<u64, StrChannelId>,
+    remote_streams_seen: u64,
+    events: VecDeque<Pending>,
+    transmits: VecDeque<Datagram>,
+    deadline: Option<Instant>,
+    /// Whether a remote description was applied: then the next offer restarts ICE.
+    negotiated: bool,
+    ice_up: bool,
+    failed: bool,
+    closing: Option<Closing>,
+}
+
+/// A stream and how far it is.
+struct Stream {
+    id: StrChannelId,
+    negotiated: Option<u16>,
+    open: bool,
+}
+
+/// An event that waits to be polled. Those of str0m are translated only then, because a stream that the peer opened
+/// gets its key from the one who polled its announcement.
+enum Pending {
+    Own(SessionEvent),
+    Str(StrEvent),
+}
+
+/// The datagrams of our farewell, to be repeated until the peer answers.
+struct Closing {
+    farewell: Vec<Datagram>,
+    next: Instant,
+    pause: Duration,
+}
+
+
+/// A datagram to send.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Datagram {
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+    #[serde(with = "bytes_text")]
+    pub(crate) contents: Vec<u8>,
+}
+
+/// What a session tells its peer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SessionEvent {
+    /// A pair was nominated and works.
+    PathUp,
+    /// No pair works any more.
+    PathDown,
+    /// DTLS is up and the peer's certificate is the announced one.
+    Secured,
+    /// A stream can be written to.
+    StreamOpen(StreamKey),
+    /// The peer announced a stream in-band. [`Session::adopt_stream`] or [`Session::reject_stream`] must follow.
+    RemoteStream { handle: RemoteStream, config: StreamConfig },
+    /// A stream was reset.
+    StreamClosed(StreamKey),
+    /// A message came.
+    Data { stream: StreamKey, binary: bool, #[serde(with = "bytes_text")] data: Vec<u8> },
+    /// The peer closed.
+    Closed,
+    /// The transport failed for good.
+    Failed(TransportFault),
+    /// The peer broke a rule.
+    Misbehaved(PeerFault),
+}
+
+/// A stream that the peer opened and that has no key yet: the how manieth of them.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct RemoteStream(u64);
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Written {
+    /// SCTP took it.
+    Yes,
+    /// There is no room now, or the stream is not open.
+    NotNow,
+}
+
+impl Session {
+    pub(crate) fn new(crypto: &Crypto, config: &Config, mut rng: Rng, now: Instant) -> Self {
+        let credentials = credentials(&mut rng);
+        let mut session_crypto = crypto.session(config.channels.max_channels, rng.split());
+        let rtc = session_crypto.enter(|| {
+            rtc_config(crypto, config).set_local_ice_credentials(credentials.clone()).build(now)
+        });
+        Self {
+            rtc,
+            crypto: session_crypto,
+            rng,
+            credentials,
+            pending: None,
+            local: Vec::new(),
+            streams: BTreeMap::new(),
+            remote_streams: BTreeMap::new(),
+            remote_streams_seen: 0,
+            events: VecDeque::new(),
+            transmits: VecDeque::new(),
+            deadline: None,
+            negotiated: false,
+            ice_up: false,
+            failed: false,
+            closing: None,
+        }
+    }
+
+    /// Adds a host candidate. Returns its candidate line, unless str0m refuses it or has it.
+    pub(crate) fn add_local_candidate(&mut self, address: SocketAddr, now: Instant) -> Option<String> {
+        let candidate = StrCandidate::host(address, Protocol::Udp).ok()?;
+        let line = candidate.to_sdp_string();
+        if self.local.contains(&address) {
+            return None;
+        }
+        let rtc = &mut self.rtc;
+        self.crypto.enter(|| rtc.add_local_candidate(candidate).is_some()).then_some(())?;
+        self.local.push(address);
+        self.settle(now);
+        Some(line)
+    }
+
+    /// Stops using a host candidate.
+    pub(crate) fn remove_local_candidate(&mut self, address: SocketAddr, now: Instant) {
+        let Ok(candidate) = StrCandidate::host(address, Protocol::Udp) else {
+            return;
+        };
+        self.local.retain(|known| *known != address);
+        let rtc = &mut self.rtc;
+        self.crypto.enter(|| rtc.direct_api().invalidate_candidate(&candidate));
+        self.settle(now);
+    }
+
+    /// Makes an offer: the first, or one that restarts ICE when there is a session already.
+    pub(crate) fn create_offer(&mut self, now: Instant) -> Option<String> {
+        let restart = self.negotiated;
+        let meta = meta_config();
+        let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
+        let (offer, pending, stream) = crypto.enter(|| {
+            let mut api = rtc.sdp_api();
+            let stream = if restart {
+                api.ice_restart(true);
+                None
+            } else {
+                // An offer needs the application section, and str0m adds it with the first channel. This one is
+                // pre-negotiated: a foreign peer never hears of it.
+                Some(api.add_channel_with_config(meta))
+            };
+            api.apply().map(|(offer, pending)| (offer, pending, stream))
+        })?;
+        if let Some(id) = stream {
+            let negotiated = Some(META_STREAM_ID);
+            self.streams.insert(StreamKey::Meta, Stream { id, negotiated, open: false });
+        }
+        let announced =
+            if restart { credentials(&mut self.rng) } else { self.credentials.clone() };
+        let text = self.rewrite(&offer.to_sdp_string(), &announced)?;
+        self.pending = Some((pending, announced));
+        self.settle(now);
+        Some(text)
+    }
+
+    /// Takes the peer's offer, already validated, and answers it.
+    pub(crate) fn accept_offer(&mut self, text: &str, now: Instant) -> Result<String, NegotiationFault> {
+        let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text)).map_err(|_| NegotiationFault::Unsupported)?;
+        self.pending = None;
+        let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
+        let minted_before = rtc.direct_api().local_ice_credentials();
+        let answer = crypto
+            .enter(|| rtc.sdp_api().accept_offer(offer))
+            .map_err(|_| NegotiationFault::Unsupported)?;
+        if rtc.direct_api().local_ice_credentials() != minted_before {
+            // The offer restarted ICE, and str0m minted credentials from its weak generator.
+            self.credentials = credentials(&mut self.rng);
+            let replacement = self.credentials.clone();
+            crypto.enter(|| rtc.direct_api().set_local_ice_credentials(replacement));
+        }
+        self.negotiated = true;
+        self.ice_up = false;
+        let text = self.rewrite(&answer.to_sdp_string(), &self.credentials);
+        self.settle(now);
+        text.ok_or(NegotiationFault::Unsupported)
+    }
+
+    /// Takes the peer's answer, already validated, to the pending offer.
+    pub(crate) fn accept_answer(&mut self, text: &str, now: Instant) -> Result<(), NegotiationFault> {
+        let answer = SdpAnswer::from_sdp_string(&sdp::for_transport(text)).map_err(|_| NegotiationFault::Unsupported)?;
+        let (pending, announced) = self.pending.take().ok_or(NegotiationFault::Unsupported)?;
+        let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
+        crypto
+            .enter(|| {
+                rtc.sdp_api().accept_answer(pending, answer)?;
+                rtc.direct_api().set_local_ice_credentials(announced.clone());
+                Ok::<_, str0m::RtcError>(())
+            })
+            .map_err(|_| NegotiationFault::Unsupported)?;
+        self.credentials = announced;
+        self.negotiated = true;
+        self.ice_up = false;
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Gives a remote candidate, already checked, to the ICE agent. Returns whether str0m could read it.
+    pub(crate) fn add_remote_candidate(&mut self, line: &str, now: Instant) -> bool {
+        let Ok(candidate) = StrCandidate::from_sdp_string(line) else {
+            return false;
+        };
+        let rtc = &mut self.rtc;
+        self.crypto.enter(|| rtc.add_remote_candidate(candidate));
+        self.settle(now);
+        true
+    }
+
+    /// Opens a stream. Returns false when it cannot be opened: the id is in use, or the label does not fit.
+    pub(crate) fn open_stream(&mut self, key: StreamKey, config: &StreamConfig, now: Instant) -> bool {
+        if let Some(stream) = self.streams.get(&key) {
+            if stream.open {
+                self.events.push_back(Pending::Own(SessionEvent::StreamOpen(key)));
+            }
+            return true;
+        }
+        let taken = |id| self.streams.values().any(|s| s.negotiated == Some(id));
+        if config.negotiated.is_some_and(taken)
+            || config.label.len() + config.protocol.len() > MAX_IN_BAND_LABEL
+        {
+            return false;
+        }
+        let rtc = &mut self.rtc;
+        let wanted = stream_config(config);
+        let id = self.crypto.enter(|| rtc.direct_api().create_data_channel(wanted));
+        self.streams.insert(key, Stream { id, negotiated: config.negotiated, open: false });
+        self.settle(now);
+        true
+    }
+
+    /// Gives a stream that the peer opened its key.
+    pub(crate) fn adopt_stream(&mut self, remote: RemoteStream, key: StreamKey) {
+        if let Some(id) = self.remote_streams.remove(&remote.0) {
+            self.streams.insert(key, Stream { id, negotiated: None, open: true });
+        }
+    }
+
+    /// Closes a stream that the peer opened and that is not wanted.
+    pub(crate) fn reject_stream(&mut self, remote: RemoteStream, now: Instant) {
+        let Some(id) = self.remote_streams.remove(&remote.0) else {
+            return;
+        };
+        let rtc = &mut self.rtc;
+        self.crypto.enter(|| rtc.direct_api().close_data_channel(id));
+        self.settle(now);
+    }
+
+    /// Resets a stream.
+    pub(crate) fn close_stream(&mut self, key: StreamKey, now: Instant) {
+        let Some(stream) = self.streams.get(&key) else {
+            return;
+        };
+        let (rtc, id) = (&mut self.rtc, stream.id);
+        self.crypto.enter(|| rtc.direct_api().close_data_channel(id));
+        self.settle(now);
+    }
+
+    /// Writes one message to a stream. After the last of a batch, call [`Session::settle`].
+    pub(crate) fn write(&mut self, key: StreamKey, binary: bool, data: &[u8]) -> Written {
+        let Some(stream) = self.streams.get(&key) else {
+            return Written::NotNow;
+        };
+        let (rtc, id) = (&mut self.rtc, stream.id);
+        let marker;
+        let data = if data.is_empty() {
+            // str0m puts nothing on the wire for an empty message and breaks the stream; see `crypto`.
+            marker = self.crypto.empty_message_marker(!binary);
+            &marker[..]
+        } else {
+            data
+        };
+        let written = self.crypto.enter(|| rtc.channel(id).map(|mut channel| channel.write(binary, data)));
+        match written {
+            Some(Ok(true)) => Written::Yes,
+            Some(Ok(false) | Err(_)) | None => Written::NotNow,
+        }
+    }
+
+    /// Says farewell: DTLS close_notify, repeated until the peer answers. Pending data is discarded.
+    pub(crate) fn close(&mut self, now: Instant) {
+        if self.closing.is_some() || !self.is_alive() {
+            return;
+        }
+        self.settle(now);
+        let sent_before = self.transmits.len();
+        let rtc = &mut self.rtc;
+        if self.crypto.enter(|| rtc.close()).is_err() {
+            self.failed = true;
+        }
+        self.drain(now);
+        let farewell = self.transmits.iter().skip(sent_before).cloned().collect();
+        self.closing = Some(Closing { farewell, next: now + FAREWELL_PAUSE, pause: FAREWELL_PAUSE });
+    }
+
+    pub(crate) fn handle_datagram(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        contents: &[u8],
+        now: Instant,
+    ) {
+        let Ok(contents) = DatagramRecv::try_from(contents) else {
+            return;
+        };
+        let receive = Receive { proto: Protocol::Udp, source: remote, destination: local, contents };
+        let rtc = &mut self.rtc;
+        // An error here is the sender's: str0m stays usable unless it says that it is not alive.
+        let _ = self.crypto.enter(|| rtc.handle_input(StrInput::Receive(now, receive)));
+        self.drain(now);
+        if !self.ice_up {
+            self.settle(now);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.settle(now);
+        if let Some(closing) = &mut self.closing
+            && self.rtc.is_alive()
+            && now >= closing.next
+        {
+            self.transmits.extend(closing.farewell.iter().cloned());
+            closing.pause *= 2;
+            closing.next = now + closing.pause;
+        }
+    }
+
+    /// Feeds the time and collects the output, until nothing is left to do at `now`.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        self.drain(now);
+        for _ in 0..if self.ice_up { 1 } else { 2 } {
+            let rtc = &mut self.rtc;
+            if self.crypto.enter(|| rtc.handle_input(StrInput::Timeout(now))).is_err() {
+                self.failed = self.failed || !self.rtc.is_alive();
+            }
+            self.drain(now);
+        }
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
+        self.transmits.pop_front()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
+        while let Some(pending) = self.events.pop_front() {
+            let event = match pending {
+                Pending::Own(event) => Some(event),
+                Pending::Str(event) => self.translate(event),
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let repeat = self.closing.as_ref().filter(|_| self.rtc.is_alive()).map(|c| c.next);
+        [self.deadline, repeat].into_iter().flatten().min()
+    }
+
+    /// Whether the transport works or is still saying farewell.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.rtc.is_alive() && !self.failed
+    }
+
+    /// The user name fragment under which the peer's checks arrive now.
+    pub(crate) fn ufrag(&self) -> &str {
+        &self.credentials.ufrag
+    }
+
+    /// The user name fragment that the pending offer announces.
+    pub(crate) fn pending_ufrag(&self) -> Option<&str> {
+        self.pending.as_ref().map(|(_, announced)| announced.ufrag.as_str())
+    }
+
+    /// Bytes written to a stream that the peer's SCTP has not acknowledged.
+    pub(crate) fn buffered(&mut self, key: StreamKey) -> usize {
+        let Some(stream) = self.streams.get(&key) else {
+            return 0;
+        };
+        let id = stream.id;
+        self.rtc.channel(id).map_or(0, |mut channel| channel.buffered_amount())
+    }
+
+    /// The description as it is sent: with our credentials in place of str0m's and our candidates in our order.
+    fn rewrite(&self, text: &str, announced: &IceCreds) -> Option<String> {
+        let candidates: Vec<String> = self
+            .local
+            .iter()
+            .filter_map(|address| StrCandidate::host(*address, Protocol::Udp).ok())
+            .map(|candidate| candidate.to_sdp_string())
+            .collect();
+        let rewrite = Rewrite {
+            ice_ufrag: &announced.ufrag,
+            ice_pwd: &announced.pass,
+            candidates: &candidates,
+            end_of_candidates: false,
+        };
+        sdp::rewrite(text, rewrite).ok()
+    }
+
+    /// Takes everything that str0m has to say at `now`.
+    fn drain(&mut self, now: Instant) {
+        let Self { rtc, crypto, transmits, events, ice_up, .. } = self;
+        let mut errors = 0;
+        let drained = crypto.enter(|| {
+            loop {
+                match rtc.poll_output() {
+                    Ok(StrOutput::Timeout(at)) => return Some(at),
+                    Ok(StrOutput::Transmit(t)) => transmits.push_back(Datagram {
+                        source: t.source,
+                        destination: t.destination,
+                        contents: t.contents.into(),
+                    }),
+                    Ok(StrOutput::Event(event)) => {
+                        if let StrEvent::IceConnectionStateChange(state) = &event {
+                            *ice_up = state.is_connected();
+                        }
+                        events.push_back(Pending::Str(event));
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "transport error");
+                        errors += 1;
+                        if errors >= MAX_DRAIN_ERRORS || !rtc.is_alive() {
+                            return None;
+                        }
+                    }
+                }
+            }
+        });
+        // A flight that cannot be sent for want of a path must not use up its repetitions.
+        self.crypto.hold_retransmissions(!self.ice_up);
+        self.deadline = drained.filter(|at| at.saturating_duration_since(now) < NEVER);
+        if let Some(fault) = self.crypto.fault() {
+            self.fail(SessionEvent::Misbehaved(fault));
+        }
+        if drained.is_none() && self.closing.is_none() {
+            self.fail(SessionEvent::Failed(TransportFault::Dtls));
+        }
+    }
+
+    fn fail(&mut self, event: SessionEvent) {
+        if !self.failed {
+            self.failed = true;
+            self.events.push_back(Pending::Own(event));
+        }
+    }
+
+    fn translate(&mut self, event: StrEvent) -> Option<SessionEvent> {
+        match event {
+            StrEvent::Connected => Some(SessionEvent::Secured),
+            StrEvent::IceConnectionStateChange(state) => match state {
+                IceConnectionState::Connected | IceConnectionState::Completed => {
+                    Some(SessionEvent::PathUp)
+                }
+                IceConnectionState::Disconnected => Some(SessionEvent::PathDown),
+                IceConnectionState::New | IceConnectionState::Checking => None,
+            },
+            StrEvent::ChannelOpen(id, label) => self.on_channel_open(id, label),
+            StrEvent::ChannelData(data) => {
+                let stream = self.key_of(data.id)?;
+                Some(SessionEvent::Data { stream, binary: data.binary, data: data.data })
+            }
+            StrEvent::ChannelClose(id) => {
+                let key = self.key_of(id)?;
+                self.streams.remove(&key);
+                Some(SessionEvent::StreamClosed(key))
+            }
+            StrEvent::Closed => Some(SessionEvent::Closed),
+            // Media, statistics and thresholds, none of which is switched on.
+            _ => None,
+        }
+    }
+
+    fn on_channel_open(&mut self, id: StrChannelId, label: String) -> Option<SessionEvent> {
+        if let Some(key) = self.key_of(id) {
+            self.streams.get_mut(&key)?.open = true;
+            return Some(SessionEvent::StreamOpen(key));
+        }
+        let channel = self.rtc.channel(id)?;
+        let config = channel.config()?;
+        let config = StreamConfig {
+            label,
+            protocol: config.protocol.clone(),
+            ordering: if config.ordered { Ordering::Ordered } else { Ordering::Unordered },
+            reliability: match config.reliability {
+                StrReliability::Reliable => Reliability::Reliable,
+                StrReliability::MaxRetransmits { retransmits } => {
+                    Reliability::MaxRetransmits(retransmits)
+                }
+                StrReliability::MaxPacketLifetime { lifetime } => {
+                    Reliability::MaxLifetime(Duration::from_millis(lifetime.into()))
+                }
+            },
+            negotiated: None,
+        };
+        self.remote_streams_seen += 1;
+        let handle = RemoteStream(self.remote_streams_seen);
+        self.remote_streams.insert(handle.0, id);
+        Some(SessionEvent::RemoteStream { handle, config })
+    }
+
+    fn key_of(&self, id: StrChannelId) -> Option<StreamKey> {
+        self.streams.iter().find(|(_, stream)| stream.id == id).map(|(key, _)| *key)
+    }
+}
+
+fn rtc_config(crypto: &Crypto, config: &Config) -> str0m::RtcConfig {
+    let transport = config.transport();
+    let channels = config.channels();
+    let mut rtc = Rtc::builder()
+        .set_crypto_provider(crypto.provider())
+        .set_dtls_cert(crypto.certificate())
+        .set_dtls_version(match transport.dtls {
+            DtlsMode::Auto => DtlsVersion::Auto,
+            DtlsMode::V13 => DtlsVersion::Dtls13,
+            DtlsMode::V12 => DtlsVersion::Dtls12,
+        })
+        .set_snap_enabled(transport.snap)
+        .set_mtu(transport.mtu..=usize::MAX)
+        .set_stats_interval(None)
+        // Our own backlog control decides how much SCTP holds; this bound must only never refuse one whole message.
+        .set_sctp_max_buffered_amount(channels.backlog_max + channels.max_message_size + SLACK)
+        .clear_codecs()
+        .clear_extension_map();
+    rtc.set_initial_stun_rto(config.timing().stun_retry);
+    rtc
+}
+
+fn stream_config(config: &StreamConfig) -> StrChannelConfig {
+    StrChannelConfig {
+        label: config.label.clone(),
+        ordered: config.ordering == Ordering::Ordered,
+        reliability: match config.reliability {
+            Reliability::Reliable => StrReliability::Reliable,
+            Reliability::MaxRetransmits(retransmits) => {
+                StrReliability::MaxRetransmits { retransmits }
+            }
+            Reliability::MaxLifetime(lifetime) => StrReliability::MaxPacketLifetime {
+                lifetime: u16::try_from(lifetime.as_millis()).unwrap_or(u16::MAX),
+            },
+        },
+        negotiated: config.negotiated,
+        protocol: config.protocol.clone(),
+    }
+}
+
+fn meta_config() -> StrChannelConfig {
+    StrChannelConfig { negotiated: Some(META_STREAM_ID), ..StrChannelConfig::default() }
+}
+
+/// RFC 8445 §5.3: at least 24 bits for the fragment and 128 for the password. Each character carries 6.
+fn credentials(rng: &mut Rng) -> IceCreds {
+    IceCreds { ufrag: rng.ice_chars(16), pass: rng.ice_chars(32) }
+}
+
+/// Errors of one drain after which a transport that still calls itself alive is given up.
+const MAX_DRAIN_ERRORS: usize = 8;
+/// str0m marshals the in-band announcement into a buffer of 1,500 bytes, of which 12 are its header.
+const MAX_IN_BAND_LABEL: usize = 1_488;
+/// Room above the backlog for frame headers and internal messages.
+const SLACK: usize = 1024 * 1024;
+/// str0m says "never" with a time that is years away.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// The first repetition of a farewell; doubles.
+const FAREWELL_PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,241 @@
+//! A session whose answers can be recorded, or taken from a recording.
+//!
+//! Every call goes through the [`Tape`], one line each; nothing else of a session is ever looked at from above.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::session::{Datagram, RemoteStream, Session, SessionEvent, Written};
+use crate::channel::{StreamConfig, StreamKey};
+use crate::config::Config;
+use crate::crypto::Crypto;
+use crate::event::NegotiationFault;
+use crate::rng::Rng;
+use crate::tape::{Stamp, Tape, Taped, without_passwords};
+
+/// A [`Session`], or the recording of one.
+pub(crate) struct TapedSession {
+    /// `None` when a recording answers in its place.
+    live: Option<Session>,
+    tape: Tape,
+    ufrags: Ufrags,
+}
+
+/// The user name fragments under which checks arrive: of the description in force, and of the pending offer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ufrags {
+    pub(crate) current: String,
+    pub(crate) pending: Option<String>,
+}
+
+impl TapedSession {
+    pub(crate) fn new(tape: Tape, crypto: &Crypto, config: &Config, rng: Rng, now: Instant) -> Self {
+        let live = (!tape.is_playing()).then(|| Session::new(crypto, config, rng, now));
+        let mut session = Self { live, tape, ufrags: Ufrags::default() };
+        session.refresh_ufrags();
+        session
+    }
+
+    pub(crate) fn add_local_candidate(&mut self, address: SocketAddr, now: Instant) -> Option<String> {
+        self.call("add_local_candidate", None, |s| s.add_local_candidate(address, now))
+    }
+
+    pub(crate) fn remove_local_candidate(&mut self, address: SocketAddr, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.remove_local_candidate(address, now);
+        }
+    }
+
+    pub(crate) fn create_offer(&mut self, now: Instant) -> Option<String> {
+        let offer = self.call("create_offer", Sdp(None), |s| Sdp(s.create_offer(now)));
+        self.refresh_ufrags();
+        offer.0
+    }
+
+    pub(crate) fn accept_offer(&mut self, text: &str, now: Instant) -> Result<String, NegotiationFault> {
+        let fallback = Answered(Err(NegotiationFault::Unsupported));
+        let answer = self.call("accept_offer", fallback, |s| Answered(s.accept_offer(text, now)));
+        self.refresh_ufrags();
+        answer.0
+    }
+
+    pub(crate) fn accept_answer(&mut self, text: &str, now: Instant) -> Result<(), NegotiationFault> {
+        let fallback = Err(NegotiationFault::Unsupported);
+        let outcome = self.call("accept_answer", fallback, |s| s.accept_answer(text, now));
+        self.refresh_ufrags();
+        outcome
+    }
+
+    pub(crate) fn add_remote_candidate(&mut self, line: &str, now: Instant) -> bool {
+        self.call("add_remote_candidate", false, |s| s.add_remote_candidate(line, now))
+    }
+
+    pub(crate) fn open_stream(&mut self, key: StreamKey, config: &StreamConfig, now: Instant) -> bool {
+        self.call("open_stream", false, |s| s.open_stream(key, config, now))
+    }
+
+    pub(crate) fn adopt_stream(&mut self, remote: RemoteStream, key: StreamKey) {
+        if let Some(live) = &mut self.live {
+            live.adopt_stream(remote, key);
+        }
+    }
+
+    pub(crate) fn reject_stream(&mut self, remote: RemoteStream, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.reject_stream(remote, now);
+        }
+    }
+
+    pub(crate) fn close_stream(&mut self, key: StreamKey, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.close_stream(key, now);
+        }
+    }
+
+    pub(crate) fn write(&mut self, key: StreamKey, binary: bool, data: &[u8]) -> Written {
+        self.call("write", Written::NotNow, |s| s.write(key, binary, data))
+    }
+
+    pub(crate) fn settle(&mut self, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.settle(now);
+        }
+    }
+
+    pub(crate) fn close(&mut self, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.close(now);
+        }
+    }
+
+    pub(crate) fn handle_datagram(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        contents: &[u8],
+        now: Instant,
+    ) {
+        if let Some(live) = &mut self.live {
+            live.handle_datagram(local, remote, contents, now);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.handle_timeout(now);
+        }
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
+        self.call("poll_transmit", None, Session::poll_transmit)
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
+        self.call("poll_event", None, Session::poll_event)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let (Some(live), start) = (&self.live, self.tape.start()) else {
+            let stamp: Option<Stamp> = self.tape.replay("poll_timeout").flatten();
+            return Some(self.tape.start()? + stamp?.offset());
+        };
+        let deadline = live.poll_timeout();
+        if let Some(start) = start {
+            let stamp = deadline.map(|at| Stamp::new(at.saturating_duration_since(start)));
+            self.tape.keep("poll_timeout", &stamp);
+        }
+        deadline
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        let Some(live) = &self.live else {
+            return self.tape.replay("is_alive").unwrap_or(false);
+        };
+        let alive = live.is_alive();
+        self.tape.keep("is_alive", &alive);
+        alive
+    }
+
+    pub(crate) fn buffered(&mut self, key: StreamKey) -> usize {
+        self.call("buffered", 0, |s| s.buffered(key))
+    }
+
+    pub(crate) fn ufrags(&self) -> &Ufrags {
+        &self.ufrags
+    }
+
+    fn refresh_ufrags(&mut self) {
+        self.ufrags = self.call("ufrags", Ufrags::default(), |s| Ufrags {
+            current: s.ufrag().to_owned(),
+            pending: s.pending_ufrag().map(str::to_owned),
+        });
+    }
+
+    fn call<R: Taped>(&mut self, call: &'static str, fallback: R, live: impl FnOnce(&mut Session) -> R) -> R {
+        match &mut self.live {
+            Some(session) => {
+                let answer = live(session);
+                self.tape.keep(call, &answer);
+                answer
+            }
+            None => self.tape.replay(call).unwrap_or(fallback),
+        }
+    }
+}
+
+/// A description of ours, in which the password is redacted.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Sdp(Option<String>);
+
+impl Taped for Sdp {
+    fn redacted(&self) -> Option<Self> {
+        Some(Self(self.0.as_deref().map(without_passwords)))
+    }
+}
+
+/// A description of ours or the reason why there is none.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Answered(Result<String, NegotiationFault>);
+
+impl Taped for Answered {
+    fn redacted(&self) -> Option<Self> {
+        Some(Self(self.0.as_deref().map(without_passwords).map_err(|fault| *fault)))
+    }
+}
+
+impl Taped for Result<(), NegotiationFault> {}
+impl Taped for Written {}
+impl Taped for Ufrags {}
+
+impl Taped for Option<Datagram> {
+    /// Secured datagrams are kept as their first byte, which tells their protocol, and their length. STUN holds no
+    /// secret (its integrity is a keyed hash) and tells which check answers which.
+    fn redacted(&self) -> Option<Self> {
+        let datagram = self.as_ref()?;
+        let secured = datagram.contents.first().is_some_and(|first| *first > 3);
+        secured.then(|| {
+            let mut contents = datagram.contents.clone();
+            contents.iter_mut().skip(1).for_each(|byte| *byte = 0);
+            Some(Datagram { contents, ..datagram.clone() })
+        })
+    }
+}
+
+impl Taped for Option<SessionEvent> {
+    /// Messages are kept as their frame header and their length.
+    fn redacted(&self) -> Option<Self> {
+        match self {
+            Some(SessionEvent::Data { stream: stream @ StreamKey::Channel(_), binary, data }) => {
+                let header = crate::channel::header_len(data);
+                let mut data = data.clone();
+                data.iter_mut().skip(header).for_each(|byte| *byte = 0);
+                Some(Some(SessionEvent::Data { stream: *stream, binary: *binary, data }))
+            }
+            Some(_) | None => None,
+        }
+    }
+}

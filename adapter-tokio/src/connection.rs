@@ -104,7 +104,8 @@ impl Connection {
         Some((channel, message))
     }
 
-    /// Takes the next message of one channel. `None` once the connection has ended and everything is taken.
+    /// Takes the next message of one channel. `None` once the channel or the connection has ended and everything is
+    /// taken.
     ///
     /// Cancel-safe, as [`Connection::recv`] is.
     pub async fn recv_from(&self, channel: impl Into<ChannelId>) -> Option<Message> {
@@ -112,18 +113,16 @@ impl Connection {
         let taken = self
             .session()
             .wait(&self.session().arrived, |record, over| {
-                record
-                    .inbox
-                    .pop_from(channel)
-                    .map(Some)
-                    .or(over.then_some(None))
+                let message = record.inbox.pop_from(channel);
+                let ended = over || !record.is_open(channel);
+                message.map(Some).or(ended.then_some(None))
             });
         let message = taken.await?;
         self.release(channel, message.len());
         Some(message)
     }
 
-    /// Waits until it is known what became of a message. At the end of the connection, that is at once.
+    /// Waits until it is known what became of a message: at the end of the channel or the connection at the latest.
     ///
     /// Of a message on an unreliable channel no more is known than that it was handed to the transport. On a channel
     /// that the *peer* opened as unreliable, this waits for the end of the connection.
@@ -131,10 +130,11 @@ impl Connection {
         let settled = self
             .session()
             .wait(&self.session().settled, |record, over| {
+                let ended = over || !record.is_open(receipt.channel);
                 record
                     .ledger
                     .outcome(receipt)
-                    .or(over.then_some(Delivery::Unknown))
+                    .or(ended.then_some(Delivery::Unknown))
             });
         settled.await
     }

@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::connection::{Connection, Handle};
 use crate::driver::Driver;
-use crate::session::Session;
+use crate::session::{Session, until};
 use crate::shared::{Life, Shared, State};
 use crate::signalling::{LinkStatus, Signalling};
 use crate::socket::{BindPlan, Sockets};
@@ -30,7 +30,6 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Configures an endpoint that speaks as `id`.
-    #[must_use]
     pub fn builder(id: PeerId) -> EndpointBuilder {
         EndpointBuilder {
             id,
@@ -101,25 +100,7 @@ impl Endpoint {
 
     /// Takes the next connection that a peer began. `None` once the endpoint is closed. Cancel-safe.
     pub async fn accept(&self) -> Option<Incoming> {
-        let shared = &self.root.shared;
-        loop {
-            let mut knocked = std::pin::pin!(shared.knocked.notified());
-            knocked.as_mut().enable();
-            let mut state = shared.lock();
-            if let Some(session) = state.incoming.pop_front() {
-                let handle = hold(shared, &mut state, session);
-                drop(state);
-                if let Some(connection) = handle {
-                    return Some(Incoming { connection });
-                }
-                continue;
-            }
-            if !matches!(state.life, Life::Open) {
-                return None;
-            }
-            drop(state);
-            knocked.await;
-        }
+        until(&self.root.shared.knocked, || self.next_incoming()).await
     }
 
     /// Queues `message` for every connected peer, without waiting.
@@ -219,6 +200,18 @@ impl Endpoint {
     pub fn abort(&self) {
         self.root.shared.lock().life = Life::Ended;
         self.root.shared.wake_driver();
+    }
+
+    /// The connection that waits longest, `Some(None)` when none will come any more, `None` when one may.
+    fn next_incoming(&self) -> Option<Option<Incoming>> {
+        let shared = &self.root.shared;
+        let mut state = shared.lock();
+        while let Some(session) = state.incoming.pop_front() {
+            if let Some(connection) = hold(shared, &mut state, session) {
+                return Some(Some(Incoming { connection }));
+            }
+        }
+        (state.life != Life::Open).then_some(None)
     }
 }
 

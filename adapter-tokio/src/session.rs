@@ -1,12 +1,12 @@
 //! One connection as its handles and the driver share it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use bowline::{Cause, ChannelId, Explanation, PeerId, PeerMetrics, PeerState};
+use bowline::{Cause, ChannelId, ChannelKind, Explanation, PeerId, PeerMetrics, PeerState};
 use tokio::sync::{Notify, watch};
 
 use crate::connection::{Handle, OpenedChannel, Status};
@@ -38,6 +38,8 @@ pub(crate) struct Record {
     pub(crate) ledger: Ledger,
     /// Channels that the peer opened and that nobody has taken. Closed ones leave, so that the core's limit bounds it.
     pub(crate) opened: VecDeque<OpenedChannel>,
+    /// Custom channels that are not closed; the core's limit bounds them.
+    pub(crate) custom: BTreeSet<ChannelId>,
     /// The last figures and words of the core.
     pub(crate) metrics: PeerMetrics,
     pub(crate) explanation: Option<Explanation>,
@@ -47,6 +49,11 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Whether messages may still come on a channel.
+    pub(crate) fn is_open(&self, channel: ChannelId) -> bool {
+        ChannelKind::from_id(channel).is_some() || self.custom.contains(&channel)
+    }
+
     pub(crate) fn is_held(&self) -> bool {
         self.handle
             .as_ref()
@@ -151,6 +158,7 @@ impl Session {
 
     pub(crate) fn on_channel_closed(&self, channel: ChannelId) {
         let mut record = self.record();
+        record.custom.remove(&channel);
         record.opened.retain(|opened| opened.id != channel);
         if let Some(gate) = record.gates.remove(&channel) {
             gate.writable.notify_one();
@@ -167,14 +175,22 @@ impl Session {
         changed: &Notify,
         mut ready: impl FnMut(&mut Record, bool) -> Option<T>,
     ) -> T {
-        loop {
-            let mut change = pin!(changed.notified());
-            change.as_mut().enable();
+        let ask = || {
             let over = self.is_over();
-            if let Some(value) = ready(&mut self.record(), over) {
-                return value;
-            }
-            change.await;
+            ready(&mut self.record(), over)
+        };
+        until(changed, ask).await
+    }
+}
+
+/// Waits until `ready` gives something, asking again whenever `changed` wakes those who wait.
+pub(crate) async fn until<T>(changed: &Notify, mut ready: impl FnMut() -> Option<T>) -> T {
+    loop {
+        let mut change = pin!(changed.notified());
+        change.as_mut().enable();
+        if let Some(value) = ready() {
+            return value;
         }
+        change.await;
     }
 }

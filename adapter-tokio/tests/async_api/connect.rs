@@ -62,7 +62,7 @@ async fn twenty_megabytes_arrive_whole() {
     let Pair {
         to_bob, to_alice, ..
     } = pair().await;
-    let chunk = |number: u32| Message::binary(vec![number as u8; 50_000]);
+    let chunk = |number: u32| Message::binary(vec![number.to_be_bytes()[3]; 50_000]);
     let sending = async {
         for number in 0..400 {
             to_bob
@@ -280,6 +280,14 @@ async fn a_custom_channel_carries_both_ways_and_closes() {
         Some("hi".into())
     );
     to_bob.close_channel(here).expect("is custom");
+    assert_eq!(
+        soon("the end of the channel", to_alice.recv_from(opened.id)).await,
+        None
+    );
+    assert_eq!(
+        soon("the end of the channel", to_bob.recv_from(here)).await,
+        None
+    );
     assert!(to_bob.close_channel(ChannelKind::File.id()).is_err());
 }
 

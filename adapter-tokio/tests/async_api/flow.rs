@@ -193,6 +193,46 @@ async fn a_waiting_send_ends_with_its_connection_and_gives_the_message_back() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_that_another_channel_takes_is_waited_for_too() {
+    let config = Config::builder()
+        .loopback(true)
+        .ipv6(false)
+        .queue_bytes(64 * KIB)
+        .low_water(16 * KIB);
+    let config = config
+        .peer_queue_bytes(64 * KIB)
+        .receive_window(128 * KIB)
+        .build()
+        .expect("valid");
+    let hub = MemoryHub::new();
+    let bind = |name| {
+        on_loopback(name, hub.join(id(name)))
+            .config(config.clone())
+            .bind()
+            .expect("binds")
+    };
+    let (alice, bob) = (bind("alice"), bind("bob"));
+    let (to_bob, to_alice) = connect(&alice, &bob).await;
+    let sent = fill(&to_bob).await;
+    let mut sending = Box::pin(to_bob.send(ChannelKind::Reliable, chunk(7)));
+    assert!(
+        (&mut sending).now_or_never().is_none(),
+        "the queue of the peer is full"
+    );
+    for expected in 0..sent as u64 {
+        let message = soon("a message", to_alice.recv_from(ChannelKind::File))
+            .await
+            .expect("connected");
+        assert_eq!(number(&message), expected);
+    }
+    assert!(soon("the sender", sending).await.is_ok());
+    assert_eq!(
+        soon("the message", to_alice.recv_from(ChannelKind::Reliable)).await,
+        Some(chunk(7))
+    );
+}
+
 #[tokio::test]
 async fn a_message_that_is_too_large_comes_back_at_once() {
     let Pair { to_bob, .. } = pair().await;

@@ -124,7 +124,7 @@ async fn lose_network(stage: &Stage, cast: &Cast) -> Result<(), Box<dyn Error>> 
         }
     }
     for receipt in receipts {
-        delivered(&to_carol, receipt).await?;
+        delivered(to_carol, receipt).await?;
     }
     let took = style::millis(back.elapsed());
     stage.line(
@@ -151,7 +151,7 @@ async fn leave(stage: &Stage, cast: &Cast) -> Result<(), Box<dyn Error>> {
     if heard.as_ref().and_then(|m| m.as_text()) != Some("goodbye") {
         return Err("alice did not hear bob's last word".into());
     }
-    delivered(&to_alice, last_word).await?;
+    delivered(to_alice, last_word).await?;
     let lost: u64 = report
         .undelivered
         .iter()

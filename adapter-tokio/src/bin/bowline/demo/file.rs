@@ -19,9 +19,14 @@ pub(crate) async fn send(stage: &Stage, cast: &Cast, size: u64) -> Result<f64, B
     tokio::pin!(transfer);
     let mut round_trips = Vec::new();
     let (sent, received) = loop {
+        let round_trip = ping(there);
+        tokio::pin!(round_trip);
         tokio::select! {
-            done = &mut transfer => break done?,
-            round_trip = ping(there) => round_trips.push(round_trip?),
+            done = &mut transfer => {
+                round_trips.push(round_trip.await?);
+                break done?;
+            }
+            round_trip = &mut round_trip => round_trips.push(round_trip?),
         }
     };
     echo.abort();

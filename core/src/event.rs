@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::channel::kind::Message;
+use crate::channel::kind::{Message, Ordering, Reliability};
+use crate::diagnosis::Explanation;
 use crate::id::{ChannelId, Generation, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
 
@@ -26,7 +27,8 @@ pub enum Event {
         /// When the offer is refused if nothing is done.
         deadline: Instant,
     },
-    /// The state of a peer changed. [`PeerState::Failed`] and [`PeerState::Closed`] are terminal.
+    /// The state of a peer changed. [`PeerState::Failed`] and [`PeerState::Closed`] are terminal: an
+    /// [`Event::Metrics`] with the last figures comes before, nothing of this peer comes after, and the peer is gone.
     State {
         /// The peer.
         peer: PeerId,
@@ -40,6 +42,8 @@ pub enum Event {
         at: Instant,
         /// Until when this state may last, where it waits for something.
         deadline: Option<Instant>,
+        /// With [`PeerState::Failed`]: what was seen to be wrong just before.
+        explanation: Option<Box<Explanation>>,
     },
     /// A channel can be used. Messages sent before have waited for this.
     ChannelOpen {
@@ -51,6 +55,10 @@ pub enum Event {
         label: String,
         /// The subprotocol that both sides see.
         protocol: String,
+        /// Whether order is kept.
+        ordering: Ordering,
+        /// How hard it tries.
+        reliability: Reliability,
         /// Whether the remote side opened it.
         remote: bool,
     },
@@ -181,7 +189,7 @@ pub enum Event {
         /// The path now.
         to: Path,
     },
-    /// The periodic metrics of a connected peer.
+    /// The metrics of a peer: in intervals while it is connected, and once at its end.
     Metrics {
         /// The peer.
         peer: PeerId,

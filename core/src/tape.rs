@@ -48,8 +48,10 @@ pub(crate) struct Divergence {
 
 /// A value that can be kept on tape.
 pub(crate) trait Taped: Serialize + DeserializeOwned {
-    /// The same value without what the application or the peer wrote: zeros of the same length.
-    fn redacted(&self) -> Option<Self> {
+    /// The same value with zeros in place of what applications wrote and of keys, unless there is nothing to hide.
+    /// `framed` says whether messages have a frame header, which is kept.
+    fn redacted(&self, framed: bool) -> Option<Self> {
+        let _ = framed;
         None
     }
 }
@@ -66,12 +68,12 @@ impl Tape {
     }
 
     /// Keeps the answer that a transport gave, when recording.
-    pub(crate) fn keep<R: Taped>(&self, call: &'static str, answer: &R) {
+    pub(crate) fn keep<R: Taped>(&self, call: &'static str, answer: &R, framed: bool) {
         let Some(mut reel) = self.reel() else {
             return;
         };
         if let Reel::Recording(recorder) = &mut *reel {
-            let redacted = if recorder.payloads { None } else { answer.redacted() };
+            let redacted = if recorder.payloads { None } else { answer.redacted(framed) };
             recorder.line(&Answer { call, value: redacted.as_ref().unwrap_or(answer) });
         }
     }
@@ -288,7 +290,7 @@ mod tests {
     struct Blob(#[serde(with = "bytes_text")] Vec<u8>);
 
     impl Taped for Blob {
-        fn redacted(&self) -> Option<Self> {
+        fn redacted(&self, _: bool) -> Option<Self> {
             Some(Self(vec![0; self.0.len()]))
         }
     }
@@ -297,7 +299,7 @@ mod tests {
     fn an_answer_is_kept_redacted_and_given_again() {
         let (written, start) = (Shared::default(), Instant::now());
         let tape = Tape::record(Box::new(written.clone()), false, start);
-        tape.keep("blob", &Blob(vec![1, 2, 3]));
+        tape.keep("blob", &Blob(vec![1, 2, 3]), true);
         let text = String::from_utf8(written.0.lock().expect("not poisoned").clone()).expect("text");
         assert_eq!(text, "{\"call\":\"blob\",\"value\":\":3\"}\n");
 

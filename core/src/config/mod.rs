@@ -446,8 +446,8 @@ fn standard() -> Config {
 const KIB: usize = 1_024;
 /// Intervals below this would make a driver spin.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
-/// The least that IPv4 hosts must reassemble, less headers (RFC 791).
-const MIN_MTU: usize = 548;
+/// What IPv4 hosts must reassemble at least (RFC 791); the transport takes no less.
+const MIN_MTU: usize = 576;
 /// An Ethernet frame less IPv4 and UDP headers.
 const MAX_MTU: usize = 1_472;
 

@@ -2,12 +2,10 @@
 //! a new peer, or nowhere because its session is over.
 
 use super::Endpoint;
-use super::slots::PeerKey;
 use crate::event::{Event, SignalRefusal};
-use crate::id::PeerId;
+use crate::id::{Generation, PeerId, SessionId};
 use crate::peer;
-use crate::signal::envelope::{Body, ByeReason, Envelope};
-use crate::signal::reply_to_unknown;
+use crate::signal::{Body, ByeReason, EarlyCandidate, Envelope, reply_to_unknown};
 
 impl Endpoint {
     pub(super) fn on_signal(&mut self, text: &str) {
@@ -25,29 +23,34 @@ impl Endpoint {
     /// Files the sessions that peers gave up since, and the farewells that are to be repeated.
     pub(super) fn file_leftovers(&mut self) {
         for (session, peer) in self.ctx.given_up.drain(..) {
-            self.ended.insert(session, peer);
+            self.ended.bury(peer, session);
+            self.ctx.early.forget(peer, session);
         }
         for bye in self.ctx.byes.drain(..) {
-            self.farewells.add(bye, self.now);
+            self.farewells.insert(bye, self.now);
         }
-        self.farewells.poll(self.now, &mut self.ctx.envelopes);
+        while let Some(dispatch) = self.farewells.poll(self.now) {
+            self.ctx.envelopes.push_back(dispatch.envelope.clone());
+        }
     }
 
     fn on_envelope(&mut self, envelope: Envelope) {
-        if let Body::Ack { ack } = envelope.body {
-            self.farewells.on_ack(envelope.session, ack);
+        let (from, session) = (envelope.from, envelope.session);
+        if let Body::Ack { ack } = envelope.body
+            && self.farewells.on_ack(from, session, ack)
+        {
+            return self.on_farewell_acknowledged(from, session);
         }
-        if self.ended.contains(envelope.session) {
+        if self.ended.contains(from, session) {
             self.stats.signals_duplicate += 1;
-            self.ctx.envelopes.extend(envelope.ack());
-            return;
+            let reply = reply_to_unknown(&envelope).or_else(|| envelope.ack());
+            return self.ctx.envelopes.extend(reply);
         }
-        let Some(key) = self.by_id.get(&envelope.from).copied() else {
+        let Some(key) = self.by_id.get(&from).copied() else {
             return self.on_stranger(envelope);
         };
-        let from = envelope.from;
         match self.with(key, |peer, ctx, now| peer.on_envelope(envelope, ctx, now)) {
-            Some(peer::Outcome::Handled) | None => {}
+            Some(peer::Outcome::Handled | peer::Outcome::Deferred) | None => {}
             Some(peer::Outcome::Duplicate) => self.stats.signals_duplicate += 1,
             Some(peer::Outcome::Refused(reason)) => self.refuse_signal(Some(from), reason),
             Some(peer::Outcome::NotOurs(envelope)) => self.on_stranger(envelope),
@@ -61,25 +64,38 @@ impl Endpoint {
         self.file_leftovers();
     }
 
+    fn on_farewell_acknowledged(&mut self, from: PeerId, session: SessionId) {
+        if let Some(key) = self.by_id.get(&from).copied()
+            && self.slots.get(key).is_some_and(|slot| slot.peer.session() == session)
+        {
+            self.with(key, |peer, ctx, now| peer.on_farewell_acknowledged(ctx, now));
+        }
+    }
+
     /// A message of a session that nobody has here.
     fn on_stranger(&mut self, envelope: Envelope) {
-        let from = envelope.from;
+        let (from, session) = (envelope.from, envelope.session);
         match &envelope.body {
-            Body::Offer { .. } => self.on_stranger_offer(envelope),
+            Body::Offer { .. } if envelope.generation == Generation(0) => {
+                self.on_stranger_offer(envelope);
+            }
             Body::Candidate { .. } | Body::EndOfCandidates { .. } => {
-                let ack = envelope.ack();
-                if self.early.store(envelope, self.now) {
-                    self.ctx.envelopes.extend(ack);
+                let kept = EarlyCandidate::of(&envelope)
+                    .is_some_and(|early| self.ctx.early.store(from, session, early, self.now));
+                if kept {
+                    self.ctx.envelopes.extend(envelope.ack());
                 } else {
+                    // Not acknowledged, so that it comes again.
                     self.refuse_signal(Some(from), SignalRefusal::Busy);
                 }
             }
             Body::Bye { .. } => {
                 // Its offer may still be under way: remembered, so that it cannot start anything.
-                self.ended.insert(envelope.session, from);
+                self.ctx.given_up.push((session, from));
                 self.ctx.envelopes.extend(envelope.ack());
+                self.file_leftovers();
             }
-            Body::Answer { .. } | Body::IceRestart => {
+            Body::Offer { .. } | Body::Answer { .. } | Body::IceRestart => {
                 self.ctx.envelopes.extend(reply_to_unknown(&envelope));
                 self.refuse_signal(Some(from), SignalRefusal::UnknownSession);
             }
@@ -92,26 +108,16 @@ impl Endpoint {
         let limits = &self.ctx.config.limits;
         if self.by_id.len() >= limits.max_peers || waiting >= limits.max_incoming {
             self.ctx.envelopes.extend(offer.ack());
-            self.ended.insert(offer.session, offer.from);
-            self.ctx.byes.push(offer.reply_bye(ByeReason::Busy));
+            self.ctx.given_up.push((offer.session, offer.from));
+            self.ctx.byes.push(offer.bye(ByeReason::Busy));
             self.file_leftovers();
             return self.refuse_signal(Some(offer.from), SignalRefusal::Busy);
         }
-        let (from, session) = (offer.from, offer.session);
-        let early = self.early.take(from, session);
-        let key = self.add_offered(offer);
-        for envelope in early {
-            self.with(key, |peer, ctx, now| peer.on_early_candidate(envelope, ctx, now));
-        }
-    }
-
-    fn add_offered(&mut self, offer: Envelope) -> PeerKey {
         let from = offer.from;
         let rng = self.rng.split();
         self.ctx.events.push_back(Event::Initialised { peer: from });
-        let (own, now) = (self.id, self.now);
-        let new = peer::Peer::offered(own, offer, rng, &mut self.ctx, now);
-        self.insert(from, new)
+        let new = peer::Peer::offered(self.id, offer, rng, &mut self.ctx, self.now);
+        self.insert(from, new);
     }
 
     fn refuse_signal(&mut self, peer: Option<PeerId>, reason: SignalRefusal) {

@@ -159,6 +159,11 @@ impl RemoteCandidates {
         self.ended = true;
     }
 
+    /// Whether no candidate was admitted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.admitted.is_empty()
+    }
+
     /// Whether the peer has named this address, so that a check from it is no surprise.
     pub(crate) fn contains(&self, source: SocketAddr) -> bool {
         self.admitted.contains(&canonical(source))

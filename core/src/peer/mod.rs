@@ -25,7 +25,7 @@ use crate::id::{ChannelId, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
 use crate::rng::Rng;
 use crate::tape::Tape;
-use crate::signal::{ByeReason, Envelope};
+use crate::signal::{ByeReason, EarlyCandidates, Envelope};
 
 pub(crate) use session::Datagram;
 use signalling::Signalling;
@@ -45,8 +45,6 @@ pub(crate) struct Peer {
     session: Option<TapedSession>,
     /// Where datagrams go.
     path: Option<Path>,
-    /// Whether a nominated pair works.
-    path_up: bool,
     /// Whether DTLS is up and the peer's certificate is the announced one. Nothing is delivered before.
     secured: bool,
     channels: Channels,
@@ -73,6 +71,8 @@ pub(crate) struct Context {
     /// Where secrets come from. Everything else is drawn from streams that a recording may show.
     pub(crate) secrets: Rng,
     pub(crate) tape: Tape,
+    /// Candidates whose description has not come, of all peers.
+    pub(crate) early: EarlyCandidates,
     /// The addresses that are our host candidates, in the order of preference.
     pub(crate) local: Vec<SocketAddr>,
     pub(crate) events: VecDeque<Event>,
@@ -90,6 +90,8 @@ pub(crate) enum Outcome {
     Handled,
     /// It came before, and was acknowledged again.
     Duplicate,
+    /// It builds on what has not come yet, and was not acknowledged.
+    Deferred,
     /// It was refused.
     Refused(SignalRefusal),
     /// It is of a session that this peer does not have.
@@ -118,6 +120,7 @@ impl Peer {
             cause: Cause::ConnectRequested,
             at: now,
             deadline: peer.lifecycle.deadline(),
+            explanation: None,
         });
         peer.start_offering(ctx, now);
         peer
@@ -156,7 +159,6 @@ impl Peer {
             next_restart: None,
             session: None,
             path: None,
-            path_up: false,
             secured: false,
             channels: Channels::new(own, channels, timing.channel_open_timeout),
             metrics: PeerMetrics::default(),
@@ -291,6 +293,7 @@ impl Peer {
     /// Takes a fact to the life cycle, tells the application, and does what the new state asks for.
     fn on_fact(&mut self, fact: Fact, ctx: &mut Context, now: Instant) {
         let was = self.lifecycle.life();
+        let before = self.lifecycle.fails_at(fact).then(|| Box::new(self.explain(!ctx.local.is_empty(), now)));
         let told = self.lifecycle.on_fact(fact, &ctx.config.timing, now);
         let is = self.lifecycle.life();
         if was == is {
@@ -305,8 +308,12 @@ impl Peer {
         }
         if let Some(Transition { from, to, cause }) = told {
             tracing::info!(peer = %self.id, %from, %to, %cause, "peer state");
-            let deadline = self.lifecycle.deadline();
-            ctx.events.push_back(Event::State { peer: self.id, from, to, cause, at: now, deadline });
+            if to.is_terminal() {
+                self.tell_metrics(ctx, now);
+            }
+            let (peer, deadline) = (self.id, self.lifecycle.deadline());
+            let explanation = before;
+            ctx.events.push_back(Event::State { peer, from, to, cause, at: now, deadline, explanation });
         }
     }
 
@@ -314,6 +321,7 @@ impl Peer {
         self.metrics.connect_time.get_or_insert(now - self.created);
         self.connected_since = Some(now);
         self.next_restart = None;
+        self.forget_restart_requests();
         self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
     }
 
@@ -372,8 +380,7 @@ impl Peer {
         }
         if self.state() == PeerState::Connected && due(self.next_metrics) {
             self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
-            let metrics = Box::new(self.metrics(now));
-            ctx.events.push_back(Event::Metrics { peer: self.id, metrics });
+            self.tell_metrics(ctx, now);
         }
         if due(self.channels.poll_timeout()) {
             self.channels.handle_timeout(now);
@@ -383,6 +390,11 @@ impl Peer {
         {
             session.handle_timeout(now);
         }
+    }
+
+    fn tell_metrics(&self, ctx: &mut Context, now: Instant) {
+        let metrics = Box::new(self.metrics(now));
+        ctx.events.push_back(Event::Metrics { peer: self.id, metrics });
     }
 
     fn stop_connected_clock(&mut self, now: Instant) {

@@ -92,6 +92,9 @@ impl Peer {
 
     /// The descriptions are exchanged: tells the channels how to speak.
     pub(super) fn start_channels(&mut self, framing: Framing, limit: usize, now: Instant) {
+        if let Some(session) = &mut self.session {
+            session.set_framed(framing == Framing::Bowline);
+        }
         let role = if self.own < self.id { Role::Even } else { Role::Odd };
         self.channels.start(framing, role, limit, now);
     }
@@ -103,21 +106,19 @@ impl Peer {
             busy = true;
             self.on_session_event(event, ctx, now);
         }
-        if busy {
-            self.report_backlog(now);
-        }
+        self.report_backlog(now);
         busy
     }
 
     fn on_session_event(&mut self, event: SessionEvent, ctx: &mut Context, now: Instant) {
         match event {
             SessionEvent::PathUp => {
-                self.path_up = true;
+                self.channels.on_path(true, now);
                 self.on_fact(Fact::Progress(Phase::Handshake), ctx, now);
                 self.on_fact(Fact::PathUp, ctx, now);
             }
             SessionEvent::PathDown => {
-                self.path_up = false;
+                self.channels.on_path(false, now);
                 self.on_fact(Fact::PathDown, ctx, now);
             }
             SessionEvent::Secured => {
@@ -202,8 +203,8 @@ impl Peer {
                 self.on_fact(Fact::TransportFailed(TransportFault::Sctp), ctx, now);
                 return;
             }
-            ChannelOutput::Open { channel, label, protocol, remote } => {
-                Event::ChannelOpen { peer, channel, label, protocol, remote }
+            ChannelOutput::Open { channel, label, protocol, ordering, reliability, remote } => {
+                Event::ChannelOpen { peer, channel, label, protocol, ordering, reliability, remote }
             }
             ChannelOutput::Closed { channel } => Event::ChannelClosed { peer, channel },
             ChannelOutput::Error { channel, error } => Event::ChannelError { peer, channel, error },
@@ -233,7 +234,7 @@ impl Peer {
                     self.channels.on_written(now);
                 }
                 Written::NotNow => {
-                    self.channels.on_write_refused();
+                    self.channels.on_write_refused(now);
                     break;
                 }
             }
@@ -253,6 +254,9 @@ impl Peer {
         let Some(session) = &mut self.session else {
             return;
         };
-        self.channels.update_backlog(now, |stream| session.buffered(stream));
+        let streams: Vec<_> = self.channels.backlogged().collect();
+        for stream in streams {
+            self.channels.on_backlog(stream, session.buffered(stream), now);
+        }
     }
 }

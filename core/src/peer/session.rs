@@ -24,7 +24,7 @@ use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, IceCreds};
 use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
-use crate::channel::{META_STREAM_ID, StreamConfig, StreamKey};
+use crate::channel::{META_STREAM, StreamConfig, StreamKey};
 use crate::channel::kind::{Ordering, Reliability};
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
@@ -132,6 +132,7 @@ impl Session {
     pub(crate) fn new(crypto: &Crypto, config: &Config, mut rng: Rng, now: Instant) -> Self {
         let credentials = credentials(&mut rng);
         let mut session_crypto = crypto.session(config.channels.max_channels, rng.split());
+        session_crypto.hold_retransmissions(true);
         let rtc = session_crypto.enter(|| {
             rtc_config(crypto, config).set_local_ice_credentials(credentials.clone()).build(now)
         });
@@ -198,7 +199,7 @@ impl Session {
             api.apply().map(|(offer, pending)| (offer, pending, stream))
         })?;
         if let Some(id) = stream {
-            let negotiated = Some(META_STREAM_ID);
+            let negotiated = Some(META_STREAM);
             self.streams.insert(StreamKey::Meta, Stream { id, negotiated, open: false });
         }
         let announced =
@@ -601,7 +602,7 @@ fn stream_config(config: &StreamConfig) -> StrChannelConfig {
 }
 
 fn meta_config() -> StrChannelConfig {
-    StrChannelConfig { negotiated: Some(META_STREAM_ID), ..StrChannelConfig::default() }
+    StrChannelConfig { negotiated: Some(META_STREAM), ..StrChannelConfig::default() }
 }
 
 /// RFC 8445 §5.3: at least 24 bits for the fragment and 128 for the password. Each character carries 6.

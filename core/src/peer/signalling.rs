@@ -1,6 +1,6 @@
 //! Offers, answers, candidates and farewells of one peer.
 
-use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::state::{Fact, Life};
@@ -14,14 +14,17 @@ use crate::event::{
 use crate::ice::{AddressPolicy, RemoteCandidates};
 use crate::id::{Generation, PeerId, SessionId};
 use crate::rng::Rng;
-use crate::sdp::{self, Description, Remote, Role};
+use crate::sdp::{self, Description, HashFunction, Remote, Role};
 use crate::signal::{
-    Acceptance, Body, ByeReason, Capabilities, Decision, Envelope, Inbox, Negotiation, Outbox,
+    Acceptance, Body, ByeReason, Capabilities, Decision, EarlyCandidate, Envelope, Inbox,
+    Negotiation, Outbox,
 };
 
 /// What a peer keeps of its signalling.
 pub(super) struct Signalling {
     session: SessionId,
+    /// That of the last offer or answer of ours.
+    generation: Generation,
     negotiation: Negotiation,
     outbox: Outbox,
     inbox: Inbox,
@@ -32,8 +35,6 @@ pub(super) struct Signalling {
     candidates: Option<RemoteCandidates>,
     /// The number of the peer's end-of-candidates: a later candidate is none of this generation.
     end_of_candidates: Option<u64>,
-    /// Candidates whose description has not come, at most `max_candidates`.
-    early: VecDeque<Envelope>,
     /// Whether our offer was acknowledged: the peer is there.
     heard: bool,
     said_bye: bool,
@@ -43,6 +44,7 @@ impl Signalling {
     pub(super) fn new(own: PeerId, peer: PeerId, session: SessionId, rng: &mut Rng, config: &Config) -> Self {
         Self {
             session,
+            generation: Generation::default(),
             negotiation: Negotiation::new(own, peer),
             outbox: Outbox::new(own, peer, session, config, rng.split()),
             inbox: Inbox::new(),
@@ -50,7 +52,6 @@ impl Signalling {
             remote: None,
             candidates: None,
             end_of_candidates: None,
-            early: VecDeque::new(),
             heard: false,
             said_bye: false,
         }
@@ -78,6 +79,11 @@ impl Signalling {
 impl Peer {
     pub(crate) fn session(&self) -> SessionId {
         self.signalling.session
+    }
+
+    /// Whether the peer has announced this address as a candidate.
+    pub(crate) fn has_named(&self, address: SocketAddr) -> bool {
+        self.signalling.candidates.as_ref().is_some_and(|candidates| candidates.contains(address))
     }
 
     pub(crate) fn is_offered(&self) -> bool {
@@ -119,11 +125,9 @@ impl Peer {
         }
     }
 
-    /// Takes a candidate that came before the offer of its session, and was acknowledged then.
-    pub(crate) fn on_early_candidate(&mut self, envelope: Envelope, ctx: &mut Context, now: Instant) {
-        if self.signalling.inbox.accept(envelope.seq) == Acceptance::Fresh {
-            self.on_candidate(envelope, ctx, now);
-        }
+    /// The peer acknowledged the farewell that outlives this session.
+    pub(crate) fn on_farewell_acknowledged(&mut self, ctx: &mut Context, now: Instant) {
+        self.on_fact(Fact::FarewellAnswered, ctx, now);
     }
 
     /// Begins an ICE restart, or asks the peer for one.
@@ -136,28 +140,11 @@ impl Peer {
             | Life::Leaving { .. }
             | Life::Ended(_) => return,
         }
-        match self.signalling.negotiation.on_restart_wanted(now) {
-            Decision::OfferRestart { generation, .. } => {
-                self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
-                self.metrics.restarts += 1;
-                self.send_offer(generation, ctx, now);
-            }
-            Decision::AskForRestart { generation, .. } => {
-                self.push(generation, Body::IceRestart, ctx, now);
-            }
-            Decision::TooSoon { until } => {
-                let soonest = self.next_restart.map_or(until, |at| at.min(until));
-                self.next_restart = Some(soonest.max(until));
-            }
-            Decision::UnderWay
-            | Decision::Offer { .. }
-            | Decision::Await { .. }
-            | Decision::Answer { .. }
-            | Decision::AnswerRestart { .. }
-            | Decision::Complete { .. }
-            | Decision::Refuse { .. }
-            | Decision::Ignore(_) => {}
+        let decision = self.signalling.negotiation.on_restart_wanted(now);
+        if let Decision::TooSoon { until } = decision {
+            self.next_restart = Some(self.next_restart.map_or(until, |at| at.max(until)));
         }
+        self.carry_out_restart(decision, ctx, now);
     }
 
     /// Makes the first offer of a session of ours.
@@ -170,10 +157,10 @@ impl Peer {
 
     /// Takes the offer with which the peer introduced itself.
     pub(super) fn take_first_offer(&mut self, offer: Envelope, ctx: &mut Context, now: Instant) {
-        let Body::Offer { replaces, .. } = offer.body else {
+        let Body::Offer { replaces, .. } = &offer.body else {
             return;
         };
-        self.signalling.negotiation.on_offer(offer.session, offer.generation, replaces, now);
+        self.signalling.negotiation.handle_offer(offer.session, offer.generation, replaces, now);
         self.signalling.inbox.accept(offer.seq);
         self.bury(replaces, ctx);
         ctx.envelopes.extend(offer.ack());
@@ -192,7 +179,7 @@ impl Peer {
             && let Some(offer) = self.signalling.offered.take()
         {
             self.begin_session(ctx, now);
-            self.answer(offer, took, ctx, now);
+            self.answer(&offer, took, ctx, now);
         }
     }
 
@@ -203,7 +190,7 @@ impl Peer {
         };
         let Ufrags { current, pending } = session.ufrags();
         let ufrag = pending.as_ref().unwrap_or(current).clone();
-        let generation = self.signalling.negotiation.generation();
+        let generation = self.signalling.generation;
         self.push(generation, Body::Candidate { candidate, ufrag }, ctx, now);
     }
 
@@ -213,7 +200,7 @@ impl Peer {
             return;
         }
         self.signalling.said_bye = true;
-        let generation = self.signalling.negotiation.generation();
+        let generation = self.signalling.generation;
         ctx.byes.push(self.signalling.outbox.farewell(generation, reason));
         ctx.events.push_back(Event::SignalSent { peer: self.id, kind: SignalKind::Bye });
     }
@@ -230,7 +217,7 @@ impl Peer {
     }
 
     fn on_ack(&mut self, seq: u64, ctx: &mut Context, now: Instant) {
-        let acknowledged = self.signalling.outbox.on_ack(seq, now);
+        let acknowledged = self.signalling.outbox.on_ack(seq);
         if acknowledged.is_some_and(|a| a.kind == SignalKind::Offer) {
             self.signalling.heard = true;
             self.on_fact(Fact::Progress(Phase::Answer), ctx, now);
@@ -242,9 +229,9 @@ impl Peer {
         let (kind, ack, seq) = (envelope.kind(), envelope.ack(), envelope.seq);
         let used = match &envelope.body {
             Body::Offer { .. } => self.on_restart_offer(envelope, ctx, now),
-            Body::Answer { .. } => self.on_answer(envelope, ctx, now),
+            Body::Answer { .. } => self.on_answer(&envelope, ctx, now),
             Body::Candidate { .. } | Body::EndOfCandidates { .. } => {
-                if self.on_candidate(envelope, ctx, now) { Ok(()) } else { Err(SignalRefusal::Busy) }
+                if self.on_candidate(&envelope, ctx, now) { Ok(()) } else { Err(Unused::Later) }
             }
             Body::IceRestart => self.on_restart_request(envelope.generation, ctx, now),
             Body::Bye { reason } => {
@@ -262,11 +249,11 @@ impl Peer {
                 Outcome::Handled
             }
             // Not acknowledged, so that it comes again.
-            Err(SignalRefusal::Busy) => {
+            Err(Unused::Later) => {
                 self.signalling.inbox.retract(seq);
-                Outcome::Refused(SignalRefusal::Busy)
+                Outcome::Deferred
             }
-            Err(reason) => {
+            Err(Unused::Refused(reason)) => {
                 ctx.envelopes.extend(ack);
                 Outcome::Refused(reason)
             }
@@ -275,11 +262,18 @@ impl Peer {
 
     /// An offer of another session than ours.
     fn on_other_offer(&mut self, offer: Envelope, ctx: &mut Context, now: Instant) -> Outcome {
-        let Body::Offer { replaces, .. } = offer.body else {
+        let Body::Offer { replaces, .. } = &offer.body else {
             return Outcome::NotOurs(offer);
         };
+        // A decision cannot be taken back, so a description that is of no use must not cause one.
+        if let Err(reason) = self.read(&offer, Role::Offer) {
+            ctx.envelopes.extend(offer.ack());
+            ctx.given_up.push((offer.session, self.id));
+            ctx.events.push_back(Event::NegotiationFailed { peer: self.id, reason });
+            return Outcome::Handled;
+        }
         let decision =
-            self.signalling.negotiation.on_offer(offer.session, offer.generation, replaces, now);
+            self.signalling.negotiation.handle_offer(offer.session, offer.generation, replaces, now);
         match decision {
             Decision::Answer { took, .. } => {
                 self.yield_to(offer, took, ctx, now);
@@ -290,38 +284,39 @@ impl Peer {
                 self.on_fact(Fact::Replaced, ctx, now);
                 Outcome::Replaced(offer)
             }
-            Decision::Ignore(SignalRefusal::Busy) => Outcome::Refused(SignalRefusal::Busy),
-            Decision::Ignore(reason) => {
-                ctx.envelopes.extend(offer.ack());
-                ctx.given_up.push((offer.session, self.id));
-                Outcome::Refused(reason)
-            }
-            Decision::Offer { .. }
-            | Decision::OfferRestart { .. }
-            | Decision::AskForRestart { .. }
-            | Decision::AnswerRestart { .. }
-            | Decision::Complete { .. }
-            | Decision::Refuse { .. }
-            | Decision::UnderWay
-            | Decision::TooSoon { .. } => Outcome::Refused(SignalRefusal::Stale),
+            // A restart of a session that we do not have.
+            Decision::Ignore(SignalRefusal::UnknownSession) => Outcome::NotOurs(offer),
+            other => match unused(other) {
+                Err(Unused::Later) | Ok(()) => Outcome::Deferred,
+                Err(Unused::Refused(reason)) => {
+                    ctx.envelopes.extend(offer.ack());
+                    ctx.given_up.push((offer.session, self.id));
+                    Outcome::Refused(reason)
+                }
+            },
         }
     }
 
     /// The glare is lost: drops our own attempt and answers the peer's.
     fn yield_to(&mut self, offer: Envelope, took: Duration, ctx: &mut Context, now: Instant) {
-        ctx.given_up.push((self.signalling.session, self.id));
-        let rng = self.rng.split();
-        let signalling = &mut self.signalling;
-        signalling.session = offer.session;
-        signalling.outbox = Outbox::new(self.own, self.id, offer.session, &ctx.config, rng);
-        signalling.inbox = Inbox::new();
-        signalling.inbox.accept(offer.seq);
-        signalling.early.clear();
-        signalling.heard = true;
+        self.begin_other_session(offer.session, ctx);
+        self.signalling.inbox.accept(offer.seq);
+        self.signalling.heard = true;
         ctx.envelopes.extend(offer.ack());
         ctx.events.push_back(Event::SignalReceived { peer: self.id, kind: SignalKind::Offer });
         self.begin_session(ctx, now);
-        self.answer(offer, took, ctx, now);
+        self.answer(&offer, took, ctx, now);
+    }
+
+    /// Leaves the session for another one. What was queued for the peer stays queued.
+    fn begin_other_session(&mut self, session: SessionId, ctx: &mut Context) {
+        ctx.given_up.push((self.signalling.session, self.id));
+        let rng = self.rng.split();
+        let signalling = &mut self.signalling;
+        signalling.session = session;
+        signalling.generation = Generation::default();
+        signalling.outbox = Outbox::new(self.own, self.id, session, &ctx.config, rng);
+        signalling.inbox = Inbox::new();
     }
 
     fn on_restart_offer(
@@ -329,57 +324,49 @@ impl Peer {
         offer: Envelope,
         ctx: &mut Context,
         now: Instant,
-    ) -> Result<(), SignalRefusal> {
-        let Body::Offer { replaces, .. } = offer.body else {
+    ) -> Result<(), Unused> {
+        let Body::Offer { replaces, .. } = &offer.body else {
             return Ok(());
         };
-        let decision =
-            self.signalling.negotiation.on_offer(offer.session, offer.generation, replaces, now);
-        match decision {
-            Decision::AnswerRestart { generation, .. } => {
-                self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
-                self.metrics.restarts += 1;
-                self.answer(offer, Duration::ZERO, ctx, now);
-                Ok(())
-            }
-            Decision::Ignore(reason) => Err(reason),
-            Decision::Offer { .. }
-            | Decision::OfferRestart { .. }
-            | Decision::AskForRestart { .. }
-            | Decision::Await { .. }
-            | Decision::Answer { .. }
-            | Decision::Complete { .. }
-            | Decision::Refuse { .. }
-            | Decision::UnderWay
-            | Decision::TooSoon { .. } => Err(SignalRefusal::Stale),
+        if let Err(reason) = self.read(&offer, Role::Offer) {
+            ctx.events.push_back(Event::NegotiationFailed { peer: self.id, reason });
+            return Ok(());
         }
+        let decision =
+            self.signalling.negotiation.handle_offer(offer.session, offer.generation, replaces, now);
+        let Decision::AnswerRestart { generation, .. } = decision else {
+            return unused(decision);
+        };
+        self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
+        self.metrics.restarts += 1;
+        self.answer(&offer, Duration::ZERO, ctx, now);
+        Ok(())
     }
 
     fn on_answer(
         &mut self,
-        answer: Envelope,
+        answer: &Envelope,
         ctx: &mut Context,
         now: Instant,
-    ) -> Result<(), SignalRefusal> {
-        let Body::Answer { sdp, replaces, bowline } = answer.body else {
+    ) -> Result<(), Unused> {
+        let Body::Answer { sdp, replaces, bowline } = &answer.body else {
             return Ok(());
         };
+        let read = self.read(answer, Role::Answer);
+        let Envelope { session, generation, .. } = *answer;
         let decision =
-            self.signalling.negotiation.on_answer(answer.session, answer.generation, now);
+            self.signalling.negotiation.handle_answer(session, generation, replaces, now);
         let Decision::Complete { generation, took, .. } = decision else {
-            return Err(match decision {
-                Decision::Ignore(reason) => reason,
-                _ => SignalRefusal::Stale,
-            });
+            return unused(decision);
         };
         self.bury(replaces, ctx);
-        let applied = self.read(&sdp, Role::Answer).and_then(|remote| {
+        let applied = read.and_then(|remote| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
-            session.accept_answer(&sdp, now)?;
+            session.accept_answer(sdp, now)?;
             Ok(remote)
         });
         match applied {
-            Ok(remote) => self.on_negotiated(remote, bowline, generation, took, ctx, now),
+            Ok(remote) => self.on_negotiated(remote, *bowline, generation, took, ctx, now),
             Err(fault) => self.on_negotiation_failed(fault, ctx, now),
         }
         Ok(())
@@ -390,29 +377,47 @@ impl Peer {
         generation: Generation,
         ctx: &mut Context,
         now: Instant,
-    ) -> Result<(), SignalRefusal> {
+    ) -> Result<(), Unused> {
         let session = self.signalling.session;
-        match self.signalling.negotiation.on_restart_request(session, generation, now) {
+        let decision =
+            self.signalling.negotiation.handle_restart_request(session, generation, now);
+        self.carry_out_restart(decision, ctx, now);
+        unused(decision)
+    }
+
+    fn carry_out_restart(&mut self, decision: Decision, ctx: &mut Context, now: Instant) {
+        match decision {
             Decision::OfferRestart { generation, .. } => {
                 self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
                 self.metrics.restarts += 1;
                 self.send_offer(generation, ctx, now);
-                Ok(())
             }
-            Decision::Ignore(reason) => Err(reason),
-            Decision::UnderWay => Ok(()),
+            Decision::AskForRestart { generation, .. } => {
+                self.forget_restart_requests();
+                self.push(generation, Body::IceRestart, ctx, now);
+            }
             Decision::Offer { .. }
-            | Decision::AskForRestart { .. }
             | Decision::Await { .. }
             | Decision::Answer { .. }
             | Decision::AnswerRestart { .. }
             | Decision::Complete { .. }
             | Decision::Refuse { .. }
-            | Decision::TooSoon { .. } => Err(SignalRefusal::Stale),
+            | Decision::UnderWay
+            | Decision::TooSoon { .. }
+            | Decision::Defer
+            | Decision::Ignore(_) => {}
         }
     }
 
+    /// A request for a restart that is not needed any more must not be repeated.
+    pub(super) fn forget_restart_requests(&mut self) {
+        self.signalling.outbox.drop_where(|e| matches!(e.body, Body::IceRestart));
+    }
+
     fn on_bye(&mut self, reason: ByeReason, ctx: &mut Context, now: Instant) {
+        if reason == ByeReason::UnknownSession && matches!(self.lifecycle.life(), Life::Connecting(_)) {
+            return self.connect_afresh(ctx, now);
+        }
         // It knows; nothing has to be repeated to it.
         self.signalling.said_bye = true;
         let cause = match reason {
@@ -424,83 +429,101 @@ impl Peer {
         self.on_fact(Fact::Bye(cause), ctx, now);
     }
 
-    /// Takes a candidate or the end of them. Returns false when there is no room to keep it.
-    fn on_candidate(&mut self, envelope: Envelope, ctx: &mut Context, now: Instant) -> bool {
-        let current = self.signalling.remote.as_ref().map(|remote| remote.ufrag.clone());
-        let seq = envelope.seq;
-        match &envelope.body {
-            Body::Candidate { candidate, ufrag } if current.as_ref() == Some(ufrag) => {
-                if self.signalling.end_of_candidates.is_some_and(|end| seq > end) {
-                    self.ignore_candidate(CandidateRefusal::AfterEnd, ctx);
-                } else {
-                    self.add_candidate(&candidate.clone(), ctx, now);
-                }
-            }
-            Body::EndOfCandidates { ufrag } if current.as_ref() == Some(ufrag) => {
-                self.signalling.end_of_candidates.get_or_insert(seq);
-            }
-            Body::Candidate { .. } | Body::EndOfCandidates { .. } => {
-                return self.keep_early(envelope, ctx);
-            }
-            Body::Offer { .. }
-            | Body::Answer { .. }
-            | Body::IceRestart
-            | Body::Bye { .. }
-            | Body::Ack { .. } => {}
-        }
-        true
+    /// The peer restarted, or left the session that is being agreed on: begins another one in the time that is left.
+    fn connect_afresh(&mut self, ctx: &mut Context, now: Instant) {
+        let fresh = SessionId::random(&mut self.rng);
+        self.signalling.negotiation.on_connect(fresh, now);
+        self.begin_other_session(fresh, ctx);
+        self.signalling.remote = None;
+        self.signalling.candidates = None;
+        self.begin_session(ctx, now);
+        self.send_offer(Generation(0), ctx, now);
     }
 
-    /// A candidate of another description: one to come, unless its generation is over.
-    fn keep_early(&mut self, envelope: Envelope, ctx: &mut Context) -> bool {
-        let over = self.signalling.remote.is_some()
-            && envelope.generation <= self.signalling.negotiation.generation()
-            && self.session.as_ref().is_none_or(|s| s.ufrags().pending.is_none());
-        if over {
+    /// Takes a candidate or the end of them. Returns false when there is no room to keep it.
+    fn on_candidate(&mut self, envelope: &Envelope, ctx: &mut Context, now: Instant) -> bool {
+        let Some(candidate) = EarlyCandidate::of(envelope) else {
+            return true;
+        };
+        let is_current =
+            self.signalling.remote.as_ref().is_some_and(|remote| remote.ufrag == candidate.ufrag);
+        if is_current {
+            self.use_candidate(candidate, ctx, now);
+            return true;
+        }
+        // Of another description: one to come, unless its generation is over.
+        let waits_for_description =
+            self.session.as_ref().is_none_or(|session| session.ufrags().pending.is_some());
+        let is_over = self.signalling.remote.is_some()
+            && !waits_for_description
+            && envelope.generation <= self.signalling.generation;
+        if is_over {
             self.ignore_candidate(CandidateRefusal::Generation, ctx);
             return true;
         }
-        if self.signalling.early.len() >= ctx.config.limits.max_candidates {
+        let kept = ctx.early.store(self.id, envelope.session, candidate, now);
+        if !kept {
             self.ignore_candidate(CandidateRefusal::TooMany, ctx);
-            return false;
         }
-        self.signalling.early.push_back(envelope);
-        true
+        kept
+    }
+
+    fn use_candidate(&mut self, candidate: EarlyCandidate, ctx: &mut Context, now: Instant) {
+        let EarlyCandidate { seq, candidate, .. } = candidate;
+        let Some(line) = candidate else {
+            self.signalling.end_of_candidates.get_or_insert(seq);
+            return;
+        };
+        if self.signalling.end_of_candidates.is_some_and(|end| seq > end) {
+            return self.ignore_candidate(CandidateRefusal::AfterEnd, ctx);
+        }
+        self.add_candidate(&line, ctx, now);
     }
 
     fn send_offer(&mut self, generation: Generation, ctx: &mut Context, now: Instant) {
+        self.signalling.generation = generation;
         let Some(sdp) = self.session.as_mut().and_then(|session| session.create_offer(now)) else {
             return self.on_negotiation_failed(NegotiationFault::Unsupported, ctx, now);
         };
-        let replaces = self.signalling.negotiation.replaces();
+        let replaces = self.signalling.negotiation.replaces().to_vec();
         let bowline = Some(capabilities(&ctx.config));
         self.push(generation, Body::Offer { sdp, replaces, bowline }, ctx, now);
     }
 
     /// Applies an offer and answers it.
-    fn answer(&mut self, offer: Envelope, took: Duration, ctx: &mut Context, now: Instant) {
-        let Body::Offer { sdp, bowline, .. } = offer.body else {
+    fn answer(&mut self, offer: &Envelope, took: Duration, ctx: &mut Context, now: Instant) {
+        let Body::Offer { sdp, bowline, .. } = &offer.body else {
             return;
         };
-        let applied = self.read(&sdp, Role::Offer).and_then(|remote| {
+        self.signalling.generation = offer.generation;
+        let applied = self.read(offer, Role::Offer).and_then(|remote| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
-            Ok((remote, session.accept_offer(&sdp, now)?))
+            Ok((remote, session.accept_offer(sdp, now)?))
         });
         match applied {
             Ok((remote, sdp)) => {
-                let replaces = self.signalling.negotiation.replaces();
+                let replaces = self.signalling.negotiation.replaces().to_vec();
                 let ours = Some(capabilities(&ctx.config));
                 self.push(offer.generation, Body::Answer { sdp, replaces, bowline: ours }, ctx, now);
-                self.on_negotiated(remote, bowline, offer.generation, took, ctx, now);
+                self.on_negotiated(remote, *bowline, offer.generation, took, ctx, now);
             }
             Err(fault) => self.on_negotiation_failed(fault, ctx, now),
         }
     }
 
-    fn read(&self, sdp: &str, role: Role) -> Result<Remote, NegotiationFault> {
+    /// Reads and checks a description; one of our session against the one before.
+    fn read(&self, envelope: &Envelope, role: Role) -> Result<Remote, NegotiationFault> {
+        let (Body::Offer { sdp, .. } | Body::Answer { sdp, .. }) = &envelope.body else {
+            return Err(NegotiationFault::Malformed);
+        };
+        let is_ours = envelope.session == self.signalling.session;
+        let previous = self.signalling.remote.as_ref().filter(|_| is_ours);
         let description = Description::parse(sdp).map_err(sdp::SdpError::negotiation_fault)?;
-        sdp::validate(&description, role, self.signalling.remote.as_ref())
-            .map_err(sdp::SdpError::negotiation_fault)
+        let remote = sdp::validate(&description, role, previous)
+            .map_err(sdp::SdpError::negotiation_fault)?;
+        // The transport can verify no other.
+        let has_sha256 = remote.fingerprints.iter().any(|f| f.hash == HashFunction::Sha256);
+        if has_sha256 { Ok(remote) } else { Err(NegotiationFault::Fingerprint) }
     }
 
     /// Both descriptions of a generation are applied.
@@ -517,18 +540,17 @@ impl Peer {
         ctx.events.push_back(Event::NegotiationDone { peer, session, generation, took });
         let policy = AddressPolicy::new(&ctx.config.transport);
         let max = ctx.config.limits.max_candidates;
-        let lines = remote.candidates.clone();
+        let (lines, ufrag) = (remote.candidates.clone(), remote.ufrag.clone());
         let ended = remote.end_of_candidates;
-        let limit = remote.max_message_size;
+        // Without limit is 0 to the channels, as in the description.
+        let limit = usize::try_from(remote.max_message_size).unwrap_or(0);
         let first = self.signalling.remote.is_none();
         self.signalling.candidates = Some(RemoteCandidates::new(policy, &remote.ufrag, max));
         self.signalling.end_of_candidates = None;
         self.signalling.remote = Some(remote);
         if first {
             match bowline {
-                Some(Capabilities { max_message_size, .. }) => {
-                    self.start_channels(Framing::Bowline, max_message_size, now);
-                }
+                Some(_) => self.start_channels(Framing::Bowline, limit, now),
                 None => self.start_channels(Framing::Plain, limit, now),
             }
         }
@@ -538,8 +560,9 @@ impl Peer {
         if ended && let Some(candidates) = &mut self.signalling.candidates {
             candidates.end();
         }
-        for early in std::mem::take(&mut self.signalling.early) {
-            self.on_candidate(early, ctx, now);
+        for early in ctx.early.take(peer, session, &ufrag) {
+            self.signalling.inbox.accept(early.seq);
+            self.use_candidate(early, ctx, now);
         }
         self.on_fact(Fact::Progress(Phase::Checks), ctx, now);
     }
@@ -582,9 +605,33 @@ impl Peer {
         self.drive_outbox(ctx, now);
     }
 
-    /// A session that the peer has given up can do nothing any more.
-    fn bury(&self, session: Option<SessionId>, ctx: &mut Context) {
-        ctx.given_up.extend(session.map(|session| (session, self.id)));
+    /// Sessions that the peer has given up can do nothing any more.
+    fn bury(&self, sessions: &[SessionId], ctx: &mut Context) {
+        ctx.given_up.extend(sessions.iter().map(|session| (*session, self.id)));
+    }
+}
+
+/// Why a message was not used.
+enum Unused {
+    /// It builds on what has not come yet.
+    Later,
+    /// It means nothing here.
+    Refused(SignalRefusal),
+}
+
+/// What becomes of a message whose decision was not the expected one.
+fn unused(decision: Decision) -> Result<(), Unused> {
+    match decision {
+        Decision::OfferRestart { .. } | Decision::UnderWay => Ok(()),
+        Decision::Defer | Decision::TooSoon { .. } => Err(Unused::Later),
+        Decision::Ignore(reason) => Err(Unused::Refused(reason)),
+        Decision::Offer { .. }
+        | Decision::AskForRestart { .. }
+        | Decision::Await { .. }
+        | Decision::Answer { .. }
+        | Decision::AnswerRestart { .. }
+        | Decision::Complete { .. }
+        | Decision::Refuse { .. } => Err(Unused::Refused(SignalRefusal::Stale)),
     }
 }
 
@@ -593,11 +640,11 @@ fn is_superseded_by_restart(envelope: &Envelope, generation: Generation) -> bool
     envelope.generation < generation
         && match envelope.body {
             Body::Offer { .. }
-            | Body::Answer { .. }
             | Body::Candidate { .. }
             | Body::EndOfCandidates { .. }
             | Body::IceRestart => true,
-            Body::Bye { .. } | Body::Ack { .. } => false,
+            // The peer may still wait for the answer that the restart builds on.
+            Body::Answer { .. } | Body::Bye { .. } | Body::Ack { .. } => false,
         }
 }
 

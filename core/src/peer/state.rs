@@ -115,6 +115,11 @@ impl Lifecycle {
         cause.map(|(from, cause)| Transition { from, to: next.visible(), cause })
     }
 
+    /// Whether `fact` would end this peer as failed.
+    pub(crate) fn fails_at(&self, fact: Fact) -> bool {
+        matches!(next(self.life, fact), Some((Life::Ended(PeerState::Failed), _)))
+    }
+
     pub(crate) fn life(&self) -> Life {
         self.life
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::session::{Datagram, RemoteStream, Session, SessionEvent, Written};
-use crate::channel::{StreamConfig, StreamKey};
+use crate::channel::{StreamConfig, StreamKey, header_len};
 use crate::config::Config;
 use crate::crypto::Crypto;
 use crate::event::NegotiationFault;
@@ -21,6 +21,8 @@ pub(crate) struct TapedSession {
     live: Option<Session>,
     tape: Tape,
     ufrags: Ufrags,
+    /// Whether messages have a frame header.
+    framed: bool,
 }
 
 /// The user name fragments under which checks arrive: of the description in force, and of the pending offer.
@@ -33,7 +35,7 @@ pub(crate) struct Ufrags {
 impl TapedSession {
     pub(crate) fn new(tape: Tape, crypto: &Crypto, config: &Config, rng: Rng, now: Instant) -> Self {
         let live = (!tape.is_playing()).then(|| Session::new(crypto, config, rng, now));
-        let mut session = Self { live, tape, ufrags: Ufrags::default() };
+        let mut session = Self { live, tape, ufrags: Ufrags::default(), framed: false };
         session.refresh_ufrags();
         session
     }
@@ -66,6 +68,11 @@ impl TapedSession {
         let outcome = self.call("accept_answer", fallback, |s| s.accept_answer(text, now));
         self.refresh_ufrags();
         outcome
+    }
+
+    /// From now on messages have a frame header, or not.
+    pub(crate) fn set_framed(&mut self, framed: bool) {
+        self.framed = framed;
     }
 
     pub(crate) fn add_remote_candidate(&mut self, line: &str, now: Instant) -> bool {
@@ -144,7 +151,7 @@ impl TapedSession {
         let deadline = live.poll_timeout();
         if let Some(start) = start {
             let stamp = deadline.map(|at| Stamp::new(at.saturating_duration_since(start)));
-            self.tape.keep("poll_timeout", &stamp);
+            self.tape.keep("poll_timeout", &stamp, self.framed);
         }
         deadline
     }
@@ -154,7 +161,7 @@ impl TapedSession {
             return self.tape.replay("is_alive").unwrap_or(false);
         };
         let alive = live.is_alive();
-        self.tape.keep("is_alive", &alive);
+        self.tape.keep("is_alive", &alive, self.framed);
         alive
     }
 
@@ -177,7 +184,7 @@ impl TapedSession {
         match &mut self.live {
             Some(session) => {
                 let answer = live(session);
-                self.tape.keep(call, &answer);
+                self.tape.keep(call, &answer, self.framed);
                 answer
             }
             None => self.tape.replay(call).unwrap_or(fallback),
@@ -191,7 +198,7 @@ impl TapedSession {
 struct Sdp(Option<String>);
 
 impl Taped for Sdp {
-    fn redacted(&self) -> Option<Self> {
+    fn redacted(&self, _: bool) -> Option<Self> {
         Some(Self(self.0.as_deref().map(without_passwords)))
     }
 }
@@ -202,7 +209,7 @@ impl Taped for Sdp {
 struct Answered(Result<String, NegotiationFault>);
 
 impl Taped for Answered {
-    fn redacted(&self) -> Option<Self> {
+    fn redacted(&self, _: bool) -> Option<Self> {
         Some(Self(self.0.as_deref().map(without_passwords).map_err(|fault| *fault)))
     }
 }
@@ -214,7 +221,7 @@ impl Taped for Ufrags {}
 impl Taped for Option<Datagram> {
     /// Secured datagrams are kept as their first byte, which tells their protocol, and their length. STUN holds no
     /// secret (its integrity is a keyed hash) and tells which check answers which.
-    fn redacted(&self) -> Option<Self> {
+    fn redacted(&self, _: bool) -> Option<Self> {
         let datagram = self.as_ref()?;
         let secured = datagram.contents.first().is_some_and(|first| *first > 3);
         secured.then(|| {
@@ -227,10 +234,10 @@ impl Taped for Option<Datagram> {
 
 impl Taped for Option<SessionEvent> {
     /// Messages are kept as their frame header and their length.
-    fn redacted(&self) -> Option<Self> {
+    fn redacted(&self, framed: bool) -> Option<Self> {
         match self {
             Some(SessionEvent::Data { stream: stream @ StreamKey::Channel(_), binary, data }) => {
-                let header = crate::channel::header_len(data);
+                let header = if framed { header_len(data) } else { 0 };
                 let mut data = data.clone();
                 data.iter_mut().skip(header).for_each(|byte| *byte = 0);
                 Some(Some(SessionEvent::Data { stream: *stream, binary: *binary, data }))

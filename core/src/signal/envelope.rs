@@ -1,0 +1,524 @@
+//! The signalling message and its JSON form, version 1.
+//!
+//! One message is one JSON object (RFC 8259) in UTF-8. The signalling link carries it as opaque text: one WebSocket
+//! text message, one line, one record of a queue. Fields may stand in any order.
+//!
+//! # The header
+//!
+//! Every message has these fields:
+//!
+//! | field | type | meaning |
+//! | --- | --- | --- |
+//! | `v` | number | The version of this format: 1. Another one is refused without looking further. |
+//! | `from` | string | The sender: 1 to 64 characters of `A-Z a-z 0-9 . _ -`. |
+//! | `to` | string | The receiver, likewise. A link routes by this field alone. |
+//! | `session` | string | 32 lower-case hexadecimal digits: 128 random bits, drawn by whoever makes the first offer. |
+//! | `generation` | number | 0 for the first offer of a session and what belongs to it, one more for each ICE restart. Below 2^32. |
+//! | `seq` | number | The number of the message among those of this sender in this session: 1, 2, 3 ... up to 2^53 − 1. 0 means unnumbered: neither acknowledged nor deduplicated. An `ack` is always unnumbered, a `bye` may be. |
+//! | `type` | string | What the message is; see below. |
+//!
+//! A numbered message is sent again, unchanged, until an `ack` with its number comes. The receiver acknowledges every
+//! copy and acts on the first.
+//!
+//! # The types
+//!
+//! **`offer`** starts a session (generation 0) or restarts ICE in one (higher generations). `sdp` is the description
+//! (RFC 9429). `replaces`, if present, names the last sessions with the same peer that the sender has left, whoever
+//! started them, at most 8, the latest last: what still comes of them is stale. `bowline`, if present, says that the sender is a bowline
+//! peer, with the highest `version` of the bowline channel protocol that it speaks and the largest message that it
+//! accepts, in bytes; browsers leave it out.
+//!
+//! ```json
+//! {"v":1,"from":"alice","to":"bob","session":"00112233445566778899aabbccddeeff","generation":0,"seq":1,
+//!  "type":"offer","sdp":"v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n","bowline":{"version":1,"max_message_size":262144}}
+//! ```
+//!
+//! **`answer`** answers the offer of the same session and generation. It has the same fields. A peer that gave up its
+//! own offer for the one that it answers (glare) must name the session of its own in `replaces`.
+//!
+//! ```json
+//! {"v":1,"from":"bob","to":"alice","session":"00112233445566778899aabbccddeeff","generation":0,"seq":1,
+//!  "type":"answer","sdp":"v=0\r\no=- 3 4 IN IP4 127.0.0.1\r\n","replaces":["ffeeddccbbaa99887766554433221100"]}
+//! ```
+//!
+//! **`ice-candidate`** carries one trickled candidate (RFC 8838). `candidate` is the attribute without `a=`
+//! (RFC 8839 §5.1), at most 2,048 bytes, as `RTCIceCandidate.candidate` gives it; it belongs to the bundled first
+//! media section (`sdpMLineIndex` 0). `ufrag` is the username fragment of the description that it belongs to, 1 to 256 bytes, as
+//! `RTCIceCandidate.usernameFragment` gives it. It may arrive before that description. An empty `candidate` means
+//! what `end-of-candidates` means, as in browsers.
+//!
+//! ```json
+//! {"v":1,"from":"alice","to":"bob","session":"00112233445566778899aabbccddeeff","generation":0,"seq":2,
+//!  "type":"ice-candidate","candidate":"candidate:1 1 udp 2130706431 192.0.2.1 4000 typ host","ufrag":"abcd"}
+//! ```
+//!
+//! **`end-of-candidates`** says that no more candidates follow in this generation (RFC 8838 §13). Those with a lower
+//! `seq` may still be under way.
+//!
+//! ```json
+//! {"v":1,"from":"alice","to":"bob","session":"00112233445566778899aabbccddeeff","generation":0,"seq":3,
+//!  "type":"end-of-candidates","ufrag":"abcd"}
+//! ```
+//!
+//! **`ice-restart`** asks the receiver to offer an ICE restart. `generation` is the current one, so that a request
+//! that was served already is recognised. The peer whose name is the lower one, byte by byte, makes the restart
+//! offers; the other asks.
+//!
+//! ```json
+//! {"v":1,"from":"bob","to":"alice","session":"00112233445566778899aabbccddeeff","generation":0,"seq":2,
+//!  "type":"ice-restart"}
+//! ```
+//!
+//! **`bye`** ends the session. `reason` is `closed` (the application closed it), `refused` (it did not want the
+//! offer), `busy` (a limit is reached), `unknown-session` (the sender has no such session: it restarted, or has left
+//! it) or `failed` (the negotiation or the transport failed for good).
+//!
+//! ```json
+//! {"v":1,"from":"bob","to":"alice","session":"00112233445566778899aabbccddeeff","generation":0,"seq":0,
+//!  "type":"bye","reason":"unknown-session"}
+//! ```
+//!
+//! **`ack`** acknowledges the message of the same session that has the number `ack`.
+//!
+//! ```json
+//! {"v":1,"from":"bob","to":"alice","session":"00112233445566778899aabbccddeeff","generation":0,"seq":0,
+//!  "type":"ack","ack":7}
+//! ```
+//!
+//! # Leniency and growth
+//!
+//! Fields that are not named here are ignored, so that version 1 can grow; a field that is named has the type given
+//! here in every message in which it appears. Duplicate fields, missing fields, an unknown `type` or `reason`, or a
+//! number out of range make a message malformed. Control characters are escaped, as JSON demands.
+//!
+//! This is the plain form: nobody has signed it, and whoever runs the link can write anything. The header already
+//! holds what a signature has to cover (both identities, session, generation, number), and a sealed form is a wrapper
+//! around the whole object, under another `v`, with `from` and `to` in clear for routing: nothing in this form has to
+//! change for it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{SignalKind, SignalRefusal};
+use crate::id::{Generation, PeerId, SessionId};
+
+/// One signalling message.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    /// The sender, as the message claims.
+    pub(crate) from: PeerId,
+    /// The receiver.
+    pub(crate) to: PeerId,
+    /// The session that the message is about.
+    pub(crate) session: SessionId,
+    /// The ICE generation that the message is about.
+    pub(crate) generation: Generation,
+    /// The number within session and direction, from 1; 0 when unnumbered.
+    pub(crate) seq: u64,
+    /// What it says.
+    pub(crate) body: Body,
+}
+
+/// What a message says.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// A description that starts or restarts a session.
+    Offer {
+        /// The description.
+        sdp: String,
+        /// The last sessions with the same peer that the sender has left, the latest last. At most [`MAX_REPLACES`].
+        replaces: Vec<SessionId>,
+        /// What the sender can do, if it is a bowline peer.
+        bowline: Option<Capabilities>,
+    },
+    /// The description that answers an offer.
+    Answer {
+        /// The description.
+        sdp: String,
+        /// The last sessions with the same peer that the sender has left, the latest last. At most [`MAX_REPLACES`].
+        replaces: Vec<SessionId>,
+        /// What the sender can do, if it is a bowline peer.
+        bowline: Option<Capabilities>,
+    },
+    /// One candidate.
+    Candidate {
+        /// The attribute, without `a=`. Never empty.
+        candidate: String,
+        /// The username fragment of the description that it belongs to.
+        ufrag: String,
+    },
+    /// No more candidates follow in this generation.
+    EndOfCandidates {
+        /// The username fragment of the description that it belongs to.
+        ufrag: String,
+    },
+    /// The receiver is asked to restart ICE.
+    IceRestart,
+    /// The session is over.
+    Bye {
+        /// Why.
+        reason: ByeReason,
+    },
+    /// A message arrived.
+    Ack {
+        /// Its number.
+        ack: u64,
+    },
+}
+
+/// What a bowline peer says of itself beside its description. Unknown fields are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Capabilities {
+    /// The highest version of the bowline channel protocol that the sender speaks.
+    pub(crate) version: u32,
+    /// The largest message that the sender accepts, in bytes.
+    pub(crate) max_message_size: u64,
+}
+
+/// Why a session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ByeReason {
+    /// The application closed it.
+    Closed,
+    /// The application, or its silence, refused the offer.
+    Refused,
+    /// A limit is reached.
+    Busy,
+    /// The sender has no such session.
+    UnknownSession,
+    /// The negotiation or the transport failed for good.
+    Failed,
+}
+
+impl Envelope {
+    /// The JSON form.
+    pub(crate) fn encode(&self) -> String {
+        serde_json::to_string(&Wire::from(self))
+            .expect("a flat struct of strings and numbers always has a JSON form")
+    }
+
+    /// Reads the JSON form, whose length is checked before anything else.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalRefusal::TooLarge`], [`SignalRefusal::Version`] or [`SignalRefusal::Malformed`], with the sender that
+    /// the text claims where that can be read.
+    pub(crate) fn decode(text: &str, max: usize) -> Result<Self, (SignalRefusal, Option<PeerId>)> {
+        if text.len() > max {
+            return Err((SignalRefusal::TooLarge, None));
+        }
+        if let Ok(wire) = serde_json::from_str::<Wire<'_>>(text)
+            && wire.v == VERSION
+        {
+            let from = wire.from;
+            return Self::from_wire(wire).ok_or((SignalRefusal::Malformed, Some(from)));
+        }
+        Err(refusal(text))
+    }
+
+    /// Checks that the message is addressed to `us` and not our own.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalRefusal::Reflected`] or [`SignalRefusal::Misaddressed`].
+    pub(crate) fn check_addressed(&self, us: PeerId) -> Result<(), SignalRefusal> {
+        if self.from == us {
+            Err(SignalRefusal::Reflected)
+        } else if self.to != us {
+            Err(SignalRefusal::Misaddressed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The acknowledgement of this message; `None` when it is unnumbered.
+    pub(crate) fn ack(&self) -> Option<Self> {
+        (self.seq != 0).then_some(Self {
+            from: self.to,
+            to: self.from,
+            session: self.session,
+            generation: self.generation,
+            seq: 0,
+            body: Body::Ack { ack: self.seq },
+        })
+    }
+
+    /// The end of the session of this message, in the first message from us in it.
+    pub(crate) fn bye(&self, reason: ByeReason) -> Self {
+        Self {
+            from: self.to,
+            to: self.from,
+            session: self.session,
+            generation: self.generation,
+            seq: 1,
+            body: Body::Bye { reason },
+        }
+    }
+
+    /// The kind of the message.
+    pub(crate) fn kind(&self) -> SignalKind {
+        match &self.body {
+            Body::Offer { .. } => SignalKind::Offer,
+            Body::Answer { .. } => SignalKind::Answer,
+            Body::Candidate { .. } => SignalKind::Candidate,
+            Body::EndOfCandidates { .. } => SignalKind::EndOfCandidates,
+            Body::IceRestart => SignalKind::IceRestart,
+            Body::Bye { .. } => SignalKind::Bye,
+            Body::Ack { .. } => SignalKind::Ack,
+        }
+    }
+
+    fn from_wire(wire: Wire<'_>) -> Option<Self> {
+        let numbered = (1..=MAX_NUMBER).contains(&wire.seq);
+        let unnumbered = wire.seq == 0;
+        let fits = match wire.kind {
+            Type::Ack => unnumbered,
+            Type::Bye => unnumbered || numbered,
+            Type::Offer
+            | Type::Answer
+            | Type::IceCandidate
+            | Type::EndOfCandidates
+            | Type::IceRestart => numbered,
+        };
+        fits.then_some(Self {
+            from: wire.from,
+            to: wire.to,
+            session: wire.session,
+            generation: wire.generation,
+            seq: wire.seq,
+            body: Body::from_wire(wire)?,
+        })
+    }
+}
+
+impl Body {
+    fn from_wire(wire: Wire<'_>) -> Option<Self> {
+        let Wire {
+            sdp,
+            replaces,
+            bowline,
+            candidate,
+            ufrag,
+            reason,
+            ack,
+            ..
+        } = wire;
+        let replaces = replaces.into_owned();
+        if replaces.len() > MAX_REPLACES {
+            return None;
+        }
+        Some(match wire.kind {
+            Type::Offer => Self::Offer {
+                sdp: sdp?.into_owned(),
+                replaces,
+                bowline,
+            },
+            Type::Answer => Self::Answer {
+                sdp: sdp?.into_owned(),
+                replaces,
+                bowline,
+            },
+            Type::IceCandidate => Self::candidate(candidate?.into_owned(), ufrag?.into_owned())?,
+            Type::EndOfCandidates => Self::candidate(String::new(), ufrag?.into_owned())?,
+            Type::IceRestart => Self::IceRestart,
+            Type::Bye => Self::Bye { reason: reason? },
+            Type::Ack => Self::Ack {
+                ack: ack.filter(|ack| (1..=MAX_NUMBER).contains(ack))?,
+            },
+        })
+    }
+
+    /// A candidate of bounded size, or the end of candidates that an empty one means.
+    fn candidate(candidate: String, ufrag: String) -> Option<Self> {
+        let fits = candidate.len() <= MAX_CANDIDATE && (1..=MAX_UFRAG).contains(&ufrag.len());
+        let body = if candidate.is_empty() {
+            Self::EndOfCandidates { ufrag }
+        } else {
+            Self::Candidate { candidate, ufrag }
+        };
+        fits.then_some(body)
+    }
+}
+
+/// Shows the header and the kind only: descriptions and candidates hold credentials and addresses.
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            from,
+            to,
+            session,
+            generation,
+            seq,
+            body,
+        } = self;
+        write!(
+            f,
+            "Envelope({from} -> {to}, {session}/{generation} #{seq}, {body:?})"
+        )
+    }
+}
+
+/// Shows the kind, and of the contents only what is no secret.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offer { sdp, .. } => write!(f, "offer of {} bytes", sdp.len()),
+            Self::Answer { sdp, .. } => write!(f, "answer of {} bytes", sdp.len()),
+            Self::Candidate { .. } => f.write_str("ice-candidate"),
+            Self::EndOfCandidates { .. } => f.write_str("end-of-candidates"),
+            Self::IceRestart => f.write_str("ice-restart"),
+            Self::Bye { reason } => write!(f, "bye {reason:?}"),
+            Self::Ack { ack } => write!(f, "ack {ack}"),
+        }
+    }
+}
+
+/// The JSON object: one flat struct, so that depth and work are bounded by the length of the text.
+#[derive(Serialize, Deserialize)]
+struct Wire<'a> {
+    v: u64,
+    from: PeerId,
+    to: PeerId,
+    session: SessionId,
+    generation: Generation,
+    seq: u64,
+    #[serde(rename = "type")]
+    kind: Type,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sdp: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    replaces: Cow<'a, [SessionId]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bowline: Option<Capabilities>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ufrag: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<ByeReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack: Option<u64>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Type {
+    Offer,
+    Answer,
+    IceCandidate,
+    EndOfCandidates,
+    IceRestart,
+    Bye,
+    Ack,
+}
+
+impl<'a> From<&'a Envelope> for Wire<'a> {
+    fn from(envelope: &'a Envelope) -> Self {
+        let empty = Self {
+            v: VERSION,
+            from: envelope.from,
+            to: envelope.to,
+            session: envelope.session,
+            generation: envelope.generation,
+            seq: envelope.seq,
+            kind: Type::IceRestart,
+            sdp: None,
+            replaces: Cow::default(),
+            bowline: None,
+            candidate: None,
+            ufrag: None,
+            reason: None,
+            ack: None,
+        };
+        match &envelope.body {
+            Body::Offer {
+                sdp,
+                replaces,
+                bowline,
+            } => Self {
+                kind: Type::Offer,
+                sdp: Some(sdp.into()),
+                replaces: replaces.into(),
+                bowline: *bowline,
+                ..empty
+            },
+            Body::Answer {
+                sdp,
+                replaces,
+                bowline,
+            } => Self {
+                kind: Type::Answer,
+                sdp: Some(sdp.into()),
+                replaces: replaces.into(),
+                bowline: *bowline,
+                ..empty
+            },
+            Body::Candidate { candidate, ufrag } => Self {
+                kind: Type::IceCandidate,
+                candidate: Some(candidate.into()),
+                ufrag: Some(ufrag.into()),
+                ..empty
+            },
+            Body::EndOfCandidates { ufrag } => Self {
+                kind: Type::EndOfCandidates,
+                ufrag: Some(ufrag.into()),
+                ..empty
+            },
+            Body::IceRestart => empty,
+            Body::Bye { reason } => Self {
+                kind: Type::Bye,
+                reason: Some(*reason),
+                ..empty
+            },
+            Body::Ack { ack } => Self {
+                kind: Type::Ack,
+                ack: Some(*ack),
+                ..empty
+            },
+        }
+    }
+}
+
+/// Why a text is not a message, and whose it claims to be. Reads one field at a time, so that a message of another
+/// version, whatever else it holds, is told from garbage.
+fn refusal(text: &str) -> (SignalRefusal, Option<PeerId>) {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u64,
+    }
+    #[derive(Deserialize)]
+    struct Sender {
+        from: PeerId,
+    }
+    let reason = match serde_json::from_str::<Version>(text) {
+        Ok(Version { v }) if v != VERSION => SignalRefusal::Version,
+        Ok(_) | Err(_) => SignalRefusal::Malformed,
+    };
+    (
+        reason,
+        serde_json::from_str::<Sender>(text)
+            .ok()
+            .map(|sender| sender.from),
+    )
+}
+
+/// The version of the format.
+const VERSION: u64 = 1;
+
+/// How many replaced sessions a description names at most.
+pub(crate) const MAX_REPLACES: usize = 8;
+
+/// The highest `seq`: the largest whole number that every JSON implementation keeps exactly (RFC 8259 §6).
+const MAX_NUMBER: u64 = (1 << 53) - 1;
+
+/// The longest candidate, in bytes: three host names of 255 and a dozen extensions fit.
+const MAX_CANDIDATE: usize = 2_048;
+
+/// The longest username fragment, in bytes (RFC 8839 §5.4).
+const MAX_UFRAG: usize = 256;
+
+#[cfg(test)]
+mod tests;

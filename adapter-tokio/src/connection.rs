@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bowline::{
-    Cause, ChannelConfig, ChannelId, Explanation, Message, OpenError, PeerId, PeerMetrics,
-    PeerState, Reliability, SendError, SendRefusal, UnknownChannel,
+    Cause, ChannelConfig, ChannelId, Explanation, Message, OpenError, Ordering, PeerId,
+    PeerMetrics, PeerState, Reliability, SendError, SendRefusal, UnknownChannel,
 };
 use tokio::sync::watch;
 
@@ -124,8 +124,7 @@ impl Connection {
 
     /// Waits until it is known what became of a message: at the end of the channel or the connection at the latest.
     ///
-    /// Of a message on an unreliable channel no more is known than that it was handed to the transport. On a channel
-    /// that the *peer* opened as unreliable, this waits for the end of the connection.
+    /// Of a message on an unreliable channel no more is known than that it was handed to the transport.
     pub async fn delivered(&self, receipt: Receipt) -> Delivery {
         let settled = self
             .session()
@@ -147,14 +146,9 @@ impl Connection {
     pub fn open_channel(&self, config: ChannelConfig) -> Result<ChannelId, OpenError> {
         let mut state = self.shared().lock();
         let mut peer = state.peer(self.session()).ok_or(OpenError::Closing)?;
-        let unreliable = config.reliability != Reliability::Reliable;
+        let reliability = config.reliability;
         let channel = peer.open_channel(config, Instant::now())?;
-        if unreliable {
-            self.session()
-                .record()
-                .ledger
-                .on_unreliable_channel(channel);
-        }
+        self.session().on_open_channel(channel, reliability);
         self.shared().wake_driver();
         Ok(channel)
     }
@@ -339,16 +333,10 @@ pub struct OpenedChannel {
     pub label: String,
     /// Its subprotocol.
     pub protocol: String,
-}
-
-impl OpenedChannel {
-    pub(crate) fn new(id: ChannelId, label: String, protocol: String) -> Self {
-        Self {
-            id,
-            label,
-            protocol,
-        }
-    }
+    /// Whether order is kept.
+    pub ordering: Ordering,
+    /// How hard it tries.
+    pub reliability: Reliability,
 }
 
 /// How a connection ended.

@@ -57,7 +57,7 @@ impl Undelivered {
 pub(crate) struct Ledger {
     sent: BTreeMap<ChannelId, MessageId>,
     delivered: BTreeMap<ChannelId, MessageId>,
-    /// Channels that were opened here with less than full reliability.
+    /// Custom channels with less than full reliability.
     unreliable: BTreeSet<ChannelId>,
     lost: VecDeque<Undelivered>,
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use bowline::{Cause, ChannelId, ChannelKind, Explanation, PeerId, PeerMetrics, PeerState};
+use bowline::{
+    Cause, ChannelId, ChannelKind, Explanation, PeerId, PeerMetrics, PeerState, Reliability,
+};
 use tokio::sync::{Notify, watch};
 
 use crate::connection::{Handle, OpenedChannel, Status};
@@ -154,6 +156,22 @@ impl Session {
         if let Some(gate) = self.record().gates.get(&channel) {
             gate.writable.notify_one();
         }
+    }
+
+    /// Notes a custom channel that is opened here.
+    pub(crate) fn on_open_channel(&self, channel: ChannelId, reliability: Reliability) {
+        let mut record = self.record();
+        record.custom.insert(channel);
+        if reliability != Reliability::Reliable {
+            record.ledger.on_unreliable_channel(channel);
+        }
+    }
+
+    /// Notes a custom channel that the peer opened.
+    pub(crate) fn on_channel_opened(&self, opened: OpenedChannel) {
+        self.on_open_channel(opened.id, opened.reliability);
+        self.record().opened.push_back(opened);
+        self.arrived.notify_waiters();
     }
 
     pub(crate) fn on_channel_closed(&self, channel: ChannelId) {

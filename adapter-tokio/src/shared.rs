@@ -218,8 +218,15 @@ impl State {
                 cause,
                 at,
                 deadline,
+                explanation,
                 ..
-            } => self.on_state(peer, to, cause, at, deadline, now),
+            } => {
+                if let Some(session) = self.oldest(peer).cloned() {
+                    session.record().explanation = explanation.map(|boxed| *boxed);
+                    self.on_state(&session, to, now);
+                    session.transition_to(to, cause, at, deadline);
+                }
+            }
             Event::Message {
                 peer,
                 channel,
@@ -238,14 +245,19 @@ impl State {
                 channel,
                 label,
                 protocol,
+                ordering,
+                reliability,
                 remote: true,
             } => {
                 if let Some(session) = self.oldest(peer) {
-                    session
-                        .record()
-                        .opened
-                        .push_back(OpenedChannel::new(channel, label, protocol));
-                    session.arrived.notify_waiters();
+                    let id = channel;
+                    session.on_channel_opened(OpenedChannel {
+                        id,
+                        label,
+                        protocol,
+                        ordering,
+                        reliability,
+                    });
                 }
             }
             Event::ChannelClosed { peer, channel } => {
@@ -343,33 +355,11 @@ impl State {
         true
     }
 
-    fn on_state(
-        &mut self,
-        peer: PeerId,
-        to: PeerState,
-        cause: Cause,
-        at: Instant,
-        deadline: Option<Instant>,
-        now: Instant,
-    ) {
-        let Some(session) = self.oldest(peer).cloned() else {
-            return;
-        };
+    fn on_state(&mut self, session: &Arc<Session>, to: PeerState, now: Instant) {
         session.set_offered(session.is_offered() && to == PeerState::New);
         if to.is_terminal() {
-            self.keep_last_words(&session, now);
-            self.forget(&session);
-        }
-        session.transition_to(to, cause, at, deadline);
-        self.close_if_unused(now);
-    }
-
-    fn keep_last_words(&mut self, session: &Arc<Session>, now: Instant) {
-        if let Some(peer) = self.peer(session) {
-            let (metrics, explanation) = (peer.metrics(now), peer.explain(now));
-            let mut record = session.record();
-            record.metrics = metrics;
-            record.explanation = Some(explanation);
+            self.forget(session);
+            self.close_if_unused(now);
         }
     }
 

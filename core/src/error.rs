@@ -28,6 +28,11 @@ pub enum ConnectError {
     TooManyPeers(usize),
 }
 
+/// A recording that was not begun: something has happened already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a recording begins before the first input and command")]
+pub struct RecordError;
+
 /// The peer has made no offer that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this peer has made no offer that waits")]

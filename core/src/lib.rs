@@ -70,10 +70,11 @@ pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority,
 pub use config::{Config, ConfigBuilder, ConfigError, DtlsMode, Preset};
 pub use diagnosis::{Explanation, Finding};
 pub use endpoint::io::{Input, Output, Signal, Transmit};
+pub use endpoint::replay::{Replay, ReplayError, Replayed};
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};
 pub use error::{
-    ConnectError, EndpointError, NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel,
-    UnknownPeer,
+    ConnectError, EndpointError, NotIncoming, OpenError, RecordError, SendError, SendRefusal,
+    UnknownChannel,    UnknownPeer,
 };
 pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, NegotiationFault, Path, PeerFault, PeerState,

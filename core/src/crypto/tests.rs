@@ -300,6 +300,31 @@ fn secrets_do_not_show_themselves() {
     assert_eq!(shown, expected);
 }
 
+#[test]
+fn sessions_can_move_between_threads() {
+    fn assert_send<T: Send>(_: &T) {}
+    let crypto = crypto(1);
+    assert_send(&crypto);
+    assert_send(&crypto.session(4, rng(5)));
+}
+
+#[cfg(feature = "simulation")]
+#[test]
+fn a_simulated_certificate_is_random_bytes_with_their_fingerprint() {
+    let config = Config::default();
+    let standard = str0m::crypto::from_feature_flags();
+    let simulated = |seed| {
+        let (transport, timing) = (config.transport(), config.timing());
+        Crypto::simulated(standard.dtls_provider, transport, timing, &mut rng(seed))
+    };
+    let certificate = simulated(1).certificate().certificate;
+    assert_eq!(certificate.len(), 32);
+    assert_eq!(certificate, simulated(1).certificate().certificate);
+    assert_ne!(certificate, simulated(2).certificate().certificate);
+    let hash = standard.sha256_provider.sha256(&certificate);
+    assert_eq!(simulated(1).fingerprint(), colon_separated(&hash));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

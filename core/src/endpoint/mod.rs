@@ -3,6 +3,8 @@
 mod demux;
 pub(crate) mod gate;
 pub(crate) mod io;
+mod recorder;
+pub(crate) mod replay;
 mod signals;
 mod slots;
 pub(crate) mod stun;
@@ -33,6 +35,7 @@ use crate::time::UnixTime;
 use demux::Demux;
 use gate::{DropReason, Gate, SourceGate};
 use io::{Input, Output, Signal};
+use recorder::{Header, Origin, Step};
 use slots::{PeerKey, Slots};
 use transmit::TransmitQueue;
 
@@ -45,6 +48,8 @@ pub struct Endpoint {
     rng: Rng,
     /// The time of the last input or command; it never goes back.
     now: Instant,
+    /// What a recording starts from, until something has happened.
+    origin: Option<Origin>,
     slots: Slots<Slot>,
     by_id: BTreeMap<PeerId, PeerKey>,
     demux: Demux,
@@ -61,13 +66,13 @@ pub struct Endpoint {
 /// The two roots of randomness: one for secrets, and one for what a recording may show.
 struct Seeds {
     secrets: Rng,
-    public: Seed,
+    public: [u8; 32],
 }
 
 impl Seeds {
     fn new(seed: &Seed) -> Self {
         let mut root = Rng::new(seed);
-        Self { secrets: root.split(), public: Seed::from(root.bytes()) }
+        Self { secrets: root.split(), public: root.bytes() }
     }
 }
 
@@ -121,6 +126,18 @@ impl Endpoint {
         Self::with_crypto(config, id, crypto, seeds, now, unix_time)
     }
 
+    /// An endpoint for which a recording answers in place of transports.
+    fn replaying(header: Header, seed: [u8; 32], tape: Tape, start: Instant) -> Option<Self> {
+        let Header { id, config, unix_time, .. } = header;
+        // Never used: no transport is made.
+        let mut secrets = Rng::new(&Seed::from([0; 32]));
+        let crypto = Crypto::new(&config.transport, &config.timing, &mut secrets).ok()?;
+        let seeds = Seeds { secrets, public: seed };
+        let mut endpoint = Self::with_crypto(config, id, crypto, seeds, start, unix_time);
+        endpoint.ctx.tape = tape;
+        Some(endpoint)
+    }
+
     fn with_crypto(
         config: Config,
         id: PeerId,
@@ -130,7 +147,7 @@ impl Endpoint {
         unix_time: UnixTime,
     ) -> Self {
         let Seeds { secrets, public } = seeds;
-        let mut rng = Rng::new(&public);
+        let mut rng = Rng::new(&Seed::from(public));
         let Limits {
             max_peers, max_candidates, max_early_candidates, max_ended_sessions, ..
         } = config.limits;
@@ -139,6 +156,7 @@ impl Endpoint {
             id,
             rng,
             now,
+            origin: Some(Origin { seed: public, started: now, unix_time }),
             slots: Slots::new(),
             by_id: BTreeMap::new(),
             demux: Demux::new(max_peers),
@@ -174,7 +192,8 @@ impl Endpoint {
         options: ConnectOptions,
         now: Instant,
     ) -> Result<(), ConnectError> {
-        self.advance(now);
+        let timeout = options.timeout;
+        self.begin(now, |_| Step::Connect { peer, timeout });
         if peer == self.id {
             return Err(ConnectError::Oneself);
         }
@@ -186,7 +205,7 @@ impl Endpoint {
         }
         let rng = self.rng.split();
         self.ctx.events.push_back(Event::Initialised { peer });
-        let timeout = options.timeout.unwrap_or(self.ctx.config.timing.connect_timeout);
+        let timeout = timeout.unwrap_or(self.ctx.config.timing.connect_timeout);
         let new = peer::Peer::connect(self.id, peer, rng, timeout, &mut self.ctx, self.now);
         self.insert(peer, new);
         Ok(())
@@ -198,7 +217,7 @@ impl Endpoint {
     ///
     /// [`NotIncoming`] when no offer of this peer waits.
     pub fn accept(&mut self, peer: PeerId, now: Instant) -> Result<(), NotIncoming> {
-        self.advance(now);
+        self.begin(now, |_| Step::Accept { peer });
         let key = self.by_id.get(&peer).copied().ok_or(NotIncoming)?;
         self.accept_offered(key)
     }
@@ -209,7 +228,7 @@ impl Endpoint {
     ///
     /// [`NotIncoming`] when no offer of this peer waits.
     pub fn refuse(&mut self, peer: PeerId, now: Instant) -> Result<(), NotIncoming> {
-        self.advance(now);
+        self.begin(now, |_| Step::Refuse { peer });
         let key = self.by_id.get(&peer).copied().ok_or(NotIncoming)?;
         self.with(key, |peer, ctx, now| peer.refuse(ctx, now)).ok_or(NotIncoming)?
     }
@@ -221,7 +240,7 @@ impl Endpoint {
     /// [`UnknownPeer`] when there is none, or not any more.
     pub fn peer(&mut self, peer: PeerId) -> Result<Peer<'_>, UnknownPeer> {
         let key = self.by_id.get(&peer).copied().ok_or(UnknownPeer)?;
-        Ok(Peer { endpoint: self, key })
+        Ok(Peer { endpoint: self, id: peer, key })
     }
 
     /// The peers that exist, in the order of their ids.
@@ -236,8 +255,8 @@ impl Endpoint {
         message: Message,
         now: Instant,
     ) -> Broadcast {
-        self.advance(now);
         let channel = channel.into();
+        self.begin(now, |payloads| Step::broadcast(channel, &message, payloads));
         let mut outcome = Broadcast::default();
         let keys: Vec<_> = self.by_id.iter().map(|(id, key)| (*id, *key)).collect();
         for (id, key) in keys {
@@ -256,7 +275,7 @@ impl Endpoint {
 
     /// Closes every peer gracefully. The endpoint can be dropped when no peer is left, or used on.
     pub fn close(&mut self, now: Instant) {
-        self.advance(now);
+        self.begin(now, |_| Step::Close);
         let keys: Vec<_> = self.by_id.values().copied().collect();
         for key in keys {
             self.with(key, peer::Peer::close);
@@ -266,7 +285,7 @@ impl Endpoint {
     /// Takes something that happened in the world. Whatever it is, it never fails: what is wrong with it is counted
     /// and dropped, or told by an event.
     pub fn handle_input(&mut self, input: Input<'_>, now: Instant) {
-        self.advance(now);
+        self.begin(now, |payloads| Step::of_input(input, payloads));
         match input {
             Input::SocketBound { local } => self.on_socket_bound(local),
             Input::SocketClosed { local } => self.on_socket_closed(local),
@@ -297,8 +316,8 @@ impl Endpoint {
             if let Some(event) = self.ctx.events.pop_front() {
                 return Output::Event(event);
             }
-            if let Some(key) = self.dirty.pop_front() {
-                self.drive(key);
+            // A recording says itself when a peer was driven.
+            if !self.ctx.tape.is_playing() && self.drive_next() {
                 continue;
             }
             return Output::Timeout(self.deadline());
@@ -329,9 +348,15 @@ impl Endpoint {
         self.id
     }
 
-    /// Moves the present forward. A clock that goes back is taken to stand still.
-    fn advance(&mut self, now: Instant) {
-        self.now = self.now.max(now);
+    /// Lets the next peer that was touched do its work. Returns whether there was one.
+    fn drive_next(&mut self) -> bool {
+        if self.dirty.is_empty() {
+            return false;
+        }
+        self.begin(self.now, |_| Step::Drive);
+        let next = self.dirty.pop_front();
+        next.into_iter().for_each(|key| self.drive(key));
+        true
     }
 
     fn accept_offered(&mut self, key: PeerKey) -> Result<(), NotIncoming> {
@@ -571,6 +596,7 @@ impl Endpoint {
 /// Borrowed for the length of a command. A command on a peer that has ended meanwhile changes nothing.
 pub struct Peer<'a> {
     endpoint: &'a mut Endpoint,
+    id: PeerId,
     key: PeerKey,
 }
 
@@ -587,8 +613,9 @@ impl Peer<'_> {
         message: impl Into<Message>,
         now: Instant,
     ) -> Result<MessageId, SendError> {
-        self.endpoint.advance(now);
         let (channel, message) = (channel.into(), message.into());
+        let id = self.id;
+        self.endpoint.begin(now, |payloads| Step::send(id, channel, &message, payloads));
         let Some(slot) = self.endpoint.slots.get_mut(self.key) else {
             return Err(SendError { reason: SendRefusal::Closing, message });
         };
@@ -602,7 +629,8 @@ impl Peer<'_> {
     /// Every received message takes its length of the channel's receive window until it is released.
     pub fn release(&mut self, channel: impl Into<ChannelId>, bytes: usize, now: Instant) {
         let channel = channel.into();
-        self.command(now, |peer, _, now| peer.release(channel, bytes, now));
+        let step = Step::Release { peer: self.id, channel, bytes };
+        self.command(now, step, |peer, _, now| peer.release(channel, bytes, now));
     }
 
     /// Opens a custom channel. [`Event::ChannelOpen`] tells when it is open; messages may be queued at once.
@@ -615,7 +643,9 @@ impl Peer<'_> {
         config: ChannelConfig,
         now: Instant,
     ) -> Result<ChannelId, OpenError> {
-        self.command(now, |peer, _, now| peer.open_channel(config, now)).unwrap_or(Err(OpenError::Closing))
+        let step = Step::OpenChannel { peer: self.id, config: config.clone() };
+        self.command(now, step, |peer, _, now| peer.open_channel(config, now))
+            .unwrap_or(Err(OpenError::Closing))
     }
 
     /// Closes a custom channel. What is queued is reported as not delivered.
@@ -624,7 +654,9 @@ impl Peer<'_> {
     ///
     /// [`UnknownChannel`] when there is none, or it is one of the four kinds.
     pub fn close_channel(&mut self, channel: ChannelId, now: Instant) -> Result<(), UnknownChannel> {
-        self.command(now, |peer, _, now| peer.close_channel(channel, now)).unwrap_or(Err(UnknownChannel))
+        let step = Step::CloseChannel { peer: self.id, channel };
+        self.command(now, step, |peer, _, now| peer.close_channel(channel, now))
+            .unwrap_or(Err(UnknownChannel))
     }
 
     /// Closes the connection gracefully: no new messages, the queues are emptied in the order file, unreliable,
@@ -632,12 +664,12 @@ impl Peer<'_> {
     ///
     /// What was not delivered within the drain time is reported by [`Event::NotDelivered`].
     pub fn close(&mut self, now: Instant) {
-        self.command(now, peer::Peer::close);
+        self.command(now, Step::ClosePeer { peer: self.id }, peer::Peer::close);
     }
 
     /// Begins an ICE restart: new credentials and checks, while the old path works until the new one does.
     pub fn restart_ice(&mut self, now: Instant) {
-        self.command(now, peer::Peer::restart_ice);
+        self.command(now, Step::RestartIce { peer: self.id }, peer::Peer::restart_ice);
     }
 
     /// The state.
@@ -670,9 +702,10 @@ impl Peer<'_> {
     fn command<R>(
         &mut self,
         now: Instant,
+        step: Step,
         command: impl FnOnce(&mut peer::Peer, &mut Context, Instant) -> R,
     ) -> Option<R> {
-        self.endpoint.advance(now);
+        self.endpoint.begin(now, |_| step);
         self.endpoint.with(self.key, command)
     }
 

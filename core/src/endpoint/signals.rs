@@ -50,7 +50,7 @@ impl Endpoint {
             return self.on_stranger(envelope);
         };
         match self.with(key, |peer, ctx, now| peer.on_envelope(envelope, ctx, now)) {
-            Some(peer::Outcome::Handled) | None => {}
+            Some(peer::Outcome::Handled | peer::Outcome::Deferred) | None => {}
             Some(peer::Outcome::Duplicate) => self.stats.signals_duplicate += 1,
             Some(peer::Outcome::Refused(reason)) => self.refuse_signal(Some(from), reason),
             Some(peer::Outcome::NotOurs(envelope)) => self.on_stranger(envelope),

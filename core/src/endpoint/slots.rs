@@ -81,7 +81,9 @@ mod tests {
         let old = slots.insert("old");
         assert_eq!(slots.remove(old), Some("old"));
         let new = slots.insert("new");
-        assert_eq!((slots.get(old), slots.get_mut(old), slots.remove(old)), (None, None, None));
+        assert_eq!(slots.get(old), None);
+        assert_eq!(slots.get_mut(old), None);
+        assert_eq!(slots.remove(old), None);
         assert_eq!(slots.get(new), Some(&"new"));
         assert_eq!(slots.entries.len(), 1);
     }

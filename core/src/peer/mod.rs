@@ -90,6 +90,8 @@ pub(crate) enum Outcome {
     Handled,
     /// It came before, and was acknowledged again.
     Duplicate,
+    /// It builds on what has not come yet, and was not acknowledged.
+    Deferred,
     /// It was refused.
     Refused(SignalRefusal),
     /// It is of a session that this peer does not have.
@@ -319,6 +321,7 @@ impl Peer {
         self.metrics.connect_time.get_or_insert(now - self.created);
         self.connected_since = Some(now);
         self.next_restart = None;
+        self.forget_restart_requests();
         self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
     }
 

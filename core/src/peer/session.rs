@@ -132,6 +132,7 @@ impl Session {
     pub(crate) fn new(crypto: &Crypto, config: &Config, mut rng: Rng, now: Instant) -> Self {
         let credentials = credentials(&mut rng);
         let mut session_crypto = crypto.session(config.channels.max_channels, rng.split());
+        session_crypto.hold_retransmissions(true);
         let rtc = session_crypto.enter(|| {
             rtc_config(crypto, config).set_local_ice_credentials(credentials.clone()).build(now)
         });

@@ -140,28 +140,11 @@ impl Peer {
             | Life::Leaving { .. }
             | Life::Ended(_) => return,
         }
-        match self.signalling.negotiation.on_restart_wanted(now) {
-            Decision::OfferRestart { generation, .. } => {
-                self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
-                self.metrics.restarts += 1;
-                self.send_offer(generation, ctx, now);
-            }
-            Decision::AskForRestart { generation, .. } => {
-                self.push(generation, Body::IceRestart, ctx, now);
-            }
-            Decision::TooSoon { until } => {
-                let soonest = self.next_restart.map_or(until, |at| at.min(until));
-                self.next_restart = Some(soonest.max(until));
-            }
-            Decision::UnderWay
-            | Decision::Offer { .. }
-            | Decision::Await { .. }
-            | Decision::Answer { .. }
-            | Decision::AnswerRestart { .. }
-            | Decision::Complete { .. }
-            | Decision::Refuse { .. }
-            | Decision::Ignore(_) => {}
+        let decision = self.signalling.negotiation.on_restart_wanted(now);
+        if let Decision::TooSoon { until } = decision {
+            self.next_restart = Some(self.next_restart.map_or(until, |at| at.max(until)));
         }
+        self.carry_out_restart(decision, ctx, now);
     }
 
     /// Makes the first offer of a session of ours.
@@ -196,7 +179,7 @@ impl Peer {
             && let Some(offer) = self.signalling.offered.take()
         {
             self.begin_session(ctx, now);
-            self.answer(offer, took, ctx, now);
+            self.answer(&offer, took, ctx, now);
         }
     }
 
@@ -234,7 +217,7 @@ impl Peer {
     }
 
     fn on_ack(&mut self, seq: u64, ctx: &mut Context, now: Instant) {
-        let acknowledged = self.signalling.outbox.on_ack(seq, now);
+        let acknowledged = self.signalling.outbox.on_ack(seq);
         if acknowledged.is_some_and(|a| a.kind == SignalKind::Offer) {
             self.signalling.heard = true;
             self.on_fact(Fact::Progress(Phase::Answer), ctx, now);
@@ -246,9 +229,9 @@ impl Peer {
         let (kind, ack, seq) = (envelope.kind(), envelope.ack(), envelope.seq);
         let used = match &envelope.body {
             Body::Offer { .. } => self.on_restart_offer(envelope, ctx, now),
-            Body::Answer { .. } => self.on_answer(envelope, ctx, now),
+            Body::Answer { .. } => self.on_answer(&envelope, ctx, now),
             Body::Candidate { .. } | Body::EndOfCandidates { .. } => {
-                if self.on_candidate(&envelope, ctx, now) { Ok(()) } else { Err(SignalRefusal::Busy) }
+                if self.on_candidate(&envelope, ctx, now) { Ok(()) } else { Err(Unused::Later) }
             }
             Body::IceRestart => self.on_restart_request(envelope.generation, ctx, now),
             Body::Bye { reason } => {
@@ -266,11 +249,11 @@ impl Peer {
                 Outcome::Handled
             }
             // Not acknowledged, so that it comes again.
-            Err(SignalRefusal::Busy) => {
+            Err(Unused::Later) => {
                 self.signalling.inbox.retract(seq);
-                Outcome::Refused(SignalRefusal::Busy)
+                Outcome::Deferred
             }
-            Err(reason) => {
+            Err(Unused::Refused(reason)) => {
                 ctx.envelopes.extend(ack);
                 Outcome::Refused(reason)
             }
@@ -282,6 +265,13 @@ impl Peer {
         let Body::Offer { replaces, .. } = &offer.body else {
             return Outcome::NotOurs(offer);
         };
+        // A decision cannot be taken back, so a description that is of no use must not cause one.
+        if let Err(reason) = self.read(&offer, Role::Offer) {
+            ctx.envelopes.extend(offer.ack());
+            ctx.given_up.push((offer.session, self.id));
+            ctx.events.push_back(Event::NegotiationFailed { peer: self.id, reason });
+            return Outcome::Handled;
+        }
         let decision =
             self.signalling.negotiation.handle_offer(offer.session, offer.generation, replaces, now);
         match decision {
@@ -294,39 +284,39 @@ impl Peer {
                 self.on_fact(Fact::Replaced, ctx, now);
                 Outcome::Replaced(offer)
             }
-            Decision::Ignore(SignalRefusal::Busy) => Outcome::Refused(SignalRefusal::Busy),
             // A restart of a session that we do not have.
             Decision::Ignore(SignalRefusal::UnknownSession) => Outcome::NotOurs(offer),
-            Decision::Ignore(reason) => {
-                ctx.envelopes.extend(offer.ack());
-                ctx.given_up.push((offer.session, self.id));
-                Outcome::Refused(reason)
-            }
-            Decision::Offer { .. }
-            | Decision::OfferRestart { .. }
-            | Decision::AskForRestart { .. }
-            | Decision::AnswerRestart { .. }
-            | Decision::Complete { .. }
-            | Decision::Refuse { .. }
-            | Decision::UnderWay
-            | Decision::TooSoon { .. } => Outcome::Refused(SignalRefusal::Stale),
+            other => match unused(other) {
+                Err(Unused::Later) | Ok(()) => Outcome::Deferred,
+                Err(Unused::Refused(reason)) => {
+                    ctx.envelopes.extend(offer.ack());
+                    ctx.given_up.push((offer.session, self.id));
+                    Outcome::Refused(reason)
+                }
+            },
         }
     }
 
     /// The glare is lost: drops our own attempt and answers the peer's.
     fn yield_to(&mut self, offer: Envelope, took: Duration, ctx: &mut Context, now: Instant) {
-        ctx.given_up.push((self.signalling.session, self.id));
-        let rng = self.rng.split();
-        let signalling = &mut self.signalling;
-        signalling.session = offer.session;
-        signalling.outbox = Outbox::new(self.own, self.id, offer.session, &ctx.config, rng);
-        signalling.inbox = Inbox::new();
-        signalling.inbox.accept(offer.seq);
-        signalling.heard = true;
+        self.begin_other_session(offer.session, ctx);
+        self.signalling.inbox.accept(offer.seq);
+        self.signalling.heard = true;
         ctx.envelopes.extend(offer.ack());
         ctx.events.push_back(Event::SignalReceived { peer: self.id, kind: SignalKind::Offer });
         self.begin_session(ctx, now);
-        self.answer(offer, took, ctx, now);
+        self.answer(&offer, took, ctx, now);
+    }
+
+    /// Leaves the session for another one. What was queued for the peer stays queued.
+    fn begin_other_session(&mut self, session: SessionId, ctx: &mut Context) {
+        ctx.given_up.push((self.signalling.session, self.id));
+        let rng = self.rng.split();
+        let signalling = &mut self.signalling;
+        signalling.session = session;
+        signalling.generation = Generation::default();
+        signalling.outbox = Outbox::new(self.own, self.id, session, &ctx.config, rng);
+        signalling.inbox = Inbox::new();
     }
 
     fn on_restart_offer(
@@ -334,51 +324,43 @@ impl Peer {
         offer: Envelope,
         ctx: &mut Context,
         now: Instant,
-    ) -> Result<(), SignalRefusal> {
+    ) -> Result<(), Unused> {
         let Body::Offer { replaces, .. } = &offer.body else {
             return Ok(());
         };
+        if let Err(reason) = self.read(&offer, Role::Offer) {
+            ctx.events.push_back(Event::NegotiationFailed { peer: self.id, reason });
+            return Ok(());
+        }
         let decision =
             self.signalling.negotiation.handle_offer(offer.session, offer.generation, replaces, now);
-        match decision {
-            Decision::AnswerRestart { generation, .. } => {
-                self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
-                self.metrics.restarts += 1;
-                self.answer(offer, Duration::ZERO, ctx, now);
-                Ok(())
-            }
-            Decision::Ignore(reason) => Err(reason),
-            Decision::Offer { .. }
-            | Decision::OfferRestart { .. }
-            | Decision::AskForRestart { .. }
-            | Decision::Await { .. }
-            | Decision::Answer { .. }
-            | Decision::Complete { .. }
-            | Decision::Refuse { .. }
-            | Decision::UnderWay
-            | Decision::TooSoon { .. } => Err(SignalRefusal::Stale),
-        }
+        let Decision::AnswerRestart { generation, .. } = decision else {
+            return unused(decision);
+        };
+        self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
+        self.metrics.restarts += 1;
+        self.answer(&offer, Duration::ZERO, ctx, now);
+        Ok(())
     }
 
     fn on_answer(
         &mut self,
-        answer: Envelope,
+        answer: &Envelope,
         ctx: &mut Context,
         now: Instant,
-    ) -> Result<(), SignalRefusal> {
+    ) -> Result<(), Unused> {
         let Body::Answer { sdp, replaces, bowline } = &answer.body else {
             return Ok(());
         };
+        let read = self.read(answer, Role::Answer);
+        let Envelope { session, generation, .. } = *answer;
         let decision =
-            self.signalling.negotiation.handle_answer(answer.session, answer.generation, replaces, now);
+            self.signalling.negotiation.handle_answer(session, generation, replaces, now);
         let Decision::Complete { generation, took, .. } = decision else {
-            return Err(match decision {
-                Decision::Ignore(reason) => reason,
-                _ => SignalRefusal::Stale,
-            });
+            return unused(decision);
         };
         self.bury(replaces, ctx);
-        let applied = self.read(sdp, Role::Answer).and_then(|remote| {
+        let applied = read.and_then(|remote| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
             session.accept_answer(sdp, now)?;
             Ok(remote)
@@ -395,29 +377,47 @@ impl Peer {
         generation: Generation,
         ctx: &mut Context,
         now: Instant,
-    ) -> Result<(), SignalRefusal> {
+    ) -> Result<(), Unused> {
         let session = self.signalling.session;
-        match self.signalling.negotiation.handle_restart_request(session, generation, now) {
+        let decision =
+            self.signalling.negotiation.handle_restart_request(session, generation, now);
+        self.carry_out_restart(decision, ctx, now);
+        unused(decision)
+    }
+
+    fn carry_out_restart(&mut self, decision: Decision, ctx: &mut Context, now: Instant) {
+        match decision {
             Decision::OfferRestart { generation, .. } => {
                 self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
                 self.metrics.restarts += 1;
                 self.send_offer(generation, ctx, now);
-                Ok(())
             }
-            Decision::Ignore(reason) => Err(reason),
-            Decision::UnderWay => Ok(()),
+            Decision::AskForRestart { generation, .. } => {
+                self.forget_restart_requests();
+                self.push(generation, Body::IceRestart, ctx, now);
+            }
             Decision::Offer { .. }
-            | Decision::AskForRestart { .. }
             | Decision::Await { .. }
             | Decision::Answer { .. }
             | Decision::AnswerRestart { .. }
             | Decision::Complete { .. }
             | Decision::Refuse { .. }
-            | Decision::TooSoon { .. } => Err(SignalRefusal::Stale),
+            | Decision::UnderWay
+            | Decision::TooSoon { .. }
+            | Decision::Defer
+            | Decision::Ignore(_) => {}
         }
     }
 
+    /// A request for a restart that is not needed any more must not be repeated.
+    pub(super) fn forget_restart_requests(&mut self) {
+        self.signalling.outbox.drop_where(|e| matches!(e.body, Body::IceRestart));
+    }
+
     fn on_bye(&mut self, reason: ByeReason, ctx: &mut Context, now: Instant) {
+        if reason == ByeReason::UnknownSession && matches!(self.lifecycle.life(), Life::Connecting(_)) {
+            return self.connect_afresh(ctx, now);
+        }
         // It knows; nothing has to be repeated to it.
         self.signalling.said_bye = true;
         let cause = match reason {
@@ -427,6 +427,17 @@ impl Peer {
             ByeReason::UnknownSession => Cause::PeerForgot,
         };
         self.on_fact(Fact::Bye(cause), ctx, now);
+    }
+
+    /// The peer restarted, or left the session that is being agreed on: begins another one in the time that is left.
+    fn connect_afresh(&mut self, ctx: &mut Context, now: Instant) {
+        let fresh = SessionId::random(&mut self.rng);
+        self.signalling.negotiation.on_connect(fresh, now);
+        self.begin_other_session(fresh, ctx);
+        self.signalling.remote = None;
+        self.signalling.candidates = None;
+        self.begin_session(ctx, now);
+        self.send_offer(Generation(0), ctx, now);
     }
 
     /// Takes a candidate or the end of them. Returns false when there is no room to keep it.
@@ -480,29 +491,35 @@ impl Peer {
     }
 
     /// Applies an offer and answers it.
-    fn answer(&mut self, offer: Envelope, took: Duration, ctx: &mut Context, now: Instant) {
-        self.signalling.generation = offer.generation;
-        let Body::Offer { sdp, bowline, .. } = offer.body else {
+    fn answer(&mut self, offer: &Envelope, took: Duration, ctx: &mut Context, now: Instant) {
+        let Body::Offer { sdp, bowline, .. } = &offer.body else {
             return;
         };
-        let applied = self.read(&sdp, Role::Offer).and_then(|remote| {
+        self.signalling.generation = offer.generation;
+        let applied = self.read(offer, Role::Offer).and_then(|remote| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
-            Ok((remote, session.accept_offer(&sdp, now)?))
+            Ok((remote, session.accept_offer(sdp, now)?))
         });
         match applied {
             Ok((remote, sdp)) => {
                 let replaces = self.signalling.negotiation.replaces().to_vec();
                 let ours = Some(capabilities(&ctx.config));
                 self.push(offer.generation, Body::Answer { sdp, replaces, bowline: ours }, ctx, now);
-                self.on_negotiated(remote, bowline, offer.generation, took, ctx, now);
+                self.on_negotiated(remote, *bowline, offer.generation, took, ctx, now);
             }
             Err(fault) => self.on_negotiation_failed(fault, ctx, now),
         }
     }
 
-    fn read(&self, sdp: &str, role: Role) -> Result<Remote, NegotiationFault> {
+    /// Reads and checks a description; one of our session against the one before.
+    fn read(&self, envelope: &Envelope, role: Role) -> Result<Remote, NegotiationFault> {
+        let (Body::Offer { sdp, .. } | Body::Answer { sdp, .. }) = &envelope.body else {
+            return Err(NegotiationFault::Malformed);
+        };
+        let is_ours = envelope.session == self.signalling.session;
+        let previous = self.signalling.remote.as_ref().filter(|_| is_ours);
         let description = Description::parse(sdp).map_err(sdp::SdpError::negotiation_fault)?;
-        let remote = sdp::validate(&description, role, self.signalling.remote.as_ref())
+        let remote = sdp::validate(&description, role, previous)
             .map_err(sdp::SdpError::negotiation_fault)?;
         // The transport can verify no other.
         let has_sha256 = remote.fingerprints.iter().any(|f| f.hash == HashFunction::Sha256);
@@ -594,16 +611,40 @@ impl Peer {
     }
 }
 
+/// Why a message was not used.
+enum Unused {
+    /// It builds on what has not come yet.
+    Later,
+    /// It means nothing here.
+    Refused(SignalRefusal),
+}
+
+/// What becomes of a message whose decision was not the expected one.
+fn unused(decision: Decision) -> Result<(), Unused> {
+    match decision {
+        Decision::OfferRestart { .. } | Decision::UnderWay => Ok(()),
+        Decision::Defer | Decision::TooSoon { .. } => Err(Unused::Later),
+        Decision::Ignore(reason) => Err(Unused::Refused(reason)),
+        Decision::Offer { .. }
+        | Decision::AskForRestart { .. }
+        | Decision::Await { .. }
+        | Decision::Answer { .. }
+        | Decision::AnswerRestart { .. }
+        | Decision::Complete { .. }
+        | Decision::Refuse { .. } => Err(Unused::Refused(SignalRefusal::Stale)),
+    }
+}
+
 /// Whether a message that is not acknowledged yet means nothing after a restart.
 fn is_superseded_by_restart(envelope: &Envelope, generation: Generation) -> bool {
     envelope.generation < generation
         && match envelope.body {
             Body::Offer { .. }
-            | Body::Answer { .. }
             | Body::Candidate { .. }
             | Body::EndOfCandidates { .. }
             | Body::IceRestart => true,
-            Body::Bye { .. } | Body::Ack { .. } => false,
+            // The peer may still wait for the answer that the restart builds on.
+            Body::Answer { .. } | Body::Bye { .. } | Body::Ack { .. } => false,
         }
 }
 

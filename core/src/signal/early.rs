@@ -189,8 +189,12 @@ mod tests {
         for (seq, ufrag) in [(3, "new1"), (2, "old1"), (4, "old1"), (1, "old1")] {
             assert!(early.store(peer("a"), session(1), candidate(seq, ufrag), now));
         }
-        let seqs = |taken: Vec<EarlyCandidate>| -> Vec<u64> { taken.iter().map(|c| c.seq).collect() };
-        assert_eq!(seqs(early.take(peer("a"), session(1), "old1")), vec![1, 2, 4]);
+        let seqs =
+            |taken: Vec<EarlyCandidate>| -> Vec<u64> { taken.iter().map(|c| c.seq).collect() };
+        assert_eq!(
+            seqs(early.take(peer("a"), session(1), "old1")),
+            vec![1, 2, 4]
+        );
         assert_eq!(seqs(early.take(peer("a"), session(1), "old1")), NONE);
         assert_eq!(seqs(early.take(peer("b"), session(1), "new1")), NONE);
         assert_eq!(seqs(early.take(peer("a"), session(2), "new1")), NONE);

@@ -136,8 +136,9 @@ impl Farewells {
     }
 }
 
-/// The stateless reply to a message of a session that has no peer here, be it unknown or over, if it needs one. It is
-/// sent instead of an acknowledgement, so that the repetition of the message asks again if the reply is lost.
+/// The stateless reply to a message of a session that is unknown or over, if it needs one. It is sent instead of an
+/// acknowledgement, so that the repetition of the message asks again if the reply is lost. Where there is no reply, the
+/// message of a session that is over is acknowledged.
 ///
 /// Only what shows that the sender believes the session to be alive is answered: an answer, a request to restart and
 /// an offer to restart. A farewell, an acknowledgement and a candidate never are, so that two endpoints that have both
@@ -153,7 +154,7 @@ pub(crate) fn reply_to_unknown(message: &Envelope) -> Option<Envelope> {
         | Body::Bye { .. }
         | Body::Ack { .. } => false,
     };
-    believes.then(|| Envelope {
+    believes.then_some(Envelope {
         from: message.to,
         to: message.from,
         session: message.session,
@@ -258,8 +259,16 @@ mod tests {
     #[test]
     fn only_messages_that_believe_in_a_session_are_answered_when_it_is_unknown() {
         let sdp = || "v=0".to_owned();
-        let offer = || Body::Offer { sdp: sdp(), replaces: vec![], bowline: None };
-        let answer = || Body::Answer { sdp: sdp(), replaces: vec![], bowline: None };
+        let offer = || Body::Offer {
+            sdp: sdp(),
+            replaces: vec![],
+            bowline: None,
+        };
+        let answer = || Body::Answer {
+            sdp: sdp(),
+            replaces: vec![],
+            bowline: None,
+        };
         let ufrag = || "abcd".to_owned();
         let with = |generation, body| Envelope {
             generation: Generation(generation),
@@ -267,14 +276,8 @@ mod tests {
             ..bye("a", 1, 4)
         };
         for believing in [
-            with(
-                1,
-                offer(),
-            ),
-            with(
-                0,
-                answer(),
-            ),
+            with(1, offer()),
+            with(0, answer()),
             with(0, Body::IceRestart),
         ] {
             let reply = reply_to_unknown(&believing).expect("answered");
@@ -293,10 +296,7 @@ mod tests {
             assert_eq!(reply.ack(), None, "no loop");
         }
         for other in [
-            with(
-                0,
-                offer(),
-            ),
+            with(0, offer()),
             with(
                 0,
                 Body::Candidate {

@@ -29,6 +29,7 @@
 //!   And an offer that replaces the very session that we are offering is not glare: its sender took our offer and has
 //!   moved on since, so to wait for its answer would be to wait in vain. The last one alone is not enough: of two
 //!   that were left in a row, the first may be the one whose offer is still under way.
+//! - *Whoever believes in a session that is over is told* (`unknown-session`), and starts another.
 //! - *A generation only grows.* An offer whose generation is not above the current one is stale. One that is more
 //!   than one above is taken: the offers between were superseded before they arrived. A generation at the highest
 //!   number stays there; such a session can only be replaced.
@@ -41,8 +42,8 @@
 //! path, which both sides see at once, makes no glare. A restart offer of the polite side is taken all the same
 //! (browsers make them), unless our own is pending, which wins. A request names the generation that it wants to
 //! leave: once that is left, it is served. What the peer can cause (restarts and replacements) passes a token bucket,
-//! what we want another one. A message that the bucket holds back is refused as [`SignalRefusal::Busy`]: it must not
-//! be acknowledged, so that the sender repeats it.
+//! what we want another one. A message that the bucket holds back, or that has overtaken the answer it builds on, is
+//! deferred: it is not acknowledged, so that the sender repeats it.
 //!
 //! # What the plain mode cannot tell
 //!
@@ -114,7 +115,8 @@ pub(crate) enum Decision {
         /// The session that is over.
         dropped: Option<SessionId>,
     },
-    /// Restart ICE and offer it. Drop what is unacknowledged of earlier generations.
+    /// Restart ICE and offer it. Drop what is unacknowledged of earlier generations, but for answers: the peer cannot
+    /// take this offer before it has taken them.
     OfferRestart {
         /// The session.
         session: SessionId,
@@ -175,7 +177,10 @@ pub(crate) enum Decision {
         /// When the next one is allowed.
         until: Instant,
     },
-    /// Nothing: the message is refused. It is acknowledged all the same, unless as [`SignalRefusal::Busy`].
+    /// Nothing yet: the message is not acknowledged and not remembered as received, so that it comes again.
+    Defer,
+    /// Nothing: the message is refused. It is acknowledged all the same, but for one of an unknown session:
+    /// [`reply_to_unknown`](super::ended::reply_to_unknown) replies to that.
     Ignore(SignalRefusal),
 }
 
@@ -314,11 +319,11 @@ impl Negotiation {
     ) -> Decision {
         self.note_replaced(session, replaces);
         match self.standing(session) {
-            Standing::Over => Decision::Ignore(SignalRefusal::Stale),
             Standing::Current => self.handle_restart_offer(generation, now),
-            Standing::Unknown if generation != FIRST => {
+            Standing::Over | Standing::Unknown if generation != FIRST => {
                 Decision::Ignore(SignalRefusal::UnknownSession)
             }
+            Standing::Over => Decision::Ignore(SignalRefusal::Stale),
             Standing::Unknown => self.handle_first_offer(session, replaces, now),
         }
     }
@@ -365,16 +370,28 @@ impl Negotiation {
         generation: Generation,
         now: Instant,
     ) -> Decision {
-        let current = State::Stable {
-            session,
-            generation,
-        };
-        if self.state != current || self.role == Role::Polite {
-            return self.refuse_unexpected(session);
-        }
-        match self.theirs.take(now) {
-            Ok(()) => self.restart(session, generation, now),
-            Err(_) => Decision::Ignore(SignalRefusal::Busy),
+        let asked = (session, generation);
+        match self.state {
+            State::Stable {
+                session,
+                generation,
+            } if asked == (session, generation) && self.role == Role::Impolite => {
+                match self.theirs.take(now) {
+                    Ok(()) => self.restart(session, generation, now),
+                    Err(_) => Decision::Defer,
+                }
+            }
+            State::Offering { session, .. } if asked == (session, FIRST) => Decision::Defer,
+            State::Restarting {
+                session,
+                generation,
+                ..
+            } if asked == (session, generation) => Decision::Defer,
+            State::Idle
+            | State::Offering { .. }
+            | State::Awaiting { .. }
+            | State::Stable { .. }
+            | State::Restarting { .. } => self.refuse_unexpected(session),
         }
     }
 
@@ -439,7 +456,7 @@ impl Negotiation {
             State::Awaiting { .. } | State::Stable { .. } | State::Restarting { .. } => {
                 match self.theirs.take(now) {
                     Ok(()) => self.await_accept(session, now),
-                    Err(_) => Decision::Ignore(SignalRefusal::Busy),
+                    Err(_) => Decision::Defer,
                 }
             }
         }
@@ -462,8 +479,9 @@ impl Negotiation {
                         generation: offered,
                     }
                 }
-                Err(_) => Decision::Ignore(SignalRefusal::Busy),
+                Err(_) => Decision::Defer,
             },
+            State::Offering { .. } if offered > FIRST => Decision::Defer,
             State::Idle
             | State::Offering { .. }
             | State::Awaiting { .. }
@@ -494,11 +512,11 @@ impl Negotiation {
         }
     }
 
-    /// A message of a session, or of a generation of it, that does not wait for it.
+    /// A message that only a sender who believes in the session sends, and that nothing waits for.
     fn refuse_unexpected(&self, session: SessionId) -> Decision {
         Decision::Ignore(match self.standing(session) {
-            Standing::Current | Standing::Over => SignalRefusal::Stale,
-            Standing::Unknown => SignalRefusal::UnknownSession,
+            Standing::Current => SignalRefusal::Stale,
+            Standing::Over | Standing::Unknown => SignalRefusal::UnknownSession,
         })
     }
 

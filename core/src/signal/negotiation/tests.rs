@@ -71,7 +71,7 @@ fn a_thousand_offers_a_second_cause_no_more_than_the_bucket_lets_through() {
         for decision in [restart, replacement] {
             match decision {
                 Decision::AnswerRestart { .. } | Decision::Await { .. } => taken += 1,
-                Decision::Ignore(_) => {}
+                Decision::Defer | Decision::Ignore(_) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -85,7 +85,7 @@ fn a_thousand_offers_a_second_cause_no_more_than_the_bucket_lets_through() {
 }
 
 #[test]
-fn requests_for_restarts_are_limited_and_held_back_unacknowledged() {
+fn requests_for_restarts_are_limited_and_deferred_beyond() {
     let now = Instant::now();
     let mut machine = stable(id("a"), id("b"), now);
     for generation in 1..=RESTART_BURST {
@@ -102,7 +102,7 @@ fn requests_for_restarts_are_limited_and_held_back_unacknowledged() {
     }
     let current = Generation(RESTART_BURST + 1);
     let refused = machine.handle_restart_request(session(THEIRS), current, now);
-    assert_eq!(refused, Decision::Ignore(SignalRefusal::Busy));
+    assert_eq!(refused, Decision::Defer);
     let later = now + RESTART_INTERVAL;
     let served = machine.handle_restart_request(session(THEIRS), current, later);
     assert!(matches!(served, Decision::OfferRestart { .. }));
@@ -118,7 +118,10 @@ fn the_last_sessions_are_remembered_up_to_their_number() {
     assert_eq!(machine.standing(session(0)), Standing::Unknown);
     assert_eq!(machine.standing(session(1)), Standing::Over);
     assert_eq!(machine.replaces().len(), MAX_REPLACES);
-    assert_eq!(machine.replaces().last(), Some(&session(PAST_SESSIONS as u128)));
+    assert_eq!(
+        machine.replaces().last(),
+        Some(&session(PAST_SESSIONS as u128))
+    );
     let late = machine.handle_offer(session(1), FIRST, &[], now);
     assert_eq!(late, Decision::Ignore(SignalRefusal::Stale));
 }
@@ -233,8 +236,11 @@ fn inputs() -> Vec<(String, Input)> {
         if let Some(replaced) = replaces {
             write!(name, " replacing {}", label(replaced)).expect("written");
         }
-        let (of, generation, replaces) =
-            (session(of), Generation(generation), replaces.map(session).into_iter().collect::<Vec<_>>());
+        let (of, generation, replaces) = (
+            session(of),
+            Generation(generation),
+            replaces.map(session).into_iter().collect::<Vec<_>>(),
+        );
         all.push((
             name,
             Box::new(move |m, now| m.handle_offer(of, generation, &replaces, now)),
@@ -331,6 +337,7 @@ fn shown(decision: Decision) -> String {
         Decision::Refuse { session } => format!("refuse {}", of(session)),
         Decision::UnderWay => "-".into(),
         Decision::TooSoon { .. } => "too soon".into(),
+        Decision::Defer => "defer".into(),
         Decision::Ignore(reason) => format!("ignore: {reason}"),
     }
 }

@@ -433,12 +433,8 @@ impl Pair {
                 self.handshake
                     .push((self.now - self.start, from, bytes.clone()));
             }
-            self.lottery = self
-                .lottery
-                .wrapping_mul(1_664_525)
-                .wrapping_add(1_013_904_223);
             // ICE checks are spared: their times are not what is looked at.
-            if bytes[0] < 20 || (self.lottery >> 16) % 100 >= self.loss_percent {
+            if bytes[0] < 20 || self.draw() >= self.loss_percent {
                 self.in_flight
                     .push_back((self.now + Duration::from_millis(10), 1 - from, bytes));
             }

@@ -1,0 +1,66 @@
+//! The `bowline` program.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod relay;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// WebRTC peers that find each other, stay connected and lose nothing.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Relay(relay::Arguments),
+}
+
+const HELP: &str = "\
+Examples:
+  bowline demo                        three peers on this machine, no set-up
+  bowline relay                       a signalling relay for this machine
+  bowline relay --listen [::]:9000    the same for everybody who can reach it
+
+Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong.
+Set BOWLINE_LOG=debug (or info, trace, bowline_tokio=debug) to see more on standard error.";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("BOWLINE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let result = match arguments.command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Relay(arguments) => relay::run(arguments).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bowline: {}", with_sources(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,246 @@
+//! The task behind an endpoint: it alone reads and writes sockets, carries signals and keeps time.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bowline::{Input, Output, Signal};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::debug;
+
+use crate::shared::{Life, Shared, State};
+use crate::signalling::Signalling;
+use crate::socket::{Sockets, Unsent};
+
+/// The task behind an endpoint.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    sockets: Sockets,
+    signals_out: Option<mpsc::Sender<Signal>>,
+    signals_in: Option<mpsc::Receiver<String>>,
+    /// The signal that ended the last wait.
+    signal: Option<String>,
+    /// What the core last asked to send. It is kept while a socket is full.
+    buffer: Vec<u8>,
+    blocked: Option<Unsent>,
+    deadline: Option<Instant>,
+    survey: Interval,
+    survey_due: bool,
+}
+
+/// What to do after a turn.
+enum Next {
+    /// There is more to do.
+    Turn,
+    /// Wait for the world.
+    Wait,
+    /// Stop.
+    End,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        sockets: Sockets,
+        signalling: Option<Signalling>,
+    ) -> Self {
+        let (signals_out, signals_in) = signalling.map(|s| (s.outbound, s.inbound)).unzip();
+        let mut survey = interval(SURVEY_INTERVAL);
+        survey.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // They are announced in the first turn, as new ones always are.
+        let unbound = Sockets::none(sockets.plan().clone());
+        shared.lock().new_sockets = Some(sockets);
+        Self {
+            shared,
+            sockets: unbound,
+            signals_out,
+            signals_in,
+            signal: None,
+            buffer: Vec::new(),
+            blocked: None,
+            deadline: None,
+            survey,
+            survey_due: false,
+        }
+    }
+
+    /// Drives the endpoint until it ends.
+    pub(crate) async fn run(mut self) {
+        // Also when the runtime shuts down under this task, or the core has a bug: nobody may wait forever.
+        let _guard = EndGuard(Arc::clone(&self.shared));
+        loop {
+            match self.turn() {
+                Next::Turn => tokio::task::yield_now().await,
+                Next::Wait => self.wait().await,
+                Next::End => return,
+            }
+        }
+    }
+
+    /// Takes a bounded amount of input, then does a bounded amount of what the core asks.
+    fn turn(&mut self) -> Next {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let now = Instant::now();
+        if state.life == Life::Ended {
+            return Next::End;
+        }
+        self.change_sockets(&mut state, now);
+        if self.blocked.is_some() && !self.send_rest() {
+            return Next::Wait;
+        }
+        let more = self.take_input(&mut state, now);
+        let drained = self.drain_output(&mut state, now);
+        if self.blocked.is_some() {
+            return Next::Wait;
+        }
+        if drained && state.is_finished(now) {
+            return Next::End;
+        }
+        if let Life::Closing(last) = state.life {
+            self.deadline = Some(self.deadline.map_or(last, |deadline| deadline.min(last)));
+        }
+        if more || !drained {
+            Next::Turn
+        } else {
+            Next::Wait
+        }
+    }
+
+    fn change_sockets(&mut self, state: &mut State, now: Instant) {
+        let (added, removed) = if let Some(sockets) = state.new_sockets.take() {
+            let old = std::mem::replace(&mut self.sockets, sockets);
+            self.blocked = None;
+            (self.sockets.locals().collect(), old.locals().collect())
+        } else if std::mem::take(&mut self.survey_due) {
+            self.sockets.refresh()
+        } else {
+            return;
+        };
+        for local in removed {
+            state.core.handle_input(Input::SocketClosed { local }, now);
+        }
+        for local in added {
+            state.core.handle_input(Input::SocketBound { local }, now);
+        }
+        state.locals = self.sockets.locals().collect();
+    }
+
+    /// Gives whether there may be more.
+    fn take_input(&mut self, state: &mut State, now: Instant) -> bool {
+        let more = self.sockets.receive(|received| {
+            let datagrams = Input::Datagrams {
+                local: received.local,
+                remote: received.remote,
+                contents: received.contents,
+                segment_size: received.segment_size,
+            };
+            state.core.handle_input(datagrams, now);
+        });
+        for _ in 0..MAX_SIGNALS {
+            let waiting = || self.signals_in.as_mut()?.try_recv().ok();
+            let Some(text) = self.signal.take().or_else(waiting) else {
+                break;
+            };
+            state.core.handle_input(Input::Signal { text: &text }, now);
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            state.core.handle_input(Input::Timeout, now);
+        }
+        more
+    }
+
+    /// Gives whether the core has nothing more to ask.
+    fn drain_output(&mut self, state: &mut State, now: Instant) -> bool {
+        for _ in 0..MAX_OUTPUTS {
+            match state.core.poll_output(&mut self.buffer) {
+                Output::Transmit(transmit) => {
+                    self.blocked = self.sockets.send(transmit, &self.buffer, 0).err();
+                    if self.blocked.is_some() {
+                        return false;
+                    }
+                }
+                Output::Signal(signal) => self.send_signal(signal),
+                Output::Event(event) => self.shared.on_event(state, event, now),
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    return true;
+                }
+                other => debug!(?other, "the core asks for something unknown"),
+            }
+        }
+        false
+    }
+
+    fn send_signal(&self, signal: Signal) {
+        let sent = self.signals_out.as_ref().map(|link| link.try_send(signal));
+        if !matches!(sent, Some(Ok(()))) {
+            debug!("a signal is lost: the link is full or gone; the core repeats it");
+        }
+    }
+
+    /// Sends what a full socket refused. Gives whether it is through.
+    fn send_rest(&mut self) -> bool {
+        if let Some(unsent) = self.blocked.take() {
+            self.blocked = self
+                .sockets
+                .send(unsent.transmit, &self.buffer, unsent.sent)
+                .err();
+        }
+        self.blocked.is_none()
+    }
+
+    async fn wait(&mut self) {
+        if let Some(unsent) = self.blocked {
+            let writable = poll_fn(|cx| self.sockets.poll_writable(cx, &unsent));
+            if timeout(PATIENCE, writable).await.is_err() {
+                debug!("a socket stays full: what it should have sent is lost");
+                self.blocked = None;
+            }
+            return;
+        }
+        let deadline = self.deadline;
+        let sleep = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.shared.woken() => {}
+            () = poll_fn(|cx| self.sockets.poll_readable(cx)) => {}
+            text = next_signal(&mut self.signals_in) => self.signal = Some(text),
+            _ = self.survey.tick() => self.survey_due = true,
+            () = sleep => {}
+        }
+    }
+}
+
+/// The next signal that the link brings; waits forever once it is gone.
+async fn next_signal(signals: &mut Option<mpsc::Receiver<String>>) -> String {
+    if let Some(receiver) = signals {
+        if let Some(text) = receiver.recv().await {
+            return text;
+        }
+        *signals = None;
+    }
+    std::future::pending().await
+}
+
+struct EndGuard(Arc<Shared>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Signals taken in one turn.
+const MAX_SIGNALS: usize = 64;
+/// Transmits, signals and events handled in one turn.
+const MAX_OUTPUTS: usize = 256;
+/// How long the core waits for a full socket before the datagram is given up: the others have to go on.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How often the addresses of the machine are read.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(5);

@@ -1,0 +1,81 @@
+use bowline::Signal;
+use bowline_tokio::relay::Relay;
+use bowline_tokio::signalling::{LinkStatus, Signalling, websocket};
+use tokio::sync::watch;
+
+use crate::common::{id, soon};
+
+fn link(relay: &str, name: &str) -> (Signalling, watch::Receiver<LinkStatus>) {
+    let signalling = websocket(relay, id(name)).expect("a valid url");
+    let status = signalling.status();
+    (signalling, status)
+}
+
+async fn up(status: &mut watch::Receiver<LinkStatus>, connects: u64) {
+    let connected = status.wait_for(|s| s.up && s.connects >= connects);
+    assert!(soon("the link", connected).await.is_ok());
+}
+
+fn envelope(from: &str, to: &str, body: &str) -> Signal {
+    Signal {
+        to: id(to),
+        text: format!(r#"{{"from":"{from}","to":"{to}","body":"{body}"}}"#),
+    }
+}
+
+#[tokio::test]
+async fn signals_pass_between_two_links() {
+    let relay = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let (alice, mut a) = link(&relay.url(), "alice");
+    let (mut bob, mut b) = link(&relay.url(), "bob");
+    up(&mut a, 1).await;
+    up(&mut b, 1).await;
+    let signal = envelope("alice", "bob", "hello");
+    alice.send(signal.clone()).await.expect("the link is there");
+    assert_eq!(soon("the signal", bob.recv()).await, Some(signal.text));
+}
+
+#[tokio::test]
+async fn a_link_comes_back_when_its_relay_does_and_brings_what_waited() {
+    let relay = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let address = relay.local_addr();
+    let (alice, mut a) = link(&relay.url(), "alice");
+    up(&mut a, 1).await;
+    soon("closing", relay.close()).await;
+    soon("the loss", a.wait_for(|s| !s.up))
+        .await
+        .expect("the link is there");
+    let signal = envelope("alice", "alice", "to myself");
+    alice.send(signal.clone()).await.expect("the link is there");
+    let relay = Relay::bind(address).await.expect("binds");
+    up(&mut a, 2).await;
+    let mut alice = alice;
+    assert_eq!(soon("the signal", alice.recv()).await, Some(signal.text));
+    assert_eq!(relay.stats().peers, 1);
+}
+
+#[tokio::test]
+async fn a_link_ends_with_its_endpoint() {
+    let relay = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let (alice, mut status) = link(&relay.url(), "alice");
+    up(&mut status, 1).await;
+    drop(alice);
+    soon("the end", async { while status.changed().await.is_ok() {} }).await;
+}
+
+#[tokio::test]
+async fn a_link_whose_name_is_taken_says_so_and_waits_long() {
+    let relay = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let (_first, mut status) = link(&relay.url(), "alice");
+    up(&mut status, 1).await;
+    let (_second, mut other) = link(&relay.url(), "alice");
+    up(&mut other, 1).await;
+    soon("the loss", status.wait_for(|s| !s.up))
+        .await
+        .expect("the link is there");
+    let reason = status.borrow().last_error.clone();
+    assert_eq!(
+        reason.as_deref(),
+        Some("another connection has taken this name")
+    );
+}

@@ -1,0 +1,9 @@
+//! The async API over real sockets of this machine. Every wait is for an event and has a deadline.
+
+mod common;
+mod connect;
+mod drops;
+mod flow;
+mod link;
+mod processes;
+mod relay;

@@ -114,6 +114,22 @@ impl Scenario {
         self
     }
 
+    /// This scenario with perfect links and without any step but `connect` and `send`.
+    #[must_use]
+    pub fn without_faults(mut self) -> Self {
+        self.link = LinkConfig::with_latency(self.link.latency);
+        self.bus = LinkConfig::with_latency(self.bus.latency);
+        self.calls_only()
+    }
+
+    /// This scenario without any step but `connect` and `send`.
+    #[must_use]
+    pub fn calls_only(mut self) -> Self {
+        let is_call = |step: &Step| matches!(step.action, Action::Connect { .. } | Action::Send { .. });
+        self.steps.retain(is_call);
+        self
+    }
+
     /// Reads a scenario from its JSON.
     ///
     /// # Errors

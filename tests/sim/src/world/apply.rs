@@ -1,5 +1,6 @@
 //! The calls of the applications, and the faults.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bowline::{
 
 use crate::action::{Action, Incoming, Reader};
 use crate::findings::Invariant;
+use crate::hash::RollingHash;
 use crate::net::{HostId, LinkConfig};
 use crate::time::Time;
 
@@ -273,20 +275,34 @@ impl World {
     /// Sends what waits for room, until the queue is full again.
     pub(super) fn send_bulk(&mut self, from: HostId, to: HostId) {
         while let Some(bulk) = self.nodes[from].bulk.get(&to).and_then(|all| all.front()).copied() {
-            let node = &mut self.nodes[from];
-            node.made += 1;
-            // Hosts and their starts keep their messages apart.
-            let number = (from as u64) << 56 | u64::from(node.starts) << 40 | node.made;
-            let message = message(number, bulk.size, bulk.text);
+            let message = self.next_message(from, to, bulk);
             match self.try_send(from, to, bulk.channel, &message) {
-                Ok(_) if bulk.left > 1 => self.with_bulk(from, to, |front| front.left -= 1),
-                Err(Refused::Send(SendRefusal::Full)) => break,
-                Ok(_) | Err(_) => {
-                    self.nodes[from].bulk.get_mut(&to).and_then(std::collections::VecDeque::pop_front);
+                Ok(_) => {
+                    *self.nodes[from].made.entry((to, bulk.channel)).or_default() += 1;
+                    self.with_bulk(from, to, |front| front.left -= 1);
+                    if bulk.left <= 1 {
+                        self.drop_bulk(from, to);
+                    }
                 }
+                Err(Refused::Send(SendRefusal::Full)) => break,
+                Err(_) => self.drop_bulk(from, to),
             }
         }
         self.pump(from);
+    }
+
+    /// The message that comes next on a channel: the same in every run, whatever else is sent meanwhile.
+    fn next_message(&self, from: HostId, to: HostId, bulk: Bulk) -> Message {
+        let made = self.nodes[from].made.get(&(to, bulk.channel)).copied().unwrap_or_default();
+        let mut number = RollingHash::new();
+        (from, to, bulk.channel, made).hash(&mut number);
+        message(number.finish(), bulk.size, bulk.text)
+    }
+
+    fn drop_bulk(&mut self, from: HostId, to: HostId) {
+        if let Some(all) = self.nodes[from].bulk.get_mut(&to) {
+            all.pop_front();
+        }
     }
 
     fn with_bulk(&mut self, from: HostId, to: HostId, with: impl FnOnce(&mut Bulk)) {

@@ -88,7 +88,7 @@ impl World {
         self.network.recycle(datagram);
     }
 
-    /// A signal arrives. One that came before must change nothing: no event but a refusal may follow.
+    /// A signal arrives. A copy of one that was used must change nothing: no event but a refusal may follow.
     pub(super) fn on_parcel(&mut self, parcel: Parcel) {
         let Parcel { to: host, from, serial, text } = parcel;
         let node = &mut self.nodes[host];
@@ -97,14 +97,20 @@ impl World {
             return;
         }
         let due = node.deadline.is_some_and(|at| at <= self.clock.now());
-        let first = node.signals.insert(serial);
+        let used = node.signals.contains(&serial);
         let before = self.stats.events;
+        let sent = self.bus.accounts().sent;
         self.input(host, Input::Signal { text: &text });
-        if !first && !due {
-            let told = self.stats.events - before;
+        let told = self.stats.events - before;
+        if used && !due {
             self.findings.check(Invariant::SignallingSafety, told == 0, || {
                 format!("a duplicate from {from} made {host} tell {told} events")
             });
+        }
+        // What comes at a bad moment is neither answered nor told of, so that its sender repeats it: then a copy
+        // is as good as the first.
+        if told > 0 || self.bus.accounts().sent > sent {
+            self.nodes[host].signals.insert(serial);
         }
     }
 

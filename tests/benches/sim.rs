@@ -12,7 +12,11 @@ fn main() {
 }
 
 fn world(seed: u64) -> World {
-    let mut world = World::builder(seed).record(Record::Hashes).peer("alice").peer("bob").build();
+    let mut world = World::builder(seed)
+        .record(Record::Hashes)
+        .peer("alice")
+        .peer("bob")
+        .build();
     world.connect(0, 1).expect("alice knows nobody");
     world
 }
@@ -45,8 +49,18 @@ fn connects_with_200_messages(bencher: Bencher<'_, '_>) {
         let mut world = world(seed);
         connect(&mut world);
         let channel = ChannelKind::Reliable;
-        world.apply(Action::Send { from: 0, to: 1, channel, size: 100, count: 200, text: false });
+        world.apply(Action::Send {
+            from: 0,
+            to: 1,
+            channel,
+            size: 100,
+            count: 200,
+            text: false,
+        });
         let all = |world: &World| world.received(1, 0, channel).messages == 200;
-        assert!(world.run_until(all, Duration::from_secs(15)), "perfect links");
+        assert!(
+            world.run_until(all, Duration::from_secs(15)),
+            "perfect links"
+        );
     });
 }

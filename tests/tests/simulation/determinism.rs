@@ -9,8 +9,13 @@ use super::seeds;
 #[test]
 fn with_real_dtls_a_seed_gives_the_same_events_sizes_and_times_again() {
     for seed in 0..8 {
-        let scenario = Scenario { dtls: Dtls::Real, ..Scenario::random(seed) };
-        scenario.run_twice(Driver::Exact).assert_passed(&seeds::folder(seed));
+        let scenario = Scenario {
+            dtls: Dtls::Real,
+            ..Scenario::random(seed)
+        };
+        scenario
+            .run_twice(Driver::Exact)
+            .assert_passed(&seeds::folder(seed));
     }
 }
 
@@ -19,7 +24,11 @@ fn a_seed_gives_the_same_hashes_in_another_process() {
     for seed in [3, 30] {
         let here = Scenario::random(seed).run(Driver::Exact).hashes;
         let output = Command::new(std::env::current_exe().expect("a test has a file"))
-            .args(["simulation::replay::replay_of_one_scenario", "--exact", "--nocapture"])
+            .args([
+                "simulation::replay::replay_of_one_scenario",
+                "--exact",
+                "--nocapture",
+            ])
             .env("BOWLINE_SEED", seed.to_string())
             .env_remove("BOWLINE_SCENARIO")
             .output()
@@ -32,7 +41,14 @@ fn a_seed_gives_the_same_hashes_in_another_process() {
 
 #[test]
 fn another_seed_gives_another_run() {
-    let hashes = |seed| Scenario { seed, ..Scenario::random(1) }.run(Driver::Exact).hashes;
+    let hashes = |seed| {
+        Scenario {
+            seed,
+            ..Scenario::random(1)
+        }
+        .run(Driver::Exact)
+        .hashes
+    };
     assert_ne!(hashes(1).events, hashes(2).events);
     assert_ne!(hashes(1).sizes, hashes(2).sizes);
 }

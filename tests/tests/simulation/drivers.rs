@@ -19,7 +19,11 @@ fn run(scenario: &Scenario, driver: Driver) -> Report {
 /// What came on the kinds on which everything must arrive.
 fn reliable(deliveries: &Deliveries) -> Deliveries {
     let unreliable = ChannelKind::Unreliable.id();
-    deliveries.iter().filter(|(key, _)| key.3 != unreliable).map(|(k, v)| (*k, *v)).collect()
+    deliveries
+        .iter()
+        .filter(|(key, _)| key.3 != unreliable)
+        .map(|(k, v)| (*k, *v))
+        .collect()
 }
 
 /// Whether some pair was connected more than once.
@@ -40,7 +44,9 @@ fn woken_every_millisecond_an_endpoint_delivers_the_same_where_nothing_is_lost()
 
 #[test]
 fn woken_too_often_an_endpoint_delivers_the_same_reliable_messages_where_some_are_lost() {
-    let often = Driver::Eager { every: Duration::from_millis(7) };
+    let often = Driver::Eager {
+        every: Duration::from_millis(7),
+    };
     let mut compared = 0;
     for seed in 0..60 {
         let scenario = Scenario::random(seed).calls_only();
@@ -57,7 +63,9 @@ fn woken_too_often_an_endpoint_delivers_the_same_reliable_messages_where_some_ar
 
 #[test]
 fn woken_too_often_an_endpoint_breaks_no_rule_under_any_fault() {
-    let often = Driver::Eager { every: Duration::from_millis(11) };
+    let often = Driver::Eager {
+        every: Duration::from_millis(11),
+    };
     for seed in 100..160 {
         run(&Scenario::random(seed), often);
     }

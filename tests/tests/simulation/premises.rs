@@ -24,6 +24,10 @@ fn the_premise_of_every_rule_holds_in_one_percent_of_the_seeds_or_more() {
             checks[place],
             seeds[place]
         );
-        assert!(seeds[place] * 100 >= SEEDS, "{invariant:?} was checked in {} seeds", seeds[place]);
+        assert!(
+            seeds[place] * 100 >= SEEDS,
+            "{invariant:?} was checked in {} seeds",
+            seeds[place]
+        );
     }
 }

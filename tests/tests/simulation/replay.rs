@@ -12,7 +12,9 @@ use super::seeds;
 #[test]
 fn replay_of_one_scenario() {
     let var = |name| std::env::var(name).ok();
-    let seed = var("BOWLINE_SEED").and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let seed = var("BOWLINE_SEED")
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(0);
     let scenario = match var("BOWLINE_SCENARIO") {
         Some(path) => Scenario::read(Path::new(&path)).expect("a scenario"),
         None => Scenario::random(seed),
@@ -22,7 +24,10 @@ fn replay_of_one_scenario() {
         let rule = violation.invariant;
         let fails = |smaller: &Scenario| {
             let report = smaller.run_twice(Driver::Exact);
-            report.violations.first().is_some_and(|violation| violation.invariant == rule)
+            report
+                .violations
+                .first()
+                .is_some_and(|violation| violation.invariant == rule)
         };
         report = scenario.shrink(SHRINK, fails).run_twice(Driver::Exact);
     }

@@ -15,7 +15,11 @@ const CONNECT: Duration = Duration::from_secs(16);
 
 /// Two hosts, 0 and 1.
 fn pair(seed: u64, link: LinkConfig) -> World {
-    World::builder(seed).link(link).peer("alice").peer("bob").build()
+    World::builder(seed)
+        .link(link)
+        .peer("alice")
+        .peer("bob")
+        .build()
 }
 
 /// Two hosts that are connected to each other.
@@ -31,10 +35,12 @@ fn connected(seed: u64, link: LinkConfig) -> World {
 /// The states through which `host` went with its only peer.
 fn states(world: &World, host: usize) -> Vec<PeerState> {
     let events = world.events(host).iter();
-    events.filter_map(|(_, event)| match event {
-        Event::State { to, .. } => Some(*to),
-        _ => None,
-    }).collect()
+    events
+        .filter_map(|(_, event)| match event {
+            Event::State { to, .. } => Some(*to),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Lets everything end, and checks that nothing is left.

@@ -18,7 +18,10 @@ fn run(chunk: u64) {
     }
     if let Some(first) = failed.first() {
         for report in &failed {
-            println!("failed: seed {}: {}", report.scenario.seed, report.violations[0]);
+            println!(
+                "failed: seed {}: {}",
+                report.scenario.seed, report.violations[0]
+            );
         }
         first.assert_passed(&folder(first.scenario.seed));
     }
@@ -26,7 +29,10 @@ fn run(chunk: u64) {
 
 /// How many seeds are run.
 pub(super) fn count() -> u64 {
-    std::env::var("BOWLINE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
+    std::env::var("BOWLINE_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_000)
 }
 
 /// Where the files of a run are written.

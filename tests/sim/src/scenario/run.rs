@@ -30,7 +30,10 @@ impl Scenario {
     /// Runs the scenario and checks every rule.
     #[must_use]
     pub fn run(&self, driver: Driver) -> Report {
-        self.run_with(RunOptions { driver, ..RunOptions::default() })
+        self.run_with(RunOptions {
+            driver,
+            ..RunOptions::default()
+        })
     }
 
     /// Runs the scenario twice, the second time with all `Instant`s moved, and checks that nothing differs.
@@ -38,7 +41,11 @@ impl Scenario {
     pub fn run_twice(&self, driver: Driver) -> Report {
         let mut first = self.run(driver);
         let shift = Duration::from_secs(100_000);
-        let second = self.run_with(RunOptions { driver, shift, ..RunOptions::default() });
+        let second = self.run_with(RunOptions {
+            driver,
+            shift,
+            ..RunOptions::default()
+        });
         first.compare(&second);
         first
     }
@@ -150,23 +157,42 @@ impl Scenario {
     ///
     /// Returns whether all arrived.
     fn exchange(&self, world: &mut World) -> bool {
-        let ways: Vec<_> = self.wanted.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]).collect();
+        let ways: Vec<_> = self
+            .wanted
+            .iter()
+            .flat_map(|(a, b)| [(*a, *b), (*b, *a)])
+            .collect();
         for (from, to) in &ways {
             for channel in RELIABLE {
                 let (from, to, size, count, text) = (*from, *to, 10, 1, true);
-                world.apply(Action::Send { from, to, channel, size, count, text });
+                world.apply(Action::Send {
+                    from,
+                    to,
+                    channel,
+                    size,
+                    count,
+                    text,
+                });
             }
         }
         let outstanding = |world: &World| {
             let open = |(from, to): &(HostId, HostId)| {
-                RELIABLE.iter().map(|c| world.outstanding(*from, *to, *c)).sum::<usize>()
+                RELIABLE
+                    .iter()
+                    .map(|c| world.outstanding(*from, *to, *c))
+                    .sum::<usize>()
             };
             ways.iter().map(open).sum::<usize>()
         };
-        world.run_until(|world| outstanding(world) == 0 || !self.connected(world), EXCHANGE);
+        world.run_until(
+            |world| outstanding(world) == 0 || !self.connected(world),
+            EXCHANGE,
+        );
         let left = outstanding(world);
         if world.violations().is_empty() && self.connected(world) {
-            world.check(Invariant::Liveness, left == 0, || format!("{left} messages did not arrive"));
+            world.check(Invariant::Liveness, left == 0, || {
+                format!("{left} messages did not arrive")
+            });
         }
         left == 0 && self.connected(world)
     }
@@ -186,7 +212,11 @@ fn close(world: &mut World) {
         world.apply(Action::CloseAll { host });
     }
     let gone = |world: &World| {
-        let quiet = |host| world.endpoint(host).is_none_or(|e| e.peers().next().is_none());
+        let quiet = |host| {
+            world
+                .endpoint(host)
+                .is_none_or(|e| e.peers().next().is_none())
+        };
         (0..world.hosts()).all(quiet) && world.is_idle()
     };
     world.run_until(gone, CLOSE);
@@ -227,4 +257,8 @@ const CLOSE: Duration = Duration::from_secs(120);
 /// How long nothing may be heard after the close.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The kinds on which everything must arrive.
-const RELIABLE: [ChannelKind; 3] = [ChannelKind::Control, ChannelKind::Reliable, ChannelKind::File];
+const RELIABLE: [ChannelKind; 3] = [
+    ChannelKind::Control,
+    ChannelKind::Reliable,
+    ChannelKind::File,
+];

@@ -8,7 +8,14 @@ use super::{close_all, connected};
 const MIB: usize = 1 << 20;
 
 fn bulk(channel: ChannelKind, count: u32) -> Action {
-    Action::Send { from: 0, to: 1, channel, size: 64 * 1024, count, text: false }
+    Action::Send {
+        from: 0,
+        to: 1,
+        channel,
+        size: 64 * 1024,
+        count,
+        text: false,
+    }
 }
 
 #[test]
@@ -18,8 +25,13 @@ fn an_absent_reader_stops_its_channel_at_the_window_and_no_other() {
     world.apply(bulk(ChannelKind::File, 160));
     world.run_for(Duration::from_secs(30));
     let kept = usize::try_from(world.received(1, 0, ChannelKind::File).bytes).expect("small");
-    assert!((2 * MIB..=4 * MIB).contains(&kept), "{kept} bytes of a window of 4 MiB");
-    world.send(0, 1, ChannelKind::Control, "still alive").expect("another channel");
+    assert!(
+        (2 * MIB..=4 * MIB).contains(&kept),
+        "{kept} bytes of a window of 4 MiB"
+    );
+    world
+        .send(0, 1, ChannelKind::Control, "still alive")
+        .expect("another channel");
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.received(1, 0, ChannelKind::Control).messages, 1);
     world.set_reader(1, Reader::Prompt);
@@ -36,24 +48,39 @@ fn a_slow_reader_gets_everything_at_its_own_pace() {
     let all = |w: &World| w.received(1, 0, ChannelKind::Reliable).messages == 160;
     assert!(world.run_until(all, Duration::from_secs(60)));
     let took = world.now().as_secs_f64();
-    assert!((8.0..25.0).contains(&took), "10 MiB less a window of 4 at 0.5 MiB/s take 12 s: {took}");
+    assert!(
+        (8.0..25.0).contains(&took),
+        "10 MiB less a window of 4 at 0.5 MiB/s take 12 s: {took}"
+    );
     world.run_for(Duration::from_secs(30));
     close_all(&mut world);
 }
 
 #[test]
 fn a_control_message_overtakes_a_bulk_transfer() {
-    let rate = LinkConfig { rate: Some(1_000_000), queue: 100_000, ..LinkConfig::default() };
+    let rate = LinkConfig {
+        rate: Some(1_000_000),
+        queue: 100_000,
+        ..LinkConfig::default()
+    };
     let mut world = connected(3, rate);
     world.apply(bulk(ChannelKind::File, 160));
     world.run_for(Duration::from_secs(3));
     let before = world.now();
-    world.send(0, 1, ChannelKind::Control, "first").expect("an empty queue");
+    world
+        .send(0, 1, ChannelKind::Control, "first")
+        .expect("an empty queue");
     let arrived = |w: &World| w.received(1, 0, ChannelKind::Control).messages == 1;
     assert!(world.run_until(arrived, Duration::from_secs(20)));
     let took = world.now().since(before);
-    assert!(took < Duration::from_secs(2), "{took:?} behind 10 MiB at 1 MB/s");
-    assert!(world.outstanding(0, 1, ChannelKind::File) > 20, "the transfer still runs");
+    assert!(
+        took < Duration::from_secs(2),
+        "{took:?} behind 10 MiB at 1 MB/s"
+    );
+    assert!(
+        world.outstanding(0, 1, ChannelKind::File) > 20,
+        "the transfer still runs"
+    );
     world.run_for(Duration::from_secs(60));
     close_all(&mut world);
 }
@@ -70,7 +97,11 @@ fn custom_channels_of_every_mode_keep_their_promises_under_loss() {
     for (i, reliability) in reliabilities.into_iter().enumerate() {
         for ordering in [Ordering::Ordered, Ordering::Unordered] {
             let label = format!("{i}-{ordering:?}");
-            let config = ChannelConfig { ordering, reliability, ..ChannelConfig::new(label) };
+            let config = ChannelConfig {
+                ordering,
+                reliability,
+                ..ChannelConfig::new(label)
+            };
             let channel = world.open_channel(0, 1, config).expect("connected");
             channels.push((channel, reliability));
         }
@@ -78,7 +109,9 @@ fn custom_channels_of_every_mode_keep_their_promises_under_loss() {
     world.run_for(Duration::from_secs(10));
     for i in 0..50 {
         for (channel, _) in &channels {
-            world.send(0, 1, *channel, format!("message {i}")).expect("open");
+            world
+                .send(0, 1, *channel, format!("message {i}"))
+                .expect("open");
         }
         world.run_for(Duration::from_millis(20));
     }

@@ -7,14 +7,27 @@ use super::{CONNECT, close_all, connected, pair, states};
 
 #[test]
 fn both_sides_calling_at_once_gives_one_session() {
-    for (seed, bus_ms, lead_us) in [(1, 20, 0), (2, 20, 1), (3, 20, 39_999), (4, 300, 150_000), (5, 0, 0)] {
+    for (seed, bus_ms, lead_us) in [
+        (1, 20, 0),
+        (2, 20, 1),
+        (3, 20, 39_999),
+        (4, 300, 150_000),
+        (5, 0, 0),
+    ] {
         let bus = LinkConfig::with_latency(Duration::from_millis(bus_ms));
-        let mut world = World::builder(seed).bus(bus).peer("alice").peer("bob").build();
+        let mut world = World::builder(seed)
+            .bus(bus)
+            .peer("alice")
+            .peer("bob")
+            .build();
         world.connect(0, 1).expect("alice knows nobody");
         world.run_for(Duration::from_micros(lead_us));
         // A call after the offer has come finds a peer that exists.
         let _late = world.connect(1, 0);
-        assert!(world.run_until(|world| world.connected(0, 1), CONNECT), "seed {seed}");
+        assert!(
+            world.run_until(|world| world.connected(0, 1), CONNECT),
+            "seed {seed}"
+        );
         world.run_for(Duration::from_secs(20));
         world.check_agreement(0, 1);
         assert!(world.connected(0, 1), "seed {seed}");
@@ -31,9 +44,16 @@ fn signals_that_come_twice_late_and_in_another_order_change_nothing() {
             reorder_by: Duration::from_secs(2),
             ..LinkConfig::with_latency(Duration::from_millis(30))
         };
-        let mut world = World::builder(seed).bus(bus).peer("alice").peer("bob").build();
+        let mut world = World::builder(seed)
+            .bus(bus)
+            .peer("alice")
+            .peer("bob")
+            .build();
         world.connect(0, 1).expect("alice knows nobody");
-        assert!(world.run_until(|world| world.connected(0, 1), CONNECT), "seed {seed}");
+        assert!(
+            world.run_until(|world| world.connected(0, 1), CONNECT),
+            "seed {seed}"
+        );
         world.run_for(Duration::from_secs(30));
         world.check_agreement(0, 1);
         assert!(world.connected(0, 1), "seed {seed}");
@@ -43,7 +63,10 @@ fn signals_that_come_twice_late_and_in_another_order_change_nothing() {
 
 #[test]
 fn a_refusal_is_told_to_the_caller() {
-    let spec = PeerSpec { incoming: Incoming::Refuse, ..PeerSpec::new("bob") };
+    let spec = PeerSpec {
+        incoming: Incoming::Refuse,
+        ..PeerSpec::new("bob")
+    };
     let mut world = World::builder(1).peer("alice").peer_with(spec).build();
     world.connect(0, 1).expect("alice knows nobody");
     world.run_for(Duration::from_secs(30));
@@ -54,8 +77,15 @@ fn a_refusal_is_told_to_the_caller() {
 
 #[test]
 fn an_offer_that_nobody_answers_is_refused_at_its_deadline() {
-    let config = Config::builder().accept_timeout(Duration::from_secs(10)).build().expect("valid");
-    let spec = PeerSpec { incoming: Incoming::Wait, config, ..PeerSpec::new("bob") };
+    let config = Config::builder()
+        .accept_timeout(Duration::from_secs(10))
+        .build()
+        .expect("valid");
+    let spec = PeerSpec {
+        incoming: Incoming::Wait,
+        config,
+        ..PeerSpec::new("bob")
+    };
     let mut world = World::builder(1).peer("alice").peer_with(spec).build();
     world.connect(0, 1).expect("alice knows nobody");
     world.run_for(Duration::from_secs(10));
@@ -68,7 +98,10 @@ fn an_offer_that_nobody_answers_is_refused_at_its_deadline() {
 
 #[test]
 fn an_offer_can_be_accepted_late() {
-    let spec = PeerSpec { incoming: Incoming::Wait, ..PeerSpec::new("bob") };
+    let spec = PeerSpec {
+        incoming: Incoming::Wait,
+        ..PeerSpec::new("bob")
+    };
     let mut world = World::builder(1).peer("alice").peer_with(spec).build();
     world.connect(0, 1).expect("alice knows nobody");
     world.at(Time::from_secs(10), Action::Accept { host: 1, peer: 0 });
@@ -82,21 +115,36 @@ fn a_peer_that_is_not_there_fails_at_the_deadline() {
     world.crash(1);
     world.connect(0, 1).expect("alice knows nobody");
     world.run_for(Duration::from_secs(16));
-    assert_eq!(states(&world, 0), [PeerState::Connecting, PeerState::Failed]);
-    assert_eq!(causes(&world, 0).last(), Some(&Cause::Timeout(Phase::Signalling)));
+    assert_eq!(
+        states(&world, 0),
+        [PeerState::Connecting, PeerState::Failed]
+    );
+    assert_eq!(
+        causes(&world, 0).last(),
+        Some(&Cause::Timeout(Phase::Signalling))
+    );
     close_all(&mut world);
 }
 
 #[test]
 fn candidates_beyond_the_limit_are_reported_and_the_rest_connects() {
-    let spec = PeerSpec { ipv4: 65, ..PeerSpec::new("alice") };
+    let spec = PeerSpec {
+        ipv4: 65,
+        ..PeerSpec::new("alice")
+    };
     let mut world = World::builder(1).peer_with(spec).peer("bob").build();
     world.connect(0, 1).expect("alice knows nobody");
     let up = world.run_until(|world| world.connected(0, 1), CONNECT);
     world.assert_no_violation();
     assert!(up);
     let refused = world.events(1).iter().filter(|(_, event)| {
-        matches!(event, Event::CandidateIgnored { reason: CandidateRefusal::TooMany, .. })
+        matches!(
+            event,
+            Event::CandidateIgnored {
+                reason: CandidateRefusal::TooMany,
+                ..
+            }
+        )
     });
     assert_eq!(refused.count(), 1, "64 of 65 are taken");
     close_all(&mut world);
@@ -106,8 +154,13 @@ fn candidates_beyond_the_limit_are_reported_and_the_rest_connects() {
 fn eight_peers_form_a_mesh() {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let link = LinkConfig::default().lossy(0.02);
-    let mut world = names.iter().fold(World::builder(1).link(link), |b, name| b.peer(name)).build();
-    let pairs: Vec<_> = (0..8).flat_map(|a| (a + 1..8).map(move |b| (a, b))).collect();
+    let mut world = names
+        .iter()
+        .fold(World::builder(1).link(link), |b, name| b.peer(name))
+        .build();
+    let pairs: Vec<_> = (0..8)
+        .flat_map(|a| (a + 1..8).map(move |b| (a, b)))
+        .collect();
     for (a, b) in &pairs {
         world.connect(*a, *b).expect("every pair once");
     }
@@ -140,7 +193,12 @@ fn connect_ms(seed: u64, loss: f64) -> Option<u64> {
     let latency = Duration::from_millis(50);
     let link = LinkConfig::with_latency(latency).lossy(loss);
     let bus = LinkConfig::with_latency(latency);
-    let mut world = World::builder(seed).link(link).bus(bus).peer("alice").peer("bob").build();
+    let mut world = World::builder(seed)
+        .link(link)
+        .bus(bus)
+        .peer("alice")
+        .peer("bob")
+        .build();
     world.connect(0, 1).expect("alice knows nobody");
     let up = world.run_until(|world| world.connected(0, 1), CONNECT);
     world.assert_no_violation();
@@ -154,14 +212,19 @@ fn two_idle_peers_are_woken_seldom() {
     let before = world.wakeups(0);
     world.run_for(Duration::from_secs(600));
     let each_minute = (world.wakeups(0) - before) / 10;
-    assert!(each_minute <= 60, "{each_minute} wake-ups in an idle minute");
+    assert!(
+        each_minute <= 60,
+        "{each_minute} wake-ups in an idle minute"
+    );
     close_all(&mut world);
 }
 
 fn causes(world: &World, host: usize) -> Vec<Cause> {
     let events = world.events(host).iter();
-    events.filter_map(|(_, event)| match event {
-        Event::State { cause, .. } => Some(*cause),
-        _ => None,
-    }).collect()
+    events
+        .filter_map(|(_, event)| match event {
+            Event::State { cause, .. } => Some(*cause),
+            _ => None,
+        })
+        .collect()
 }

@@ -135,6 +135,7 @@ impl Backlog {
         self.total
     }
 
+    #[cfg(test)]
     pub(super) fn cap(&self) -> usize {
         self.cap
     }

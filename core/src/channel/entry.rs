@@ -314,6 +314,7 @@ impl Entry {
             messages_queued: self.queue.accepted(),
             messages_sent: self.messages_sent,
             messages_received: self.receiver.received(),
+            messages_dropped: self.receiver.dropped(),
             bytes_queued: self.bytes_queued,
             bytes_sent: self.bytes_sent,
             bytes_received: self.receiver.received_bytes(),

@@ -56,7 +56,7 @@ use schedule::Schedule;
 use transfer::Offer;
 
 pub(crate) use frame::header_len;
-pub(crate) use io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey, Write};
+pub(crate) use io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey};
 pub(crate) use meta::META_STREAM;
 
 /// The channels of one peer.
@@ -365,13 +365,6 @@ impl Channels {
         self.entries
             .get(&channel)
             .map_or(0, |entry| entry.queue.unsent_bytes())
-    }
-
-    /// Messages of an unreliable channel that came while its window was full, and were dropped.
-    pub(crate) fn dropped(&self, channel: ChannelId) -> u64 {
-        self.entries
-            .get(&channel)
-            .map_or(0, |entry| entry.receiver.dropped())
     }
 
     /// Whether all four kinds are open, or were.

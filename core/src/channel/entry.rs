@@ -1,0 +1,391 @@
+//! One channel.
+
+use crate::id::{ChannelId, MessageId};
+use crate::metrics::ChannelMetrics;
+
+use super::frame::{
+    FRAGMENT, FRAGMENT_MIN, Header, MetaFrame, Open, Part, Ready, UNSAID_MESSAGE_MAX, WHOLE_MAX,
+};
+use super::io::{Framing, StreamConfig};
+use super::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
+use super::queue::{Keep, Queue};
+use super::receive::{INITIAL_CREDIT, Overflow, Receiver};
+
+/// One channel and its stream.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) origin: Origin,
+    pub(super) label: String,
+    pub(super) protocol: String,
+    pub(super) ordering: Ordering,
+    pub(super) reliability: Reliability,
+    pub(super) priority: Priority,
+    /// The SCTP stream id: between bowline peers always, once the transport is negotiated.
+    pub(super) stream: Option<u16>,
+    pub(super) phase: Phase,
+    /// How often the stream was opened again.
+    pub(super) epoch: u8,
+    /// What the peer said last of its side.
+    pub(super) peer: Option<PeerSide>,
+    pub(super) owed: Owed,
+    /// Whether the peer has heard of the channel from us.
+    pub(super) is_said: bool,
+    /// Whether the application was told that the channel is open.
+    pub(super) is_told: bool,
+    pub(super) queue: Queue,
+    pub(super) receiver: Receiver,
+    /// The payload bytes that the peer lets us send, since the beginning.
+    pub(super) credit: u64,
+    /// The size of the message that was refused last, until `Writable` is told.
+    pub(super) refused: Option<usize>,
+    /// The last message of which `Sent` was told, plus one.
+    pub(super) sent_told: u64,
+    pub(super) bytes_queued: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) messages_sent: u64,
+}
+
+/// Where a channel comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It is one of the four.
+    Kind(ChannelKind),
+    /// We opened it and announce it.
+    Local,
+    /// Both applications open it, with a stream id that they agreed on.
+    Agreed,
+    /// The peer opened it.
+    Remote,
+}
+
+/// The life of a channel's stream.
+///
+/// ```text
+/// Idle --> Opening --> Announced --> Open --> Closing --> (gone)
+///             ^            |           |
+///             +-------- Resetting <----+     from every phase a closed stream leads to Opening again, or to Closing
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The transport is not negotiated.
+    Idle,
+    /// The transport was asked to open the stream.
+    Opening,
+    /// Our stream is open; the peer has not said that its is.
+    Announced,
+    /// Messages flow.
+    Open,
+    /// The peer has reset the stream, or it has to be reset: the transport will say that it is closed.
+    Resetting {
+        /// Whether the transport was asked to close it.
+        asked: bool,
+    },
+    /// The channel is gone for the application.
+    Closing(Closing),
+}
+
+/// What is left to do before a channel is forgotten and its stream id is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Closing {
+    /// CLOSE is to be said.
+    pub(super) say: bool,
+    /// The peer's CLOSE is to come: what comes before it is of the old channel, what comes after it of the next.
+    pub(super) hear: bool,
+    pub(super) stream: Closure,
+}
+
+/// The end of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closure {
+    /// The transport has it, and is asked to close it once CLOSE is said.
+    Due,
+    /// The transport was asked.
+    Asked,
+    /// The transport does not have it.
+    Done,
+}
+
+/// What a peer said of its side of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PeerSide {
+    pub(super) epoch: u8,
+    pub(super) received: u64,
+}
+
+/// What is to be said to the peer on META, beside new credit and acknowledgements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Owed {
+    pub(super) open: bool,
+    pub(super) ready: bool,
+    /// Credit and acknowledgement, although they were said: META was reset.
+    pub(super) repeat: bool,
+}
+
+/// What can be written of a channel now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing.
+    Blocked,
+    /// The next message can never be sent.
+    Skip,
+    /// So much of the next message.
+    Send { part: Part, bytes: usize },
+}
+
+/// What bounds the messages to the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PeerLimits {
+    pub(super) framing: Framing,
+    /// The largest message.
+    pub(super) message_max: usize,
+    /// Whether the peer has said so itself.
+    pub(super) is_said: bool,
+    /// The most that is kept for sending again.
+    pub(super) retained_max: usize,
+}
+
+impl Entry {
+    pub(super) fn new(config: ChannelConfig, origin: Origin, receiver: Receiver) -> Self {
+        Self {
+            origin,
+            label: config.label,
+            protocol: config.protocol,
+            ordering: config.ordering,
+            reliability: config.reliability,
+            priority: config.priority,
+            stream: config.negotiated,
+            phase: Phase::Idle,
+            epoch: 0,
+            peer: None,
+            owed: Owed::default(),
+            is_said: false,
+            is_told: false,
+            queue: Queue::new(Keep::Nothing),
+            receiver,
+            credit: u64::MAX,
+            refused: None,
+            sent_told: 0,
+            bytes_queued: 0,
+            bytes_sent: 0,
+            messages_sent: 0,
+        }
+    }
+
+    /// Fixes the mode, once it is known what the remote is.
+    pub(super) fn configure(&mut self, framing: Framing) {
+        let (keep, overflow) = match (framing, self.is_reliable()) {
+            (_, false) => (Keep::Nothing, Overflow::Drop),
+            (Framing::Plain, true) => (Keep::Number, Overflow::Close),
+            (Framing::Bowline, true) if self.is_fragmented() => (Keep::Payload, Overflow::Fault),
+            (Framing::Bowline, true) => (Keep::Number, Overflow::Fault),
+        };
+        self.queue.set_keep(keep);
+        self.receiver.set_mode(overflow, self.is_fragmented());
+        if overflow == Overflow::Fault {
+            self.credit = INITIAL_CREDIT as u64;
+        }
+    }
+
+    pub(super) fn stream_config(&self) -> StreamConfig {
+        StreamConfig {
+            label: self.label.clone(),
+            protocol: self.protocol.clone(),
+            ordering: self.ordering,
+            reliability: self.reliability,
+            negotiated: self.stream,
+        }
+    }
+
+    pub(super) fn is_reliable(&self) -> bool {
+        self.reliability == Reliability::Reliable
+    }
+
+    pub(super) fn is_ordered(&self) -> bool {
+        self.ordering == Ordering::Ordered
+    }
+
+    /// Whether messages are cut into fragments between bowline peers.
+    pub(super) fn is_fragmented(&self) -> bool {
+        self.is_reliable() && self.is_ordered()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_))
+    }
+
+    /// Whether the peer treats the channel as we do.
+    pub(super) fn is_same_mode(&self, ready: &Ready) -> bool {
+        (ready.ordered, ready.reliable) == (self.is_ordered(), self.is_reliable())
+    }
+
+    /// Whether the peer knows of the channel.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_said || self.peer.is_some() || matches!(self.origin, Origin::Kind(_))
+    }
+
+    /// Whether the stream exists on our side, so that it makes sense to speak about it.
+    pub(super) fn is_up(&self) -> bool {
+        match self.phase {
+            Phase::Announced | Phase::Open => true,
+            Phase::Idle | Phase::Opening | Phase::Resetting { .. } | Phase::Closing(_) => false,
+        }
+    }
+
+    /// Whether the peer has said that its side is open in this epoch.
+    pub(super) fn is_peer_ready(&self) -> bool {
+        let is_implicit = matches!(self.origin, Origin::Kind(_)) && self.epoch == 0;
+        is_implicit || self.peer.is_some_and(|peer| peer.epoch == self.epoch)
+    }
+
+    /// The largest message that can be sent, `message_max` being what the peer takes.
+    pub(super) fn message_max(&self, framing: Option<Framing>, message_max: usize) -> usize {
+        if self.is_fragmented() || framing == Some(Framing::Plain) {
+            message_max
+        } else {
+            message_max.min(WHOLE_MAX)
+        }
+    }
+
+    pub(super) fn turn(&self, limits: PeerLimits) -> Turn {
+        let Some((message, offset)) = self.queue.front() else {
+            return Turn::Blocked;
+        };
+        if self.phase != Phase::Open {
+            return Turn::Blocked;
+        }
+        if offset == 0 && self.can_never_go(message, limits) {
+            return if self.queue.is_waiting() {
+                Turn::Blocked
+            } else {
+                Turn::Skip
+            };
+        }
+        match limits.framing {
+            Framing::Plain => Turn::Send {
+                part: Part::Whole,
+                bytes: message.len(),
+            },
+            Framing::Bowline => self.framed_turn(message, offset, limits),
+        }
+    }
+
+    /// The header of the frame that `part` and our epoch make.
+    pub(super) fn header(&self, part: Part) -> Header {
+        Header {
+            epoch: self.epoch,
+            part,
+        }
+    }
+
+    /// Writes the frames that the peer is owed.
+    pub(super) fn say(&mut self, out: &mut Vec<u8>) {
+        let Some(stream) = self.stream else { return };
+        let owed = std::mem::take(&mut self.owed);
+        self.is_said |= owed.open || owed.ready;
+        if owed.open {
+            self.open_frame(stream).encode(out);
+        }
+        if owed.ready {
+            self.ready_frame(stream).encode(out);
+        }
+        if let Some(bytes) = self
+            .receiver
+            .credit_due()
+            .or(self.receiver.announced(owed.repeat))
+        {
+            self.receiver.on_credit_announced(bytes);
+            MetaFrame::Credit { stream, bytes }.encode(out);
+        }
+        if let Some(received) = self.receiver.unacknowledged(owed.repeat) {
+            self.receiver.on_acknowledged();
+            MetaFrame::Ack { stream, received }.encode(out);
+        }
+    }
+
+    /// META was reset: has everything said again.
+    pub(super) fn owe_again(&mut self) {
+        let is_unheard = self.origin == Origin::Local && self.peer.is_none();
+        self.owed = Owed { open: is_unheard, ready: !is_unheard || self.epoch > 0, repeat: true };
+    }
+
+    pub(super) fn metrics(&self, channel: ChannelId) -> ChannelMetrics {
+        ChannelMetrics {
+            channel,
+            messages_queued: self.queue.accepted(),
+            messages_sent: self.messages_sent,
+            messages_received: self.receiver.received(),
+            bytes_queued: self.bytes_queued,
+            bytes_sent: self.bytes_sent,
+            bytes_received: self.receiver.received_bytes(),
+            queue: self.queue.unsent_bytes(),
+        }
+    }
+
+    /// The last message handed over of which that was not told yet.
+    pub(super) fn take_sent(&mut self) -> Option<MessageId> {
+        let sent = self.queue.sent();
+        if sent <= self.sent_told {
+            return None;
+        }
+        self.sent_told = sent;
+        Some(MessageId(sent - 1))
+    }
+
+    fn can_never_go(&self, message: &Message, limits: PeerLimits) -> bool {
+        let max = self.message_max(Some(limits.framing), limits.message_max);
+        // str0m sends nothing for an empty message and spoils the order of its stream; a byte in its place would be
+        // another message to the peer, because the PPID that says otherwise (RFC 8831 §6.6) cannot be chosen.
+        let is_inexpressible = limits.framing == Framing::Plain && message.is_empty();
+        message.len() > max || is_inexpressible
+    }
+
+    fn framed_turn(&self, message: &Message, offset: usize, limits: PeerLimits) -> Turn {
+        let is_unannounced = message.len() > UNSAID_MESSAGE_MAX && !limits.is_said;
+        if is_unannounced || self.queue.retained() >= limits.retained_max {
+            return Turn::Blocked;
+        }
+        let left = message.len() - offset;
+        let credit = self.credit.saturating_sub(self.queue.position());
+        let credit = usize::try_from(credit).unwrap_or(usize::MAX);
+        let wanted = if self.is_fragmented() {
+            left.min(FRAGMENT)
+        } else {
+            left
+        };
+        let bytes = wanted.min(credit);
+        if bytes < wanted && (bytes < FRAGMENT_MIN || !self.is_fragmented()) {
+            return Turn::Blocked;
+        }
+        let part = match (offset == 0, bytes == left) {
+            (true, true) => Part::Whole,
+            (true, false) => Part::First {
+                total: u32::try_from(message.len()).unwrap_or(u32::MAX),
+            },
+            (false, true) => Part::Last,
+            (false, false) => Part::Middle,
+        };
+        Turn::Send { part, bytes }
+    }
+
+    fn open_frame(&self, stream: u16) -> MetaFrame {
+        MetaFrame::Open(Open {
+            stream,
+            label: self.label.clone(),
+            protocol: self.protocol.clone(),
+            ordering: self.ordering,
+            reliability: self.reliability,
+            priority: self.priority,
+        })
+    }
+
+    fn ready_frame(&self, stream: u16) -> MetaFrame {
+        MetaFrame::Ready(Ready {
+            stream,
+            epoch: self.epoch,
+            ordered: self.is_ordered(),
+            reliable: self.is_reliable(),
+            negotiated: self.origin == Origin::Agreed,
+            received: self.receiver.received(),
+        })
+    }
+}

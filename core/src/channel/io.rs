@@ -1,0 +1,113 @@
+//! What goes between the channels and the peer that owns them.
+
+use crate::event::{ChannelFault, PeerFault};
+use crate::id::{ChannelId, MessageId};
+
+use super::kind::{Message, Ordering, Reliability};
+
+/// How messages are put on SCTP streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// In frames, with acknowledgements and credit: the remote is a bowline peer.
+    Bowline,
+    /// One SCTP message for each message: the remote is a foreign peer, such as a browser.
+    Plain,
+}
+
+/// Which stream ids are ours to give out (RFC 8832 §6: the DTLS client has the even ones).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The even ones.
+    Even,
+    /// The odd ones.
+    Odd,
+}
+
+/// A stream between the channels and the transport. It names one transport stream at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum StreamKey {
+    /// The internal stream on which two bowline peers speak about their channels.
+    Meta,
+    /// The stream of a channel.
+    Channel(ChannelId),
+}
+
+/// How the transport is to open a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamConfig {
+    /// The label (only seen by the remote when opened in-band).
+    pub(crate) label: String,
+    /// The subprotocol.
+    pub(crate) protocol: String,
+    /// Whether order is kept.
+    pub(crate) ordering: Ordering,
+    /// How hard to try.
+    pub(crate) reliability: Reliability,
+    /// The stream id where it is agreed; `None` opens in-band (DCEP).
+    pub(crate) negotiated: Option<u16>,
+}
+
+/// One SCTP user message. It has at least one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Write<'a> {
+    /// The stream.
+    pub(crate) stream: StreamKey,
+    /// Whether the payload protocol identifier is binary, not text.
+    pub(crate) binary: bool,
+    /// The bytes.
+    pub(crate) data: &'a [u8],
+}
+
+/// What the channels want done or tell.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ChannelOutput {
+    /// Open a stream. Answered by `on_stream_open`, or by `on_stream_closed` when it fails.
+    OpenStream {
+        stream: StreamKey,
+        config: StreamConfig,
+    },
+    /// Close a stream, open or not. Answered by `on_stream_closed`.
+    CloseStream { stream: StreamKey },
+    /// [`Event::ChannelOpen`](crate::Event::ChannelOpen). Once for each channel, not again when it is reopened.
+    Open {
+        channel: ChannelId,
+        label: String,
+        protocol: String,
+        remote: bool,
+    },
+    /// [`Event::ChannelClosed`](crate::Event::ChannelClosed).
+    Closed { channel: ChannelId },
+    /// [`Event::ChannelError`](crate::Event::ChannelError).
+    Error {
+        channel: ChannelId,
+        error: ChannelFault,
+    },
+    /// [`Event::Writable`](crate::Event::Writable).
+    Writable { channel: ChannelId },
+    /// [`Event::Message`](crate::Event::Message).
+    Message {
+        channel: ChannelId,
+        message: Message,
+    },
+    /// [`Event::Sent`](crate::Event::Sent).
+    Sent {
+        channel: ChannelId,
+        through: MessageId,
+    },
+    /// [`Event::Delivered`](crate::Event::Delivered).
+    Delivered {
+        channel: ChannelId,
+        through: MessageId,
+    },
+    /// [`Event::NotDelivered`](crate::Event::NotDelivered).
+    NotDelivered {
+        channel: ChannelId,
+        first: MessageId,
+        last: MessageId,
+        maybe: bool,
+    },
+    /// The peer broke a rule. Nothing more comes but what `abandon` tells.
+    Fault(PeerFault),
+    /// The internal stream was reset too often: the transport is of no use any more.
+    Broken,
+}

@@ -1,0 +1,389 @@
+//! What one channel has accepted for sending: until it is handed over, and then until its outcome is known.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::kind::Message;
+use crate::id::MessageId;
+
+/// What is kept of a message after it was handed to the transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// The message, so that it can be sent again on a reopened stream: ordered and reliable, between bowline peers.
+    Payload,
+    /// Its number, so that its outcome can be told: other reliable channels.
+    Number,
+    /// Nothing: unreliable channels.
+    Nothing,
+}
+
+/// The send queue of one channel.
+///
+/// Messages are numbered from 0. `settled <= sent <= accepted`: those below `settled` have their outcome, those below
+/// `sent` were handed over whole, those below `accepted` were accepted.
+#[derive(Debug)]
+pub(super) struct Queue {
+    keep: Keep,
+    /// Messages `sent..accepted`.
+    unsent: VecDeque<Message>,
+    /// How much of the first unsent message was handed over.
+    offset: usize,
+    /// Messages `settled..sent`, with [`Keep::Payload`].
+    unacknowledged: VecDeque<Message>,
+    unsent_bytes: usize,
+    /// The cost of `unacknowledged`: payload and overhead.
+    retained: usize,
+    /// Payload bytes handed over in the order of the channel, less what was taken back.
+    position: u64,
+    settled: u64,
+    sent: u64,
+    accepted: u64,
+    /// How many messages below `settled` the peer does not count as received.
+    uncounted: u64,
+}
+
+impl Queue {
+    pub(super) fn new(keep: Keep) -> Self {
+        Self {
+            keep,
+            unsent: VecDeque::new(),
+            offset: 0,
+            unacknowledged: VecDeque::new(),
+            unsent_bytes: 0,
+            retained: 0,
+            position: 0,
+            settled: 0,
+            sent: 0,
+            accepted: 0,
+            uncounted: 0,
+        }
+    }
+
+    /// Decides what is kept. Nothing was sent before.
+    pub(super) fn set_keep(&mut self, keep: Keep) {
+        debug_assert_eq!(
+            self.sent, 0,
+            "the mode is fixed before the first message leaves"
+        );
+        self.keep = keep;
+    }
+
+    pub(super) fn push(&mut self, message: Message) -> MessageId {
+        let id = MessageId(self.accepted);
+        self.accepted += 1;
+        self.unsent_bytes += message.len();
+        self.unsent.push_back(message);
+        id
+    }
+
+    /// The message whose turn it is, and how much of it was handed over.
+    pub(super) fn front(&self) -> Option<(&Message, usize)> {
+        self.unsent.front().map(|message| (message, self.offset))
+    }
+
+    /// Records that `bytes` more of the first message were handed over; true when that was its end.
+    pub(super) fn advance(&mut self, bytes: usize) -> bool {
+        let Some(front) = self.unsent.front() else {
+            return false;
+        };
+        let bytes = bytes.min(front.len() - self.offset);
+        self.offset += bytes;
+        self.unsent_bytes -= bytes;
+        self.position += bytes as u64;
+        if self.offset < front.len() {
+            return false;
+        }
+        self.finish_front();
+        true
+    }
+
+    /// Gives up the first message, of which nothing may have been handed over and before which everything must be
+    /// settled, so that outcomes are told in order.
+    pub(super) fn skip(&mut self) -> Option<MessageId> {
+        debug_assert!(
+            self.offset == 0 && self.settled == self.sent,
+            "outcomes are in order"
+        );
+        let front = self.unsent.pop_front()?;
+        self.unsent_bytes -= front.len();
+        let id = MessageId(self.sent);
+        self.sent += 1;
+        self.settled = self.sent;
+        self.uncounted += 1;
+        Some(id)
+    }
+
+    /// The peer has `received` messages. Gives the newly settled ones.
+    ///
+    /// Without order the number does not say which they are, so that they count as delivered when all are there.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSent`] when that is more than were sent.
+    pub(super) fn confirm(&mut self, received: u64, ordered: bool) -> Result<Range<u64>, NotSent> {
+        let through = received.checked_add(self.uncounted).ok_or(NotSent)?;
+        if through > self.sent {
+            return Err(NotSent);
+        }
+        let settles = through > self.settled && (ordered || through == self.sent);
+        Ok(self.settle(if settles { through } else { self.settled }))
+    }
+
+    /// Everything that was handed over has arrived. Gives the newly settled messages.
+    pub(super) fn confirm_all(&mut self) -> Range<u64> {
+        self.settle(self.sent)
+    }
+
+    /// The stream was opened again, and what was under way and is not among the `received` messages is lost. Gives the
+    /// newly settled messages, and those whose outcome cannot be known because nothing is kept to send again.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSent`] when the peer claims more than was sent.
+    pub(super) fn rewind(
+        &mut self,
+        received: u64,
+        ordered: bool,
+    ) -> Result<(Range<u64>, Range<u64>), NotSent> {
+        let delivered = self.confirm(received, ordered)?;
+        self.take_back_front();
+        let unknown = match self.keep {
+            Keep::Payload => {
+                self.take_back_unacknowledged();
+                self.sent..self.sent
+            }
+            Keep::Number => {
+                self.uncounted = self.sent.saturating_sub(received);
+                self.settle(self.sent)
+            }
+            Keep::Nothing => self.sent..self.sent,
+        };
+        Ok((delivered, unknown))
+    }
+
+    /// Ends the queue. Gives the messages that may have arrived, and those that cannot have.
+    pub(super) fn end(&mut self) -> (Range<u64>, Range<u64>) {
+        let outcomes = (self.settled..self.sent, self.sent..self.accepted);
+        self.unsent.clear();
+        self.unacknowledged.clear();
+        (self.offset, self.unsent_bytes, self.retained) = (0, 0, 0);
+        (self.settled, self.sent) = (self.accepted, self.accepted);
+        outcomes
+    }
+
+    /// The messages that were handed over, as a number.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
+    }
+
+    /// What is kept for sending again, in bytes with an allowance for each message.
+    pub(super) fn retained(&self) -> usize {
+        self.retained
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether messages were handed over whose outcome is not known.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.settled < self.sent
+    }
+
+    pub(super) fn check_invariants(&self) {
+        assert!(self.settled <= self.sent && self.sent <= self.accepted);
+        assert_eq!(self.accepted - self.sent, self.unsent.len() as u64);
+        let unsent: usize = self.unsent.iter().map(Message::len).sum();
+        assert_eq!(self.unsent_bytes, unsent - self.offset);
+        let retained: usize = self.unacknowledged.iter().map(cost).sum();
+        assert_eq!(self.retained, retained);
+        if self.keep == Keep::Payload {
+            assert_eq!(self.sent - self.settled, self.unacknowledged.len() as u64);
+        } else {
+            assert!(self.unacknowledged.is_empty());
+        }
+    }
+
+    fn finish_front(&mut self) {
+        self.offset = 0;
+        self.sent += 1;
+        let Some(message) = self.unsent.pop_front() else {
+            return;
+        };
+        match self.keep {
+            Keep::Payload => {
+                self.retained += cost(&message);
+                self.unacknowledged.push_back(message);
+            }
+            Keep::Number => {}
+            Keep::Nothing => self.settled = self.sent,
+        }
+    }
+
+    fn take_back_front(&mut self) {
+        self.unsent_bytes += self.offset;
+        self.position -= self.offset as u64;
+        self.offset = 0;
+    }
+
+    fn take_back_unacknowledged(&mut self) {
+        while let Some(message) = self.unacknowledged.pop_back() {
+            self.position -= message.len() as u64;
+            self.unsent_bytes += message.len();
+            self.unsent.push_front(message);
+        }
+        self.retained = 0;
+        self.sent = self.settled;
+    }
+
+    fn settle(&mut self, through: u64) -> Range<u64> {
+        let settled = self.settled..through;
+        if self.keep == Keep::Payload {
+            for message in
+                (settled.start..settled.end).filter_map(|_| self.unacknowledged.pop_front())
+            {
+                self.retained -= cost(&message);
+            }
+        }
+        self.settled = through;
+        settled
+    }
+}
+
+/// A confirmation of messages that were not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotSent;
+
+fn cost(message: &Message) -> usize {
+    message.len() + MESSAGE_OVERHEAD
+}
+
+/// What a kept message costs beyond its payload, about.
+pub(super) const MESSAGE_OVERHEAD: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(keep: Keep, sizes: &[usize]) -> Queue {
+        let mut queue = Queue::new(keep);
+        for size in sizes {
+            queue.push(Message::binary(vec![0; *size]));
+        }
+        queue
+    }
+
+    #[test]
+    fn messages_are_numbered_without_gaps_and_handed_over_in_parts() {
+        let mut queue = queue(Keep::Payload, &[10, 0, 5]);
+        assert_eq!(queue.push(Message::binary(vec![1])), MessageId(3));
+        assert!(!queue.advance(4));
+        assert_eq!(
+            queue
+                .front()
+                .map(|(message, offset)| (message.len(), offset)),
+            Some((10, 4))
+        );
+        assert!(queue.advance(6));
+        assert!(queue.advance(0), "an empty message ends at once");
+        assert_eq!(
+            (queue.sent(), queue.unsent_bytes(), queue.position()),
+            (2, 6, 10)
+        );
+        queue.check_invariants();
+    }
+
+    #[test]
+    fn a_confirmation_of_what_was_not_sent_is_refused() {
+        let mut queue = queue(Keep::Payload, &[1, 1]);
+        queue.advance(1);
+        assert_eq!(queue.confirm(2, true), Err(NotSent));
+        assert_eq!(queue.confirm(u64::MAX, true), Err(NotSent));
+        assert_eq!(queue.confirm(1, true), Ok(0..1));
+        assert_eq!(queue.confirm(1, true), Ok(1..1), "once");
+        assert_eq!(
+            queue.confirm(0, true),
+            Ok(1..1),
+            "an old one changes nothing"
+        );
+        queue.check_invariants();
+    }
+
+    #[test]
+    fn without_order_messages_are_settled_only_when_all_that_were_sent_are_there() {
+        let mut queue = queue(Keep::Number, &[1, 1, 1]);
+        queue.advance(1);
+        queue.advance(1);
+        assert_eq!(queue.confirm(1, false), Ok(0..0));
+        assert_eq!(queue.confirm(2, false), Ok(0..2));
+        queue.check_invariants();
+    }
+
+    #[test]
+    fn a_rewound_queue_sends_again_from_the_first_message_without_an_outcome() {
+        let mut queue = queue(Keep::Payload, &[10, 20, 30, 40]);
+        (0..3).for_each(|i| assert!(queue.advance((i + 1) * 10)));
+        queue.advance(7);
+        assert_eq!(queue.rewind(1, true), Ok((0..1, 1..1)));
+        assert_eq!(
+            queue
+                .front()
+                .map(|(message, offset)| (message.len(), offset)),
+            Some((20, 0))
+        );
+        assert_eq!(
+            (queue.sent(), queue.position(), queue.unsent_bytes()),
+            (1, 10, 90)
+        );
+        assert_eq!(queue.retained(), 0);
+        queue.check_invariants();
+    }
+
+    #[test]
+    fn a_rewound_queue_without_payload_tells_what_is_unknown_and_counts_on() {
+        let mut queue = queue(Keep::Number, &[1, 1, 1]);
+        queue.advance(1);
+        queue.advance(1);
+        // The peer has one of the two; which one cannot be told.
+        assert_eq!(queue.rewind(1, false), Ok((0..0, 0..2)));
+        queue.advance(1);
+        assert_eq!(queue.confirm(1, false), Ok(2..2));
+        assert_eq!(queue.confirm(2, false), Ok(2..3));
+        queue.check_invariants();
+    }
+
+    #[test]
+    fn an_ended_queue_gives_every_open_outcome_once() {
+        let mut queue = queue(Keep::Payload, &[1, 1, 10, 1]);
+        queue.advance(1);
+        queue.advance(1);
+        queue.advance(5);
+        assert_eq!(queue.confirm(1, true), Ok(0..1));
+        assert_eq!(queue.end(), (1..2, 2..4));
+        assert_eq!(queue.end(), (4..4, 4..4));
+        queue.check_invariants();
+    }
+
+    #[test]
+    fn a_skipped_message_shifts_what_the_peer_counts() {
+        let mut queue = queue(Keep::Number, &[1, 0, 1]);
+        queue.advance(1);
+        assert_eq!(queue.confirm(1, true), Ok(0..1));
+        assert_eq!(queue.skip(), Some(MessageId(1)));
+        queue.advance(1);
+        assert_eq!(queue.confirm(2, true), Ok(2..3));
+        queue.check_invariants();
+    }
+}

@@ -1,0 +1,581 @@
+//! What comes in on one channel: reassembly, the room it may take, and what is owed to the sender for it.
+//!
+//! A reliable channel between bowline peers works on credit. The sender may send `announced` payload bytes since the
+//! beginning, at first [`INITIAL_CREDIT`]; what the application releases is announced again, half a window at a time.
+//! A message that is larger than the window must complete all the same, so the bytes of an unfinished message are
+//! announced again as they arrive. What is held is then at most one window and one message:
+//! [`ChannelLimits::max_message_size`](crate::config::ChannelLimits) bounds it, and the length is known at its start.
+//!
+//! An unreliable channel has no credit: a message that finds the window full is dropped and counted, as the network
+//! could have dropped it. A foreign peer knows no credit: when it overfills a reliable channel, the channel is closed.
+
+use bytes::Bytes;
+
+use super::frame::{FRAGMENT_MIN, Header, Part, UNSAID_MESSAGE_MAX, WHOLE_MAX};
+use super::kind::Message;
+use crate::event::PeerFault;
+
+/// What happens when the sender goes on although the application does not consume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overflow {
+    /// The sender knows its credit: it is at fault.
+    Fault,
+    /// The message is dropped.
+    Drop,
+    /// The channel is closed.
+    Close,
+}
+
+/// The receiving half of one channel.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    overflow: Overflow,
+    /// Whether messages come in several frames.
+    fragments: bool,
+    window: usize,
+    max_message_size: usize,
+    partial: Option<Partial>,
+    /// Messages received whole.
+    received: u64,
+    /// Their payload bytes.
+    received_bytes: u64,
+    /// Payload bytes that were given to the application and not released.
+    held: usize,
+    dropped: u64,
+    announced: u64,
+    acknowledged: u64,
+    unacknowledged_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Partial {
+    data: Vec<u8>,
+    total: usize,
+    binary: bool,
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The peer broke a rule.
+    Fault(PeerFault),
+    /// The window is full, and the channel must be closed.
+    WindowExceeded,
+}
+
+impl From<PeerFault> for Refusal {
+    fn from(fault: PeerFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Receiver {
+    pub(super) fn new(window: usize, max_message_size: usize) -> Self {
+        Self {
+            overflow: Overflow::Drop,
+            fragments: false,
+            window: window.max(INITIAL_CREDIT),
+            max_message_size: max_message_size.max(UNSAID_MESSAGE_MAX),
+            partial: None,
+            received: 0,
+            received_bytes: 0,
+            held: 0,
+            dropped: 0,
+            announced: INITIAL_CREDIT as u64,
+            acknowledged: 0,
+            unacknowledged_bytes: 0,
+        }
+    }
+
+    /// Decides how the sender behaves. Nothing was received before.
+    pub(super) fn set_mode(&mut self, overflow: Overflow, fragments: bool) {
+        self.overflow = overflow;
+        self.fragments = fragments;
+    }
+
+    /// Takes a frame of a bowline peer: `payload` followed `header`. Gives the message that it completes.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Fault`] when the frame breaks the protocol, a limit or the credit.
+    pub(super) fn on_frame(
+        &mut self,
+        header: Header,
+        payload: Bytes,
+        binary: bool,
+    ) -> Result<Option<Message>, Refusal> {
+        if self.overflow == Overflow::Fault
+            && self.position() + payload.len() as u64 > self.announced
+        {
+            return Err(PeerFault::WindowExceeded.into());
+        }
+        let ends = matches!(header.part, Part::Whole | Part::Last);
+        if header.part != Part::Whole && !self.fragments {
+            return Err(PeerFault::Frame.into());
+        }
+        if !ends && payload.len() < FRAGMENT_MIN {
+            return Err(PeerFault::TinyFragments.into());
+        }
+        match header.part {
+            Part::Whole => self.on_whole(payload, binary),
+            Part::First { total } => self.on_first(total, &payload, binary).map(|()| None),
+            Part::Middle | Part::Last => self.on_next(&payload, binary, ends),
+        }
+    }
+
+    /// Takes a message as a foreign peer sends it: whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::WindowExceeded`] when the channel must be closed.
+    pub(super) fn on_message(
+        &mut self,
+        data: Bytes,
+        binary: bool,
+    ) -> Result<Option<Message>, Refusal> {
+        self.deliver(data, binary)
+    }
+
+    /// The application consumed `bytes`. More than it holds counts for nothing.
+    pub(super) fn release(&mut self, bytes: usize) {
+        self.held = self.held.saturating_sub(bytes);
+    }
+
+    /// The stream was reset: forgets the unfinished message.
+    pub(super) fn reset(&mut self) {
+        self.partial = None;
+    }
+
+    /// The credit to announce now, when it is worth a frame.
+    pub(super) fn credit_due(&self) -> Option<u64> {
+        if self.overflow != Overflow::Fault {
+            return None;
+        }
+        let allowed = self.allowed();
+        let gain = allowed.saturating_sub(self.announced);
+        // A sender of whole messages may be stuck with less credit than the message needs.
+        let may_be_stuck =
+            !self.fragments && self.announced - self.position() < WHOLE_MAX as u64 && gain > 0;
+        (gain >= self.window as u64 / 2 || may_be_stuck).then_some(allowed)
+    }
+
+    /// The credit that was announced last, when it is to be repeated.
+    pub(super) fn announced(&self, repeat: bool) -> Option<u64> {
+        (repeat && self.overflow == Overflow::Fault).then_some(self.announced)
+    }
+
+    /// Records that `credit` was announced.
+    pub(super) fn on_credit_announced(&mut self, credit: u64) {
+        self.announced = self.announced.max(credit);
+    }
+
+    /// The number of messages to acknowledge, when it changed or is to be repeated.
+    pub(super) fn unacknowledged(&self, repeat: bool) -> Option<u64> {
+        let owed = repeat || self.received > self.acknowledged;
+        (owed && self.overflow == Overflow::Fault).then_some(self.received)
+    }
+
+    /// Whether the acknowledgement should not wait for its timer.
+    pub(super) fn is_acknowledgement_due(&self) -> bool {
+        self.received - self.acknowledged >= ACK_MESSAGES || self.unacknowledged_bytes >= ACK_BYTES
+    }
+
+    /// Records that everything received was acknowledged.
+    pub(super) fn on_acknowledged(&mut self) {
+        self.acknowledged = self.received;
+        self.unacknowledged_bytes = 0;
+    }
+
+    /// Whether a message is unfinished.
+    pub(super) fn is_partial(&self) -> bool {
+        self.partial.is_some()
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
+    /// Messages that found the window full.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    pub(super) fn check_invariants(&self) {
+        assert!(self.acknowledged <= self.received);
+        assert!(self.held as u64 <= self.received_bytes);
+        if self.overflow == Overflow::Fault {
+            assert!(self.position() <= self.announced, "the credit is kept");
+            assert!(self.held <= self.window + self.max_message_size);
+        }
+        if let Some(partial) = &self.partial {
+            assert!(partial.data.len() < partial.total && partial.total <= self.max_message_size);
+            assert!(
+                partial.data.capacity() <= 2 * partial.data.len(),
+                "memory follows what arrived"
+            );
+        }
+    }
+
+    fn on_whole(&mut self, payload: Bytes, binary: bool) -> Result<Option<Message>, Refusal> {
+        if self.partial.is_some() {
+            return Err(PeerFault::Frame.into());
+        }
+        if payload.len() > self.max_message_size {
+            return Err(PeerFault::MessageTooLarge.into());
+        }
+        self.deliver(payload, binary)
+    }
+
+    fn on_first(&mut self, total: u32, payload: &[u8], binary: bool) -> Result<(), Refusal> {
+        let total = usize::try_from(total).unwrap_or(usize::MAX);
+        if self.partial.is_some() || payload.len() >= total {
+            return Err(PeerFault::Frame.into());
+        }
+        if total > self.max_message_size {
+            return Err(PeerFault::MessageTooLarge.into());
+        }
+        self.partial = Some(Partial {
+            data: payload.to_vec(),
+            total,
+            binary,
+        });
+        Ok(())
+    }
+
+    fn on_next(
+        &mut self,
+        payload: &[u8],
+        binary: bool,
+        ends: bool,
+    ) -> Result<Option<Message>, Refusal> {
+        let Some(partial) = &mut self.partial else {
+            return Err(PeerFault::Frame.into());
+        };
+        let len = partial.data.len() + payload.len();
+        let fits = if ends {
+            len == partial.total
+        } else {
+            len < partial.total
+        };
+        if !fits || payload.is_empty() || partial.binary != binary {
+            return Err(PeerFault::Frame.into());
+        }
+        partial.data.extend_from_slice(payload);
+        if !ends {
+            return Ok(None);
+        }
+        let data = self
+            .partial
+            .take()
+            .map(|partial| partial.data)
+            .unwrap_or_default();
+        self.deliver(Bytes::from(data), binary)
+    }
+
+    fn deliver(&mut self, data: Bytes, binary: bool) -> Result<Option<Message>, Refusal> {
+        // A single message always fits, however small the window.
+        let full = self.held > 0 && self.held + data.len() > self.window;
+        match self.overflow {
+            Overflow::Drop if full => {
+                self.dropped += 1;
+                return Ok(None);
+            }
+            Overflow::Close if full => return Err(Refusal::WindowExceeded),
+            Overflow::Fault | Overflow::Drop | Overflow::Close => {}
+        }
+        self.received += 1;
+        self.received_bytes += data.len() as u64;
+        self.held += data.len();
+        self.unacknowledged_bytes += data.len();
+        Ok(Some(Message {
+            data,
+            text: !binary,
+        }))
+    }
+
+    /// Payload bytes received, an unfinished message included.
+    fn position(&self) -> u64 {
+        self.received_bytes + self.partial_bytes()
+    }
+
+    fn partial_bytes(&self) -> u64 {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| partial.data.len() as u64)
+    }
+
+    fn allowed(&self) -> u64 {
+        self.received_bytes - self.held as u64 + self.partial_bytes() + self.window as u64
+    }
+}
+
+/// What a sender may send on a channel before it hears of more, in payload bytes. A smaller
+/// `receive_window` counts as this much.
+pub(super) const INITIAL_CREDIT: usize = 64 * 1024;
+/// So many messages are acknowledged at once.
+pub(super) const ACK_MESSAGES: u64 = 32;
+/// So many payload bytes are acknowledged at once.
+pub(super) const ACK_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: usize = 256 * 1024;
+    const MAX: usize = 1024 * 1024;
+
+    fn receiver(overflow: Overflow, fragments: bool) -> Receiver {
+        let mut receiver = Receiver::new(WINDOW, MAX);
+        receiver.set_mode(overflow, fragments);
+        receiver
+    }
+
+    fn frame(receiver: &mut Receiver, part: Part, len: usize) -> Result<Option<Message>, Refusal> {
+        let result = receiver.on_frame(Header { epoch: 0, part }, vec![7; len].into(), true);
+        if result.is_ok() {
+            receiver.check_invariants();
+        }
+        result
+    }
+
+    fn fault(fault: PeerFault) -> Result<Option<Message>, Refusal> {
+        Err(Refusal::Fault(fault))
+    }
+
+    #[test]
+    fn fragments_become_one_message() {
+        let mut r = receiver(Overflow::Fault, true);
+        assert_eq!(frame(&mut r, Part::First { total: 5_000 }, 2_000), Ok(None));
+        assert_eq!(frame(&mut r, Part::Middle, 2_000), Ok(None));
+        let message = frame(&mut r, Part::Last, 1_000)
+            .expect("valid")
+            .expect("complete");
+        assert_eq!(message, Message::binary(vec![7; 5_000]));
+        assert_eq!(r.received(), 1);
+    }
+
+    #[test]
+    fn fragments_that_do_not_fit_together_are_faults() {
+        let broken = || {
+            let mut r = receiver(Overflow::Fault, true);
+            assert_eq!(frame(&mut r, Part::First { total: 5_000 }, 2_000), Ok(None));
+            r
+        };
+        assert_eq!(
+            frame(&mut broken(), Part::Last, 2_999),
+            fault(PeerFault::Frame)
+        );
+        assert_eq!(
+            frame(&mut broken(), Part::Last, 3_001),
+            fault(PeerFault::Frame)
+        );
+        assert_eq!(
+            frame(&mut broken(), Part::Middle, 3_000),
+            fault(PeerFault::Frame)
+        );
+        assert_eq!(
+            frame(&mut broken(), Part::Whole, 10),
+            fault(PeerFault::Frame)
+        );
+        assert_eq!(
+            frame(&mut broken(), Part::First { total: 9_000 }, 2_000),
+            fault(PeerFault::Frame)
+        );
+        let header = Header {
+            epoch: 0,
+            part: Part::Last,
+        };
+        let text = broken().on_frame(header, vec![7; 3_000].into(), false);
+        assert_eq!(
+            text,
+            fault(PeerFault::Frame),
+            "binary and text in one message"
+        );
+        let mut r = receiver(Overflow::Fault, true);
+        assert_eq!(frame(&mut r, Part::Last, 10), fault(PeerFault::Frame));
+        assert_eq!(
+            frame(&mut r, Part::First { total: 2_000 }, 2_000),
+            fault(PeerFault::Frame)
+        );
+        let mut whole = receiver(Overflow::Drop, false);
+        assert_eq!(
+            frame(&mut whole, Part::First { total: 5_000 }, 2_000),
+            fault(PeerFault::Frame)
+        );
+    }
+
+    #[test]
+    fn a_fragment_below_the_least_size_is_a_fault_unless_it_is_the_last() {
+        let first = Part::First {
+            total: 2 * FRAGMENT_MIN as u32,
+        };
+        let mut r = receiver(Overflow::Fault, true);
+        assert_eq!(
+            frame(&mut r, first, FRAGMENT_MIN - 1),
+            fault(PeerFault::TinyFragments)
+        );
+        assert_eq!(frame(&mut r, first, FRAGMENT_MIN), Ok(None));
+        assert_eq!(
+            frame(&mut r, Part::Middle, FRAGMENT_MIN - 1),
+            fault(PeerFault::TinyFragments)
+        );
+        assert_eq!(
+            frame(&mut r, Part::Middle, FRAGMENT_MIN - 1),
+            fault(PeerFault::TinyFragments)
+        );
+    }
+
+    #[test]
+    fn the_length_of_a_message_is_checked_at_its_start() {
+        let total = |total: usize| Part::First {
+            total: u32::try_from(total).expect("small"),
+        };
+        let mut r = receiver(Overflow::Fault, true);
+        assert_eq!(
+            frame(&mut r, total(MAX + 1), FRAGMENT_MIN),
+            fault(PeerFault::MessageTooLarge)
+        );
+        assert_eq!(frame(&mut r, total(MAX), FRAGMENT_MIN), Ok(None));
+    }
+
+    #[test]
+    fn credit_is_kept_to_the_byte() {
+        let mut r = receiver(Overflow::Fault, true);
+        assert!(frame(&mut r, Part::Whole, INITIAL_CREDIT).is_ok());
+        assert!(
+            frame(&mut r, Part::Whole, 0).is_ok(),
+            "an empty message costs no credit"
+        );
+        assert_eq!(
+            frame(&mut r, Part::Whole, 1),
+            fault(PeerFault::WindowExceeded)
+        );
+        r.on_credit_announced(INITIAL_CREDIT as u64 + 1);
+        assert!(frame(&mut r, Part::Whole, 1).is_ok());
+        assert_eq!(
+            frame(&mut r, Part::Whole, 1),
+            fault(PeerFault::WindowExceeded)
+        );
+    }
+
+    #[test]
+    fn released_bytes_are_announced_half_a_window_at_a_time() {
+        let mut r = receiver(Overflow::Fault, true);
+        let window = WINDOW as u64;
+        assert_eq!(
+            r.credit_due(),
+            Some(window),
+            "the first raises the initial credit"
+        );
+        r.on_credit_announced(window);
+        for _ in 0..4 {
+            assert!(frame(&mut r, Part::Whole, WINDOW / 4).is_ok());
+        }
+        r.release(WINDOW / 2 - 1);
+        assert_eq!(r.credit_due(), None);
+        r.release(1);
+        assert_eq!(r.credit_due(), Some(window + window / 2));
+        r.release(10 * WINDOW);
+        assert_eq!(
+            r.credit_due(),
+            Some(2 * window),
+            "more than is held counts for nothing"
+        );
+    }
+
+    #[test]
+    fn a_message_larger_than_the_window_completes() {
+        let mut r = receiver(Overflow::Fault, true);
+        let mut left = MAX;
+        while left > 0 {
+            if let Some(credit) = r.credit_due() {
+                r.on_credit_announced(credit);
+            }
+            let part = match left {
+                MAX => Part::First { total: MAX as u32 },
+                ..=16_384 => Part::Last,
+                _ => Part::Middle,
+            };
+            let len = left.min(16_384);
+            assert!(frame(&mut r, part, len).is_ok(), "{left} bytes are left");
+            left -= len;
+        }
+        assert_eq!(r.received(), 1);
+        // It is held now, and nothing more is granted until it is released.
+        assert_eq!(r.credit_due(), None);
+        r.release(MAX);
+        assert_eq!(r.credit_due(), Some((MAX + WINDOW) as u64));
+    }
+
+    #[test]
+    fn a_sender_of_whole_messages_is_never_left_with_too_little_credit() {
+        let mut r = Receiver::new(1, 1);
+        r.set_mode(Overflow::Fault, false);
+        for _ in 0..10 {
+            assert!(frame(&mut r, Part::Whole, 40_000).is_ok());
+            r.release(40_000);
+            let credit = r
+                .credit_due()
+                .expect("less than the largest message is left");
+            r.on_credit_announced(credit);
+        }
+    }
+
+    #[test]
+    fn without_credit_a_message_beyond_the_window_is_dropped_or_closes_the_channel() {
+        let mut r = receiver(Overflow::Drop, false);
+        assert!(matches!(frame(&mut r, Part::Whole, WINDOW), Ok(Some(_))));
+        assert_eq!(frame(&mut r, Part::Whole, 1), Ok(None));
+        assert_eq!((r.received(), r.dropped()), (1, 1));
+        r.release(1);
+        assert!(matches!(frame(&mut r, Part::Whole, 1), Ok(Some(_))));
+
+        let mut r = receiver(Overflow::Close, false);
+        assert!(matches!(
+            r.on_message(vec![0; 2 * WINDOW].into(), true),
+            Ok(Some(_))
+        ));
+        assert_eq!(
+            r.on_message(vec![0; 1].into(), true),
+            Err(Refusal::WindowExceeded)
+        );
+    }
+
+    #[test]
+    fn an_acknowledgement_is_due_after_enough_messages_or_bytes() {
+        let mut r = receiver(Overflow::Fault, true);
+        for _ in 1..ACK_MESSAGES {
+            assert!(frame(&mut r, Part::Whole, 1).is_ok());
+        }
+        assert!(!r.is_acknowledgement_due());
+        assert!(frame(&mut r, Part::Whole, 1).is_ok());
+        assert!(r.is_acknowledgement_due());
+        assert_eq!(r.unacknowledged(false), Some(ACK_MESSAGES));
+        r.on_acknowledged();
+        assert_eq!(r.unacknowledged(false), None);
+        r.on_credit_announced(u64::MAX / 2);
+        assert!(frame(&mut r, Part::Whole, ACK_BYTES - 1).is_ok());
+        assert!(!r.is_acknowledgement_due());
+        assert!(frame(&mut r, Part::Whole, 1).is_ok());
+        assert!(r.is_acknowledgement_due());
+    }
+
+    #[test]
+    fn a_reset_forgets_the_unfinished_message_and_keeps_the_credit() {
+        let mut r = receiver(Overflow::Fault, true);
+        assert_eq!(
+            frame(&mut r, Part::First { total: 50_000 }, 40_000),
+            Ok(None)
+        );
+        r.reset();
+        assert_eq!(
+            frame(&mut r, Part::First { total: 50_000 }, 40_000),
+            Ok(None)
+        );
+        assert!(matches!(frame(&mut r, Part::Last, 10_000), Ok(Some(_))));
+    }
+}

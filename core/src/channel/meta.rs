@@ -161,7 +161,7 @@ impl Channels {
             if let Phase::Closing(closing) = &mut entry.phase {
                 closing.say |= closing.hear;
                 self.meta.owing.insert(*channel);
-            } else if entry.is_up() {
+            } else {
                 entry.owe_again();
                 self.meta.owing.insert(*channel);
             }

@@ -147,7 +147,7 @@ impl Script {
                 self.pair.close(side, channel);
             }
             Op::Reset { stream } => self.pair.reset(stream),
-            Op::Steps(steps) => (0..steps).for_each(|_| drop(self.pair.step())),
+            Op::Steps(steps) => (0..steps).for_each(|_| _ = self.pair.step()),
             Op::Advance(millis) => self.pair.advance(Duration::from_millis(millis)),
             Op::Refusals(refusals) => self.pair.refusals = refusals,
             Op::Path { side, is_up } => {

@@ -648,7 +648,7 @@ fn a_reset_stream_is_opened_again_and_nothing_is_lost_or_doubled() {
             assert!(pair.send(1, RELIABLE, Message::binary(vec![n; 17_000])));
         }
         for _ in 0..3 {
-            (0..pair.rng.u8(5..40)).for_each(|_| drop(pair.step()));
+            (0..pair.rng.u8(5..40)).for_each(|_| _ = pair.step());
             pair.reset(1);
             while pair.step() {}
         }
@@ -678,17 +678,13 @@ fn a_stream_is_opened_again_three_times_and_then_closed_with_the_rest_told() {
     let mut pair = Pair::connected();
     for round in 0..4 {
         assert!(!pair.sides[0].apps[&FILE].is_closed, "{round}");
-        (0..20).for_each(|_| drop(pair.send(0, FILE, message(16_000))));
+        (0..20).for_each(|_| _ = pair.send(0, FILE, message(16_000)));
         pair.reset(3);
         while pair.step() {}
     }
     pair.settle();
     assert!((0..2).all(|side| pair.sides[side].apps[&FILE].is_closed));
-    assert!(
-        outcomes(&pair, 0, FILE)
-            .iter()
-            .any(|outcome| *outcome == Outcome::Maybe)
-    );
+    assert!(outcomes(&pair, 0, FILE).contains(&Outcome::Maybe));
     assert!(pair.send(0, RELIABLE, message(1)), "the others live");
     pair.finish();
 }
@@ -700,8 +696,8 @@ fn a_reset_meta_stream_is_opened_again_and_says_everything_again() {
         pair.start();
         let channel = pair.open(0, ChannelConfig::new("or")).expect("room");
         for _ in 0..3 {
-            (0..30).for_each(|_| drop(pair.send(0, channel, message(16_000))));
-            (0..pair.rng.u8(2..40)).for_each(|_| drop(pair.step()));
+            (0..30).for_each(|_| _ = pair.send(0, channel, message(16_000)));
+            (0..pair.rng.u8(2..40)).for_each(|_| _ = pair.step());
             pair.reset(4);
         }
         pair.settle();

@@ -218,7 +218,7 @@ fn streams_of_the_foreign_peer_become_channels_up_to_the_limit() {
         ..limits()
     };
     let (mut channels, now) = open(&limits, 65_536);
-    let mut offer = |channels: &mut Channels| {
+    let offer = |channels: &mut Channels| {
         let reliability = Reliability::MaxRetransmits(1);
         channels.on_remote_stream(
             "l".into(),

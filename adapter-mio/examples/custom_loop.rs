@@ -115,7 +115,7 @@ impl App {
     }
 
     fn is_done(&self) -> bool {
-        self.closed == 2 && self.ticks >= MIN_TICKS
+        self.closed == 2 && self.probes_returned >= MIN_PROBES
     }
 
     /// How long the poll may wait: for the peers or for the tick.
@@ -297,5 +297,5 @@ const ECHO: Token = Token(1);
 const PROBE: Token = Token(2);
 
 const TICK: Duration = Duration::from_millis(20);
-const MIN_TICKS: u32 = 10;
+const MIN_PROBES: u32 = 10;
 const TIME_LIMIT: Duration = Duration::from_secs(30);

@@ -41,6 +41,22 @@ fn two_drivers_connect_exchange_all_four_kinds_and_close() {
 }
 
 #[test]
+fn drivers_on_every_address_of_the_machine_connect() {
+    let mut pair = Pair::bound_to(&Driver::ANY);
+    pair.connect();
+    pair.wait_connected();
+    pair.send(ALICE, ChannelKind::Reliable, "hello".into())
+        .expect("accepted");
+    pair.run_until("the message", |pair| {
+        !pair.received(BOB, ChannelKind::Reliable).is_empty()
+    });
+    for who in [ALICE, BOB] {
+        let stats = pair.driver(who).stats();
+        assert_eq!((stats.unknown_source, stats.unknown_destination), (0, 0));
+    }
+}
+
+#[test]
 fn a_burst_beyond_every_buffer_arrives_whole_and_in_order() {
     const MESSAGES: u32 = 1_024;
     let mut pair = Pair::connected();
@@ -217,12 +233,16 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
+        Self::bound_to(&[ANY_PORT])
+    }
+
+    fn bound_to(addresses: &[SocketAddr]) -> Self {
         let poll = Poll::new().expect("a poll");
         let mut bystander = UdpSocket::bind(ANY_PORT).expect("bound");
         poll.registry()
             .register(&mut bystander, BYSTANDER, Interest::READABLE)
             .expect("registered");
-        let drivers = [ALICE, BOB].map(|who| Some(driver(who, &poll, &[ANY_PORT])));
+        let drivers = [ALICE, BOB].map(|who| Some(driver(who, &poll, addresses)));
         Self {
             poll,
             events: Events::with_capacity(64),
@@ -239,10 +259,14 @@ impl Pair {
     fn connected() -> Self {
         let mut pair = Self::new();
         pair.connect();
-        pair.run_until("both connected", |pair| {
+        pair.wait_connected();
+        pair
+    }
+
+    fn wait_connected(&mut self) {
+        self.run_until("both connected", |pair| {
             pair.reached(PeerState::Connected) == 2
         });
-        pair
     }
 
     fn connect(&mut self) {

@@ -7,11 +7,12 @@
 //! Both factors are measured from the backlog itself. A mark at the last byte written is acknowledged one round trip
 //! after it left the backlog's end, and what was acknowledged meanwhile, over that time, is the rate. Then, as in BBR:
 //!
-//! - *Grow*: while the cap was the limit and each round is faster than any before, the cap doubles.
-//! - *Probe*: else it falls to half the product, until one round has measured the path without its queue.
-//! - *Cruise*: the cap is 5/4 of the product. A faster round (the path has more) grows again; a slower one leaves the
-//!   maximum of the last rounds, and the cap follows. The round trip is probed again after a while, because a path
-//!   that became longer would otherwise look like a full queue.
+//! - *Grow*: whenever the cap was the limit and a round is faster than any before, the cap doubles. What a larger cap
+//!   does is seen one round later, so that it takes three rounds without gain to end this.
+//! - *Probe*: the cap falls to half the product, until one round has measured the path without its queue.
+//! - *Cruise*: the cap is 5/4 of the product. When the path has more, rounds become faster and the cap follows by a
+//!   quarter each time; slow rounds have to be the best of the last eight before it falls. The round trip is probed
+//!   again after a while, because a path that became longer would otherwise look like a full queue.
 //!
 //! Only integers are used, so that the cap is the same on every machine.
 
@@ -49,7 +50,10 @@ struct Mark {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    Grow,
+    Grow {
+        /// Rounds in a row that were no faster.
+        stalled: u8,
+    },
     /// Waits until the backlog has fallen to the cap, then for one round from there.
     Probe {
         drained: bool,
@@ -69,7 +73,7 @@ impl Backlog {
             total: 0,
             written: 0,
             mark: None,
-            mode: Mode::Grow,
+            mode: Mode::Grow { stalled: 0 },
             rates: VecDeque::new(),
             round_trip: None,
         }
@@ -122,7 +126,7 @@ impl Backlog {
     pub(super) fn restart(&mut self) {
         self.cap = START.clamp(self.least, self.most);
         self.mark = None;
-        self.mode = Mode::Grow;
+        self.mode = Mode::Grow { stalled: 0 };
         self.rates.clear();
         self.round_trip = None;
     }
@@ -196,14 +200,17 @@ impl Backlog {
                 self.round_trip = Some(took);
                 Mode::Cruise { since: now }
             }
-            Mode::Grow | Mode::Cruise { .. } if mark.limited && faster => Mode::Grow,
-            Mode::Grow if mark.limited => Mode::Probe { drained: false },
+            Mode::Grow { .. } if mark.limited && faster => Mode::Grow { stalled: 0 },
+            Mode::Grow { stalled } if mark.limited && stalled + 1 == STALLED => {
+                Mode::Probe { drained: false }
+            }
+            Mode::Grow { stalled } if mark.limited => Mode::Grow { stalled: stalled + 1 },
             Mode::Cruise { since } if now.saturating_duration_since(since) >= PROBE_AFTER => {
                 Mode::Probe { drained: false }
             }
-            Mode::Grow | Mode::Cruise { .. } => self.mode,
+            Mode::Grow { .. } | Mode::Cruise { .. } => self.mode,
         };
-        self.set_cap(mark.limited);
+        self.set_cap(mark.limited && faster);
     }
 
     fn note_rate(&mut self, rate: u64) {
@@ -213,11 +220,11 @@ impl Backlog {
         self.rates.push_back(rate);
     }
 
-    fn set_cap(&mut self, limited: bool) {
+    fn set_cap(&mut self, grows: bool) {
         let product = self.product();
         let cap = match self.mode {
-            Mode::Grow if limited => self.cap.saturating_mul(2),
-            Mode::Grow => self.cap,
+            Mode::Grow { .. } if grows => self.cap.saturating_mul(2),
+            Mode::Grow { .. } => self.cap,
             Mode::Probe { .. } => product / 2,
             Mode::Cruise { .. } => product.saturating_add(product / 4),
         };
@@ -238,6 +245,8 @@ fn rate(bytes: u64, time: Duration) -> u64 {
 
 /// The first cap: enough to learn from, little on any path.
 const START: usize = 64 * 1024;
+/// So many rounds without gain end the growth.
+const STALLED: u8 = 3;
 /// The rounds over which the best rate counts.
 const RATES: usize = 8;
 /// How long a measured round trip is believed.
@@ -341,14 +350,14 @@ mod tests {
         for megabits in [1, 10, 100, 1_000] {
             for millis in [1, 5, 20, 50, 100, 200] {
                 let mut run = Run::new(megabits, millis);
-                run.bulk(Duration::from_secs(3));
+                run.bulk(Duration::from_secs(10));
                 let rate = run.bulk(Duration::from_secs(12));
                 let capacity = megabits * 125_000;
                 let most = 1024 * 1024 * 1_000 / millis;
                 let case = format!("{megabits} Mbit/s, {millis} ms, cap {}", run.backlog.cap());
                 assert!(rate >= capacity.min(most) * 9 / 10, "{case}: {rate} B/s");
-                // Half the path, or what the least cap and one write take.
-                let floor = (32 * 1024 + 2 * WRITE) as u64 * 1_000 / capacity;
+                // Half the path, or 5/4 of the least cap and one write.
+                let floor = (40 * 1024 + WRITE) as u64 * 1_000 / capacity;
                 let bound = Duration::from_millis((millis / 2).max(floor) + 2);
                 assert!(
                     run.worst_queue <= bound,

@@ -75,8 +75,11 @@ pub(super) enum Phase {
     Announced,
     /// Messages flow.
     Open,
-    /// The transport was asked to close the stream, so that it can be opened again.
-    Resetting,
+    /// The peer has reset the stream, or it has to be reset: the transport will say that it is closed.
+    Resetting {
+        /// Whether the transport was asked to close it.
+        asked: bool,
+    },
     /// The channel is gone for the application.
     Closing(Closing),
 }
@@ -224,7 +227,7 @@ impl Entry {
     pub(super) fn is_up(&self) -> bool {
         match self.phase {
             Phase::Announced | Phase::Open => true,
-            Phase::Idle | Phase::Opening | Phase::Resetting | Phase::Closing(_) => false,
+            Phase::Idle | Phase::Opening | Phase::Resetting { .. } | Phase::Closing(_) => false,
         }
     }
 

@@ -115,14 +115,15 @@ impl Channels {
         match entry.phase {
             Phase::Announced if peer.epoch == entry.epoch => self.become_open(channel, now),
             Phase::Announced | Phase::Open if peer.epoch > entry.epoch => {
+                // Our stream is reset with the peer's; the transport will say so in a moment.
                 self.tell_error(channel, ChannelFault::Reset);
-                self.reset_stream(channel, now);
+                self.reset_stream(channel, false, now);
             }
             Phase::Idle | Phase::Opening => {
                 entry.epoch = peer.epoch;
                 entry.receiver.reset();
             }
-            Phase::Announced | Phase::Open | Phase::Resetting | Phase::Closing(_) => {}
+            Phase::Announced | Phase::Open | Phase::Resetting { .. } | Phase::Closing(_) => {}
         }
     }
 
@@ -132,8 +133,11 @@ impl Channels {
         let is_framed = self.framing() == Some(Framing::Bowline);
         let Some(entry) = self.entries.get(&channel) else { return };
         let stream = match entry.phase {
-            Phase::Opening | Phase::Announced | Phase::Open => Closure::Due,
-            Phase::Resetting => Closure::Asked,
+            Phase::Opening
+            | Phase::Announced
+            | Phase::Open
+            | Phase::Resetting { asked: false } => Closure::Due,
+            Phase::Resetting { asked: true } => Closure::Asked,
             Phase::Idle | Phase::Closing(_) => Closure::Done,
         };
         let say = is_framed && entry.is_shared();
@@ -162,17 +166,20 @@ impl Channels {
             return;
         };
         let (phase, epoch) = (entry.phase, entry.epoch);
-        self.tell_error(channel, ChannelFault::OpenTimeout);
         match phase {
+            Phase::Resetting { asked: false } => self.reset_stream(channel, true, now),
             Phase::Opening | Phase::Announced if epoch > 0 && epoch < MAX_REOPENS => {
-                self.reset_stream(channel, now);
+                self.reset_stream(channel, true, now);
             }
             Phase::Idle
             | Phase::Opening
             | Phase::Announced
             | Phase::Open
-            | Phase::Resetting
-            | Phase::Closing(_) => self.close_channel(channel, false),
+            | Phase::Resetting { asked: true }
+            | Phase::Closing(_) => {
+                self.tell_error(channel, ChannelFault::OpenTimeout);
+                self.close_channel(channel, false);
+            }
         }
     }
 
@@ -319,7 +326,7 @@ impl Channels {
                 self.tell_error(channel, ChannelFault::Reset);
                 self.reopen(channel, now);
             }
-            Phase::Resetting => self.reopen(channel, now),
+            Phase::Resetting { .. } => self.reopen(channel, now),
         }
     }
 
@@ -340,17 +347,16 @@ impl Channels {
         self.request_stream(channel, now);
     }
 
-    /// Asks the transport to close the stream, so that it can be opened again.
-    fn reset_stream(&mut self, channel: ChannelId, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&channel) else {
-            return;
-        };
-        entry.phase = Phase::Resetting;
+    /// Waits until the transport has closed the stream, and asks it to where `ask`.
+    fn reset_stream(&mut self, channel: ChannelId, ask: bool, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&channel) else { return };
+        entry.phase = Phase::Resetting { asked: ask };
         self.schedule.deactivate(channel);
         self.opens.set(channel, now + self.open_timeout);
-        let stream = StreamKey::Channel(channel);
-        self.outputs
-            .push_back(ChannelOutput::CloseStream { stream });
+        if ask {
+            let stream = StreamKey::Channel(channel);
+            self.outputs.push_back(ChannelOutput::CloseStream { stream });
+        }
     }
 
     fn request_stream(&mut self, channel: ChannelId, now: Instant) {
@@ -421,7 +427,7 @@ impl Channels {
             | Phase::Opening
             | Phase::Announced
             | Phase::Open
-            | Phase::Resetting => None,
+            | Phase::Resetting { .. } => None,
         }
     }
 

@@ -330,7 +330,11 @@ impl Channels {
             Phase::Closing(Closing { hear: false, .. }) => return self.on_early_ready(ready),
             // Of the one that is being closed.
             Phase::Closing(_) => return Ok(()),
-            Phase::Idle | Phase::Opening | Phase::Announced | Phase::Open | Phase::Resetting => {}
+            Phase::Idle
+            | Phase::Opening
+            | Phase::Announced
+            | Phase::Open
+            | Phase::Resetting { .. } => {}
         }
         if !entry.is_same_mode(&ready) {
             self.close_channel(channel, false);

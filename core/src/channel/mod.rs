@@ -27,7 +27,7 @@ mod deadlines;
 mod entry;
 mod frame;
 mod io;
-pub mod kind;
+pub(crate) mod kind;
 mod lifecycle;
 mod meta;
 mod queue;

@@ -86,7 +86,6 @@ impl DtlsInstance for Instance {
             }
             self.make_room_for_certificate(packet.len());
         }
-        self.timer.on_packet_received();
         self.dtls.handle_packet(packet)
     }
 

@@ -74,28 +74,24 @@ fn retransmissions_of_a_lossy_handshake_are_equal_in_every_run() {
 
 #[test]
 fn a_handshake_outlives_a_long_search_for_the_path() {
-    let mut pair = Pair::new(
-        Side::ours(1, 1, DtlsVersion::Auto),
-        Side::ours(2, 2, DtlsVersion::Auto),
-        0,
-    );
+    let version = DtlsVersion::Auto;
+    let mut pair = Pair::new(Side::ours(1, 1, version), Side::ours(2, 2, version), 0);
     for side in &mut pair.sides {
         side.crypto().hold_retransmissions(true);
+        side.holds = true;
     }
     pair.blocked = true;
     pair.run_for(Duration::from_secs(12));
     pair.blocked = false;
-    for side in &mut pair.sides {
-        side.crypto().hold_retransmissions(false);
-    }
-    pair.trace.clear();
     pair.run_until(Pair::is_open);
-    let hellos = pair
-        .trace
-        .iter()
-        .filter(|(_, _, first, _)| *first == HANDSHAKE)
-        .count();
-    assert!(hellos <= 4, "{hellos} plaintext handshake records");
+    // One client hello and one server hello.
+    assert_eq!(
+        pair.trace
+            .iter()
+            .filter(|(_, _, first, _)| *first == HANDSHAKE)
+            .count(),
+        2
+    );
 }
 
 #[test]
@@ -278,7 +274,7 @@ fn application_data_waits_for_the_handshake() {
 
 #[test]
 fn a_certificate_larger_than_the_buffer_of_str0m_matches_no_fingerprint() {
-    for len in [1_000, 5_000, 20_000] {
+    for len in [400, 900, 5_000] {
         let certificate = certificate_of(len);
         let der = certificate.certificate.clone();
         let mut link = Link::new(certificate);
@@ -302,6 +298,31 @@ fn secrets_do_not_show_themselves() {
         crypto.fingerprint()
     );
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn sessions_can_move_between_threads() {
+    fn assert_send<T: Send>(_: &T) {}
+    let crypto = crypto(1);
+    assert_send(&crypto);
+    assert_send(&crypto.session(4, rng(5)));
+}
+
+#[cfg(feature = "simulation")]
+#[test]
+fn a_simulated_certificate_is_random_bytes_with_their_fingerprint() {
+    let config = Config::default();
+    let standard = str0m::crypto::from_feature_flags();
+    let simulated = |seed| {
+        let (transport, timing) = (config.transport(), config.timing());
+        Crypto::simulated(standard.dtls_provider, transport, timing, &mut rng(seed))
+    };
+    let certificate = simulated(1).certificate().certificate;
+    assert_eq!(certificate.len(), 32);
+    assert_eq!(certificate, simulated(1).certificate().certificate);
+    assert_ne!(certificate, simulated(2).certificate().certificate);
+    let hash = standard.sha256_provider.sha256(&certificate);
+    assert_eq!(simulated(1).fingerprint(), colon_separated(&hash));
 }
 
 proptest! {
@@ -442,7 +463,7 @@ impl Link {
         let mut ours = crypto_session(1);
         let mut dtls = instance(&mut ours, DtlsVersion::Dtls13);
         let config = dimpl::Config::builder()
-            .use_server_cookie(false)
+            .max_queue_tx(100)
             .build()
             .expect("config");
         let mut evil = dimpl::Dtls::new_13(Arc::new(config), evil_certificate, now);
@@ -464,7 +485,6 @@ impl Link {
     fn connected() -> Self {
         let mut link = Self::new(certificate_of(0));
         link.pump();
-        assert_eq!(link.ours.send_application_data(b""), Ok(0));
         link
     }
 
@@ -523,6 +543,8 @@ struct Side {
     messages: Vec<(bool, Vec<u8>)>,
     deadline: Instant,
     believed_fingerprint: Option<String>,
+    /// Whether retransmissions are let go when ICE is connected.
+    holds: bool,
 }
 
 fn base() -> RtcConfig {
@@ -568,6 +590,7 @@ impl Side {
             messages: Vec::new(),
             deadline,
             believed_fingerprint: None,
+            holds: false,
         };
         let candidate = Candidate::host(addr, "udp").expect("candidate");
         side.call(|rtc| rtc.add_local_candidate(candidate).is_some());
@@ -596,6 +619,7 @@ impl Side {
         let mut out = Vec::new();
         for _ in 0..2 {
             if !self.rtc.is_alive() {
+                self.deadline = now + Duration::from_secs(3_600);
                 break;
             }
             let _ = self.call(|rtc| rtc.handle_input(Input::Timeout(now)));
@@ -614,6 +638,9 @@ impl Side {
                 Output::Event(Event::ChannelOpen(id, _)) => self.channel = Some(id),
                 Output::Event(Event::ChannelData(data)) => {
                     self.messages.push((data.binary, data.data));
+                }
+                Output::Event(Event::IceConnectionStateChange(state)) if self.holds => {
+                    self.crypto().hold_retransmissions(!state.is_connected());
                 }
                 Output::Event(_) => {}
                 Output::Timeout(deadline) => {

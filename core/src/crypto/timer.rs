@@ -20,7 +20,7 @@ pub(super) struct Timer {
     now: Instant,
     /// The time that the instance was last told.
     inner: Instant,
-    /// Whether `now` is the present: no packet has come in since it was set.
+    /// Whether `now` is the present: it was told since the instance was last left to wait.
     fresh: bool,
     phase: Phase,
     /// Deadlines of the instance that it may come back to: a flight and an acknowledgement.
@@ -52,15 +52,10 @@ impl Timer {
             first,
             now,
             inner: now,
-            fresh: true,
+            fresh: false,
             phase: Phase::Unsettled,
             known: [None; 2],
         }
-    }
-
-    /// Notes that a packet came in: the time of its arrival is not known.
-    pub(super) fn on_packet_received(&mut self) {
-        self.fresh = false;
     }
 
     /// Notes that the instance gave out a packet, and may have started a timer with it.
@@ -89,7 +84,7 @@ impl Timer {
             return deadline;
         }
         self.phase = Phase::Waiting(deadline);
-        let (fresh, now) = (self.fresh, self.now);
+        let (fresh, now) = (std::mem::take(&mut self.fresh), self.now);
         let entry = self.entry(deadline, ahead);
         let held = hold && entry.after > Duration::ZERO;
         if entry.due.is_none() && fresh && !held {
@@ -159,11 +154,12 @@ fn meant(first: Duration, ahead: Duration) -> Duration {
     }
     // dimpl delays an acknowledgement by a quarter of the interval.
     let mut meant = first / 4;
+    let longest = MAX_INTERVAL.max(first);
     // Jitter spans 0.75 to 1.25, so that 1.3 tells one power of two from the next.
-    while meant < MAX_INTERVAL && meant.saturating_mul(13) / 10 < ahead {
+    while meant < longest && meant.saturating_mul(13) / 10 < ahead {
         meant = meant.saturating_mul(2);
     }
-    meant.min(MAX_INTERVAL.max(first))
+    meant.min(longest)
 }
 
 /// The longest interval between repetitions of a flight.
@@ -215,6 +211,7 @@ mod tests {
             let mut timer = Timer::new(FIRST, start);
             let deadline = start + jittered;
             timer.on_packet_sent();
+            timer.handle_timeout(start, false);
             assert_eq!(timer.poll_timeout(deadline, false), start + FIRST);
             assert!(timer.handle_timeout(start + ms(249), false) < deadline);
             assert_eq!(timer.poll_timeout(deadline, false), start + FIRST);
@@ -228,7 +225,6 @@ mod tests {
         let mut timer = Timer::new(FIRST, start);
         timer.poll_timeout(start + 2 * IDLE, false);
         let arrival = start + ms(5_000);
-        timer.on_packet_received();
         // The instance answers in the belief that no time has passed.
         timer.on_packet_sent();
         assert_eq!(timer.handle_timeout(arrival, false), start);
@@ -239,7 +235,6 @@ mod tests {
     fn an_interval_that_starts_at_an_unknown_time_asks_for_the_present_first() {
         let start = Instant::now();
         let mut timer = Timer::new(FIRST, start);
-        timer.on_packet_received();
         let deadline = start + ms(60);
         assert_eq!(timer.poll_timeout(deadline, false), start);
         assert!(timer.handle_timeout(start + ms(900), false) < deadline);
@@ -266,7 +261,9 @@ mod tests {
         let start = Instant::now();
         let mut timer = Timer::new(FIRST, start);
         let (flight, ack) = (start + ms(290), start + ms(50));
+        timer.handle_timeout(start, false);
         assert_eq!(timer.poll_timeout(flight, false), start + FIRST);
+        timer.handle_timeout(start, false);
         assert_eq!(timer.poll_timeout(ack, false), start + FIRST / 4);
         assert_eq!(timer.handle_timeout(start + FIRST / 4, false), ack);
         assert_eq!(timer.poll_timeout(flight, false), start + FIRST);

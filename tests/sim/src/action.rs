@@ -1,0 +1,209 @@
+//! What happens in a world from outside: calls of the applications, and faults.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use bowline::ChannelKind;
+use serde::{Deserialize, Serialize};
+
+use crate::net::{HostId, LinkConfig};
+
+/// One call or fault. Hosts are named by their numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Action {
+    /// `from` calls `connect`.
+    Connect {
+        /// The host.
+        from: HostId,
+        /// The peer.
+        to: HostId,
+    },
+    /// `host` accepts an offer that waits.
+    Accept {
+        /// The host.
+        host: HostId,
+        /// The peer.
+        peer: HostId,
+    },
+    /// `host` refuses an offer that waits.
+    Refuse {
+        /// The host.
+        host: HostId,
+        /// The peer.
+        peer: HostId,
+    },
+    /// `from` sends messages. Those that find the queue full follow as soon as it is writable.
+    Send {
+        /// The host.
+        from: HostId,
+        /// The peer.
+        to: HostId,
+        /// The channel.
+        channel: ChannelKind,
+        /// The bytes of each.
+        size: usize,
+        /// How many.
+        count: u32,
+        /// Whether they are text.
+        text: bool,
+    },
+    /// `from` closes the connection gracefully.
+    Close {
+        /// The host.
+        from: HostId,
+        /// The peer.
+        to: HostId,
+    },
+    /// `host` closes all its connections.
+    CloseAll {
+        /// The host.
+        host: HostId,
+    },
+    /// `from` begins an ICE restart.
+    Restart {
+        /// The host.
+        from: HostId,
+        /// The peer.
+        to: HostId,
+    },
+    /// The endpoint of `host` vanishes with all that it knows.
+    Crash {
+        /// The host.
+        host: HostId,
+    },
+    /// A new endpoint of the same name starts on a host that crashed.
+    Start {
+        /// The host.
+        host: HostId,
+    },
+    /// A socket of `host` is closed.
+    Unbind {
+        /// The host.
+        host: HostId,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// A socket of `host` is bound.
+    Bind {
+        /// The host.
+        host: HostId,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// The application of `host` reads differently from now on.
+    SetReader {
+        /// The host.
+        host: HostId,
+        /// How.
+        reader: Reader,
+    },
+    /// Datagrams from `from` to `to` are lost for a while. The way back is not touched.
+    Partition {
+        /// The sender.
+        from: HostId,
+        /// The receiver.
+        to: HostId,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
+    /// Signals from `from` to `to` are lost for a while. The way back is not touched.
+    PartitionBus {
+        /// The sender.
+        from: HostId,
+        /// The receiver.
+        to: HostId,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
+    /// The link changes, in one direction.
+    SetLink {
+        /// The sender.
+        from: HostId,
+        /// The receiver.
+        to: HostId,
+        /// What it is like now.
+        link: LinkConfig,
+    },
+    /// Every fault of network and bus ends.
+    Heal,
+}
+
+/// How the application reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reader {
+    /// It releases each message at once.
+    #[default]
+    Prompt,
+    /// It releases this many bytes each second.
+    Rate(u64),
+    /// It never releases anything.
+    Absent,
+}
+
+/// What the application does with a peer that asks to connect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Incoming {
+    /// It accepts at once.
+    #[default]
+    Accept,
+    /// It refuses at once.
+    Refuse,
+    /// It does nothing, until an action does.
+    Wait,
+}
+
+/// One line, as traces show it.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { from, to } => write!(f, "connect {from} -> {to}"),
+            Self::Accept { host, peer } => write!(f, "{host} accepts {peer}"),
+            Self::Refuse { host, peer } => write!(f, "{host} refuses {peer}"),
+            Self::Send { from, to, channel, size, count, .. } => {
+                write!(f, "send {count} x {size} B {channel} {from} -> {to}")
+            }
+            Self::Close { from, to } => write!(f, "close {from} -> {to}"),
+            Self::CloseAll { host } => write!(f, "{host} closes all"),
+            Self::Restart { from, to } => write!(f, "restart ice {from} -> {to}"),
+            Self::Crash { host } => write!(f, "{host} crashes"),
+            Self::Start { host } => write!(f, "{host} starts"),
+            Self::Unbind { host, address } => write!(f, "{host} loses {address}"),
+            Self::Bind { host, address } => write!(f, "{host} gains {address}"),
+            Self::SetReader { host, reader } => write!(f, "{host} reads {reader:?}"),
+            Self::Partition { from, to, for_ms } => {
+                write!(f, "network cut {from} -> {to} for {for_ms} ms")
+            }
+            Self::PartitionBus { from, to, for_ms } => {
+                write!(f, "signalling cut {from} -> {to} for {for_ms} ms")
+            }
+            Self::SetLink { from, to, .. } => write!(f, "link changes {from} -> {to}"),
+            Self::Heal => f.write_str("all faults end"),
+        }
+    }
+}
+
+impl Action {
+    /// The hosts that are named.
+    pub(crate) fn hosts(&self) -> Vec<HostId> {
+        match *self {
+            Self::Connect { from, to }
+            | Self::Send { from, to, .. }
+            | Self::Close { from, to }
+            | Self::Restart { from, to }
+            | Self::Partition { from, to, .. }
+            | Self::PartitionBus { from, to, .. }
+            | Self::SetLink { from, to, .. } => vec![from, to],
+            Self::Accept { host, peer } | Self::Refuse { host, peer } => vec![host, peer],
+            Self::CloseAll { host }
+            | Self::Crash { host }
+            | Self::Start { host }
+            | Self::Unbind { host, .. }
+            | Self::Bind { host, .. }
+            | Self::SetReader { host, .. } => vec![host],
+            Self::Heal => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Scenarios: everything that happens in a run, written down.
+//!
+//! A scenario is the decoded list, not the seed that drew it: it keeps its meaning when the generator changes.
+
+mod random;
+mod report;
+mod run;
+mod shrink;
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::{Action, Incoming, Reader};
+use crate::net::{HostId, LinkConfig};
+use crate::world::builder::Dtls;
+
+pub use report::Report;
+pub use run::{RunOptions, liveness_bound};
+
+/// A topology, what its links are like, and what happens when.
+///
+/// A run has three phases. In the first, `chaos_ms` long, the steps happen. Then all faults end, hosts that crashed
+/// start again, and every pair of `wanted` must come to be connected and to exchange messages. At last everybody
+/// closes, and nothing may be left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Decides what is not written here: which datagrams are lost, and the secrets of the endpoints.
+    pub seed: u64,
+    /// Which DTLS is spoken.
+    #[serde(default)]
+    pub dtls: Dtls,
+    /// The hosts.
+    pub peers: Vec<PeerPlan>,
+    /// What every link is like.
+    #[serde(default)]
+    pub link: LinkConfig,
+    /// What every way on the signalling bus is like.
+    #[serde(default)]
+    pub bus: LinkConfig,
+    /// How long the first phase lasts, in milliseconds.
+    pub chaos_ms: u64,
+    /// The pairs that must be connected at the end of the second phase.
+    pub wanted: Vec<(HostId, HostId)>,
+    /// What happens, in any order.
+    pub steps: Vec<Step>,
+}
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerPlan {
+    /// Its name.
+    pub name: String,
+    /// How many IPv4 addresses it has.
+    pub ipv4: u8,
+    /// How many IPv6 addresses it has.
+    #[serde(default)]
+    pub ipv6: u8,
+    /// What its application does with peers that ask to connect, until all faults end.
+    #[serde(default)]
+    pub incoming: Incoming,
+    /// How its application reads, until all faults end.
+    #[serde(default)]
+    pub reader: Reader,
+}
+
+impl PeerPlan {
+    /// A host with one IPv4 address that accepts everybody and reads at once.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ipv4: 1,
+            ipv6: 0,
+            incoming: Incoming::Accept,
+            reader: Reader::Prompt,
+        }
+    }
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// When, in milliseconds since the beginning.
+    pub at_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+impl Scenario {
+    /// Two hosts, `alice` and `bob`, on perfect links, of which the first connects to the second at the beginning.
+    #[must_use]
+    pub fn pair(seed: u64) -> Self {
+        Self {
+            seed,
+            dtls: Dtls::Null,
+            peers: vec![PeerPlan::new("alice"), PeerPlan::new("bob")],
+            link: LinkConfig::default(),
+            bus: LinkConfig::default(),
+            chaos_ms: 10_000,
+            wanted: vec![(0, 1)],
+            steps: vec![Step { at_ms: 0, action: Action::Connect { from: 0, to: 1 } }],
+        }
+    }
+
+    /// This scenario with one more step.
+    #[must_use]
+    pub fn step(mut self, at_ms: u64, action: Action) -> Self {
+        self.steps.push(Step { at_ms, action });
+        self
+    }
+
+    /// Reads a scenario from its JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it is not one, or names a host that it does not have.
+    pub fn from_json(json: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = serde_json::from_str(json)?;
+        let hosts = scenario.peers.len();
+        let named = scenario.wanted.iter().flat_map(|(a, b)| [*a, *b]);
+        match named.chain(scenario.steps.iter().flat_map(|step| step.action.hosts())).max() {
+            Some(host) if host >= hosts => Err(ScenarioError::UnknownHost { host, hosts }),
+            Some(_) | None => Ok(scenario),
+        }
+    }
+
+    /// Reads a scenario from a file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or as [`Scenario::from_json`].
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        Self::from_json(&std::fs::read_to_string(path)?)
+    }
+
+    /// The scenario as JSON, for people to read and change.
+    ///
+    /// # Panics
+    ///
+    /// Never: a scenario is plain data.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a scenario is plain data")
+    }
+}
+
+/// A scenario that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// It is not the JSON of a scenario.
+    #[error("not a scenario: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The file cannot be read.
+    #[error("the scenario cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// A step names a host that there is not.
+    #[error("host {host} is named, and there are {hosts}")]
+    UnknownHost {
+        /// The host.
+        host: HostId,
+        /// How many there are.
+        hosts: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_survives_a_round_trip_through_json() {
+        for seed in 0..50 {
+            let scenario = Scenario::random(seed);
+            let again = Scenario::from_json(&scenario.to_json()).expect("its own JSON");
+            assert_eq!(again.to_json(), scenario.to_json());
+        }
+    }
+
+    #[test]
+    fn a_scenario_that_names_a_host_it_has_not_is_refused() {
+        let scenario = Scenario::pair(1).step(0, Action::Crash { host: 2 });
+        let error = Scenario::from_json(&scenario.to_json()).expect_err("two hosts");
+        assert_eq!(error.to_string(), "host 2 is named, and there are 2");
+    }
+
+    #[test]
+    fn a_field_that_is_not_known_is_refused() {
+        let json = Scenario::pair(1).to_json().replace("\"chaos_ms\"", "\"chaos\"");
+        assert!(Scenario::from_json(&json).is_err());
+    }
+}

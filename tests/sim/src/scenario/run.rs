@@ -1,0 +1,208 @@
+//! Runs a scenario: chaos, heal, close, and what must be true at the end of each.
+
+use std::time::Duration;
+
+use bowline::{ChannelKind, Config};
+
+use crate::action::{Action, Incoming, Reader};
+use crate::driver::Driver;
+use crate::findings::Invariant;
+use crate::net::HostId;
+use crate::time::Time;
+use crate::trace::Record;
+use crate::world::World;
+use crate::world::builder::{PeerSpec, addresses};
+
+use super::{Report, Scenario};
+
+/// How to run a scenario.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// When endpoints are woken.
+    pub driver: Driver,
+    /// How much is kept.
+    pub record: Record,
+    /// By how much every `Instant` is moved, which must change nothing.
+    pub shift: Duration,
+}
+
+impl Scenario {
+    /// Runs the scenario and checks every rule.
+    #[must_use]
+    pub fn run(&self, driver: Driver) -> Report {
+        self.run_with(RunOptions { driver, ..RunOptions::default() })
+    }
+
+    /// Runs the scenario twice, the second time with all `Instant`s moved, and checks that nothing differs.
+    #[must_use]
+    pub fn run_twice(&self, driver: Driver) -> Report {
+        let mut first = self.run(driver);
+        let shift = Duration::from_secs(100_000);
+        let second = self.run_with(RunOptions { driver, shift, ..RunOptions::default() });
+        first.compare(&second);
+        first
+    }
+
+    /// Runs the scenario and checks every rule.
+    #[must_use]
+    pub fn run_with(&self, options: RunOptions) -> Report {
+        let world = self.play(options);
+        Report::new(self, options.driver, &world)
+    }
+
+    /// Runs the scenario and returns the world at its end.
+    #[must_use]
+    pub fn play(&self, options: RunOptions) -> World {
+        let mut world = self.world(options);
+        world.run_for(Duration::from_millis(self.chaos_ms));
+        if world.violations().is_empty() {
+            self.heal(&mut world);
+        }
+        if world.violations().is_empty() {
+            close(&mut world);
+        }
+        let stats = world.stats();
+        let balance = stats.datagrams.balance() && stats.signals.balance();
+        assert!(balance, "the simulator lost count: {stats:?}");
+        world
+    }
+
+    /// The world of the scenario, with its steps scheduled.
+    #[must_use]
+    pub fn world(&self, options: RunOptions) -> World {
+        let mut builder = World::builder(self.seed)
+            .driver(options.driver)
+            .record(options.record)
+            .shift(options.shift)
+            .dtls(self.dtls)
+            .link(self.link.clone())
+            .bus(self.bus.clone());
+        for plan in &self.peers {
+            builder = builder.peer_with(PeerSpec {
+                name: plan.name.clone(),
+                config: Config::default(),
+                ipv4: plan.ipv4,
+                ipv6: plan.ipv6,
+                incoming: plan.incoming,
+                reader: plan.reader,
+            });
+        }
+        let mut world = builder.build();
+        // What would come later, such as the end of a fault, comes with the heal.
+        for step in self.steps.iter().filter(|step| step.at_ms < self.chaos_ms) {
+            world.at(Time::from_millis(step.at_ms), step.action.clone());
+        }
+        world
+    }
+
+    /// All faults end. Every wanted pair must come to be connected, and what was sent on it to arrive.
+    fn heal(&self, world: &mut World) {
+        world.apply(Action::Heal);
+        for host in 0..world.hosts() {
+            world.restart(host);
+            let plan = &self.peers[host];
+            for address in addresses(host, plan.ipv4, plan.ipv6) {
+                world.bind(host, address);
+            }
+            world.set_reader(host, Reader::Prompt);
+            world.set_incoming(host, Incoming::Accept);
+        }
+        let bound = world.now().after(liveness_bound(&Config::default()));
+        let connected = |world: &World| self.wanted.iter().all(|(a, b)| world.connected(*a, *b));
+        while !connected(world) && world.now() < bound && world.violations().is_empty() {
+            for (a, b) in &self.wanted {
+                reconnect(world, *a, *b);
+            }
+            world.run_until(connected, PATIENCE);
+        }
+        for (a, b) in &self.wanted {
+            let (here, there) = (world.state(*a, *b), world.state(*b, *a));
+            let up = world.connected(*a, *b);
+            world.check(Invariant::Liveness, up, || {
+                format!("{a} has {here:?} and {b} has {there:?} after all faults ended")
+            });
+        }
+        self.exchange(world);
+    }
+
+    /// One more message on each reliable channel, both ways: it and all before it must arrive.
+    fn exchange(&self, world: &mut World) {
+        let ways: Vec<_> = self.wanted.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]).collect();
+        for (from, to) in &ways {
+            for channel in RELIABLE {
+                let (from, to, size, count, text) = (*from, *to, 10, 1, true);
+                world.apply(Action::Send { from, to, channel, size, count, text });
+            }
+        }
+        let outstanding = |world: &World| {
+            let open = |(from, to): &(HostId, HostId)| {
+                RELIABLE.iter().map(|c| world.outstanding(*from, *to, *c)).sum::<usize>()
+            };
+            ways.iter().map(open).sum::<usize>()
+        };
+        world.run_until(|world| outstanding(world) == 0, EXCHANGE);
+        let left = outstanding(world);
+        world.check(Invariant::Liveness, left == 0, || format!("{left} messages did not arrive"));
+        world.run_for(REST);
+        for (a, b) in &self.wanted {
+            world.check_agreement(*a, *b);
+        }
+    }
+}
+
+/// A side that has given up connects again.
+fn reconnect(world: &mut World, a: HostId, b: HostId) {
+    let (from, to) = if world.ended(a, b) { (a, b) } else { (b, a) };
+    if world.ended(from, to) {
+        world.apply(Action::Connect { from, to });
+    }
+}
+
+/// Everybody closes. Nothing may be left, and nothing may be sent any more.
+fn close(world: &mut World) {
+    for host in 0..world.hosts() {
+        world.apply(Action::CloseAll { host });
+    }
+    let gone = |world: &World| {
+        let quiet = |host| world.endpoint(host).is_none_or(|e| e.peers().next().is_none());
+        (0..world.hosts()).all(quiet) && world.is_idle()
+    };
+    world.run_until(gone, CLOSE);
+    if !world.violations().is_empty() {
+        return;
+    }
+    for host in 0..world.hosts() {
+        world.check_cleanup(host);
+    }
+    let before = (world.stats().datagrams.sent, world.stats().signals.sent);
+    world.run_for(SILENCE);
+    let after = (world.stats().datagrams.sent, world.stats().signals.sent);
+    world.check(Invariant::Cleanup, before == after, || {
+        format!("after the close, datagrams and signals went on from {before:?} to {after:?}")
+    });
+}
+
+/// How long a pair may take to be connected after all faults have ended.
+///
+/// The longest chain: the loss of the path is noticed, restarts whose signals are repeated at the longest pause, and
+/// a session that had begun before times out and is begun anew.
+#[must_use]
+pub fn liveness_bound(config: &Config) -> Duration {
+    let timing = config.timing();
+    NOTICE + timing.restart_interval * 2 + timing.signal_retry_max * 2 + timing.connect_timeout * 2
+}
+
+/// How long the loss of a path goes unnoticed (ICE consent and its repetitions).
+const NOTICE: Duration = Duration::from_secs(30);
+/// How often an application whose connection ended tries again.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// SCTP's longest retransmission timer is 60 s, and may have begun just before the faults ended.
+const EXCHANGE: Duration = Duration::from_secs(130);
+/// For acknowledgements to arrive.
+const REST: Duration = Duration::from_secs(2);
+/// Draining and farewells, with repetitions.
+const CLOSE: Duration = Duration::from_secs(120);
+/// How long nothing may be heard after the close.
+const SILENCE: Duration = Duration::from_secs(60);
+/// The kinds on which everything must arrive.
+const RELIABLE: [ChannelKind; 3] = [ChannelKind::Control, ChannelKind::Reliable, ChannelKind::File];

@@ -1,0 +1,128 @@
+//! Makes a failing scenario smaller, so that a person can understand it.
+
+use crate::action::Action;
+use crate::net::LinkConfig;
+
+use super::Scenario;
+
+impl Scenario {
+    /// The smallest scenario found for which `fails` still holds, with at most `budget` calls of it.
+    ///
+    /// First whole fault classes go, then steps (delta debugging), then sizes and counts are halved.
+    #[must_use]
+    pub fn shrink(&self, budget: usize, mut fails: impl FnMut(&Self) -> bool) -> Self {
+        let mut search = Search { best: self.clone(), budget, fails: &mut fails };
+        search.drop_fault_classes();
+        search.drop_steps();
+        search.halve_sends();
+        search.best
+    }
+}
+
+struct Search<'a> {
+    best: Scenario,
+    budget: usize,
+    fails: &'a mut dyn FnMut(&Scenario) -> bool,
+}
+
+impl Search<'_> {
+    /// Keeps `smaller` when it still fails.
+    fn attempt(&mut self, smaller: Scenario) -> bool {
+        if self.budget == 0 || smaller == self.best {
+            return false;
+        }
+        self.budget -= 1;
+        let still = (self.fails)(&smaller);
+        if still {
+            self.best = smaller;
+        }
+        still
+    }
+
+    fn drop_fault_classes(&mut self) {
+        for reset in CLASSES {
+            let mut smaller = self.best.clone();
+            reset(&mut smaller.link);
+            self.attempt(smaller);
+            let mut smaller = self.best.clone();
+            reset(&mut smaller.bus);
+            self.attempt(smaller);
+        }
+    }
+
+    /// Removes runs of steps, from halves down to single ones.
+    fn drop_steps(&mut self) {
+        let mut len = self.best.steps.len().div_ceil(2);
+        while len > 0 {
+            let mut start = 0;
+            while start < self.best.steps.len() {
+                let mut smaller = self.best.clone();
+                let end = (start + len).min(smaller.steps.len());
+                smaller.steps.drain(start..end);
+                if !self.attempt(smaller) {
+                    start += len;
+                }
+            }
+            len /= 2;
+        }
+    }
+
+    fn halve_sends(&mut self) {
+        for place in 0..self.best.steps.len() {
+            loop {
+                let mut smaller = self.best.clone();
+                let Action::Send { size, count, .. } = &mut smaller.steps[place].action else {
+                    break;
+                };
+                *size /= 2;
+                *count = count.div_ceil(2);
+                if !self.attempt(smaller) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// What takes one class of faults from a link.
+const CLASSES: [fn(&mut LinkConfig); 8] = [
+    |link| link.loss = 0.0,
+    |link| link.burst = None,
+    |link| link.jitter = std::time::Duration::ZERO,
+    |link| link.reorder = 0.0,
+    |link| link.duplicate = 0.0,
+    |link| link.rate = None,
+    |link| link.truncate = 0.0,
+    |link| link.flip = 0.0,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_two_steps_and_one_fault_shrinks_to_these() {
+        let crash = Action::Crash { host: 1 };
+        let mut scenario = Scenario::random(11).step(3_000, crash.clone());
+        scenario.link = LinkConfig { loss: 0.1, flip: 0.1, duplicate: 0.1, ..scenario.link };
+        let fails = |s: &Scenario| {
+            let connects = s.steps.iter().any(|step| matches!(step.action, Action::Connect { .. }));
+            let crashes = s.steps.iter().any(|step| step.action == crash);
+            connects && crashes && s.link.loss > 0.0
+        };
+        assert!(fails(&scenario));
+        let small = scenario.shrink(1_000, fails);
+        assert_eq!(small.steps.len(), 2, "{:?}", small.steps);
+        assert!(small.link.loss > 0.0 && small.link.flip == 0.0 && small.link.duplicate == 0.0);
+    }
+
+    #[test]
+    fn the_budget_bounds_the_search() {
+        let mut calls = 0;
+        let _smaller = Scenario::random(11).shrink(7, |_| {
+            calls += 1;
+            false
+        });
+        assert_eq!(calls, 7);
+    }
+}

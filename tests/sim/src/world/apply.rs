@@ -1,0 +1,387 @@
+//! The calls of the applications, and the faults.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bowline::{
+    ChannelConfig, ChannelId, ConnectOptions, Endpoint, Input, Message, MessageId, OpenError, Peer,
+    SendRefusal,
+};
+
+use crate::action::{Action, Incoming, Reader};
+use crate::findings::Invariant;
+use crate::net::{HostId, LinkConfig};
+use crate::time::Time;
+
+use super::World;
+use super::workload::{Bulk, message};
+
+/// A call that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The host has crashed.
+    #[error("the host has crashed")]
+    Down,
+    /// The endpoint has no such peer.
+    #[error("there is no such peer")]
+    UnknownPeer,
+    /// The endpoint refused to connect.
+    #[error(transparent)]
+    Connect(#[from] bowline::ConnectError),
+    /// No offer of the peer waits.
+    #[error(transparent)]
+    NotIncoming(#[from] bowline::NotIncoming),
+    /// The message was not accepted.
+    #[error(transparent)]
+    Send(#[from] SendRefusal),
+    /// The channel was not opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl World {
+    /// Does something now. What is refused is only counted: actions come in every state.
+    pub fn apply(&mut self, action: Action) {
+        let now = self.clock.now();
+        self.trace.on_action(now, host_of(&action), || action.to_string());
+        let until = |ms: u64| now.after(Duration::from_millis(ms));
+        match action {
+            Action::Connect { from, to } => drop(self.connect(from, to)),
+            Action::Accept { host, peer } => drop(self.accept(host, peer)),
+            Action::Refuse { host, peer } => drop(self.refuse(host, peer)),
+            Action::Send { from, to, channel, size, count, text } => {
+                let bulk = Bulk { channel: channel.id(), size, text, left: count };
+                self.nodes[from].bulk.entry(to).or_default().push_back(bulk);
+                self.send_bulk(from, to);
+            }
+            Action::Close { from, to } => drop(self.close(from, to)),
+            Action::CloseAll { host } => self.close_all(host),
+            Action::Restart { from, to } => drop(self.restart_ice(from, to)),
+            Action::Crash { host } => self.crash(host),
+            Action::Start { host } => self.restart(host),
+            Action::Unbind { host, address } => self.unbind(host, address),
+            Action::Bind { host, address } => self.bind(host, address),
+            Action::SetReader { host, reader } => self.set_reader(host, reader),
+            Action::Partition { from, to, for_ms } => self.network.partition(from, to, until(for_ms)),
+            Action::PartitionBus { from, to, for_ms } => self.bus.partition(from, to, until(for_ms)),
+            Action::SetLink { from, to, link } => self.network.set_link(from, to, link),
+            Action::Heal => self.heal(),
+        }
+    }
+
+    /// `from` connects to `to`.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn connect(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
+        let (peer, now) = (self.nodes[to].id, self.clock.instant());
+        self.call(from, |endpoint| endpoint.connect(peer, ConnectOptions::default(), now))??;
+        self.model.on_connect(from, to);
+        Ok(())
+    }
+
+    /// `host` accepts the offer of `peer`.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn accept(&mut self, host: HostId, peer: HostId) -> Result<(), Refused> {
+        let (peer, now) = (self.nodes[peer].id, self.clock.instant());
+        self.call(host, |endpoint| endpoint.accept(peer, now))??;
+        Ok(())
+    }
+
+    /// `host` refuses the offer of `peer`.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn refuse(&mut self, host: HostId, peer: HostId) -> Result<(), Refused> {
+        let (peer, now) = (self.nodes[peer].id, self.clock.instant());
+        self.call(host, |endpoint| endpoint.refuse(peer, now))??;
+        Ok(())
+    }
+
+    /// `from` sends one message to `to`.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses. The message is dropped then.
+    pub fn send(
+        &mut self,
+        from: HostId,
+        to: HostId,
+        channel: impl Into<ChannelId>,
+        message: impl Into<Message>,
+    ) -> Result<MessageId, Refused> {
+        let (channel, message) = (channel.into(), message.into());
+        let id = self.try_send(from, to, channel, &message)?;
+        self.pump(from);
+        Ok(id)
+    }
+
+    /// `from` closes the connection to `to` gracefully.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn close(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
+        let now = self.clock.instant();
+        self.nodes[from].bulk.remove(&to);
+        self.with_peer(from, to, |mut peer| peer.close(now))
+    }
+
+    /// `host` closes every connection gracefully.
+    pub fn close_all(&mut self, host: HostId) {
+        let now = self.clock.instant();
+        self.nodes[host].bulk.clear();
+        // A host that has crashed has nothing to close.
+        let _down = self.call(host, |endpoint| endpoint.close(now));
+    }
+
+    /// `from` begins an ICE restart.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn restart_ice(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
+        let now = self.clock.instant();
+        self.with_peer(from, to, |mut peer| peer.restart_ice(now))
+    }
+
+    /// `from` opens a custom channel to `to`.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn open_channel(
+        &mut self,
+        from: HostId,
+        to: HostId,
+        config: ChannelConfig,
+    ) -> Result<ChannelId, Refused> {
+        let now = self.clock.instant();
+        let opened = config.clone();
+        let channel = self.with_peer(from, to, |mut peer| peer.open_channel(config, now))??;
+        self.model.on_opened((from, to), channel, &opened);
+        Ok(channel)
+    }
+
+    /// `host` gives back the room of what it received from `peer`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] when there is no such host or peer any more.
+    pub fn release(
+        &mut self,
+        host: HostId,
+        peer: HostId,
+        channel: impl Into<ChannelId>,
+        bytes: usize,
+    ) -> Result<(), Refused> {
+        let now = self.clock.instant();
+        let channel = channel.into();
+        self.with_peer(host, peer, |mut peer| peer.release(channel, bytes, now))
+    }
+
+    /// Calls `with` on a peer of an endpoint, and takes the outputs.
+    ///
+    /// Messages that are sent this way are unknown to the checkers, which will call them invented: use
+    /// [`World::send`].
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] when there is no such host or peer any more.
+    pub fn with_peer<T>(
+        &mut self,
+        host: HostId,
+        peer: HostId,
+        with: impl FnOnce(Peer<'_>) -> T,
+    ) -> Result<T, Refused> {
+        let id = self.nodes[peer].id;
+        self.call(host, |endpoint| endpoint.peer(id).map(with).map_err(|_| Refused::UnknownPeer))?
+    }
+
+    /// The endpoint of `host` vanishes.
+    pub fn crash(&mut self, host: HostId) {
+        self.nodes[host].crash();
+        self.model.on_crash(host);
+    }
+
+    /// A new endpoint starts on a host that crashed.
+    pub fn restart(&mut self, host: HostId) {
+        if self.nodes[host].endpoint.is_none() {
+            self.start_endpoint(host);
+        }
+    }
+
+    /// A socket of `host` is closed.
+    pub fn unbind(&mut self, host: HostId, address: SocketAddr) {
+        if self.nodes[host].addresses.contains(&address) {
+            self.nodes[host].addresses.retain(|known| *known != address);
+            self.network.detach(address);
+            self.input(host, Input::SocketClosed { local: address });
+        }
+    }
+
+    /// A socket of `host` is bound.
+    pub fn bind(&mut self, host: HostId, address: SocketAddr) {
+        if !self.nodes[host].addresses.contains(&address) {
+            self.nodes[host].addresses.push(address);
+            self.network.attach(host, address);
+            self.input(host, Input::SocketBound { local: address });
+        }
+    }
+
+    /// The application of `host` reads differently from now on. What an absent reader kept is released when it returns.
+    pub fn set_reader(&mut self, host: HostId, reader: Reader) {
+        self.nodes[host].spec.reader = reader;
+        if reader != Reader::Absent {
+            for ((peer, birth, channel), bytes) in std::mem::take(&mut self.nodes[host].unread) {
+                self.on_release((host, peer), birth, channel, bytes);
+            }
+        }
+    }
+
+    /// What the application of `host` does from now on with peers that ask to connect.
+    pub fn set_incoming(&mut self, host: HostId, incoming: Incoming) {
+        self.nodes[host].spec.incoming = incoming;
+    }
+
+    /// Loses every datagram and signal between two hosts for a while, both ways.
+    pub fn partition(&mut self, a: HostId, b: HostId, duration: Duration) {
+        let until = self.clock.now().after(duration);
+        for (from, to) in [(a, b), (b, a)] {
+            self.network.partition(from, to, until);
+            self.bus.partition(from, to, until);
+        }
+    }
+
+    /// Sets the link between two hosts, both ways.
+    pub fn set_links(&mut self, a: HostId, b: HostId, link: &LinkConfig) {
+        self.network.set_link(a, b, link.clone());
+        self.network.set_link(b, a, link.clone());
+    }
+
+    /// Ends every fault of network and bus.
+    pub fn heal(&mut self) {
+        self.network.heal();
+        self.bus.heal();
+    }
+
+    /// Sends what waits for room, until the queue is full again.
+    pub(super) fn send_bulk(&mut self, from: HostId, to: HostId) {
+        while let Some(bulk) = self.nodes[from].bulk.get(&to).and_then(|all| all.front()).copied() {
+            let node = &mut self.nodes[from];
+            node.made += 1;
+            // Hosts and their starts keep their messages apart.
+            let number = (from as u64) << 56 | u64::from(node.starts) << 40 | node.made;
+            let message = message(number, bulk.size, bulk.text);
+            match self.try_send(from, to, bulk.channel, &message) {
+                Ok(_) if bulk.left > 1 => self.with_bulk(from, to, |front| front.left -= 1),
+                Err(Refused::Send(SendRefusal::Full)) => break,
+                Ok(_) | Err(_) => {
+                    self.nodes[from].bulk.get_mut(&to).and_then(std::collections::VecDeque::pop_front);
+                }
+            }
+        }
+        self.pump(from);
+    }
+
+    fn with_bulk(&mut self, from: HostId, to: HostId, with: impl FnOnce(&mut Bulk)) {
+        if let Some(front) = self.nodes[from].bulk.get_mut(&to).and_then(|all| all.front_mut()) {
+            with(front);
+        }
+    }
+
+    /// Sends without taking the outputs.
+    fn try_send(
+        &mut self,
+        from: HostId,
+        to: HostId,
+        channel: ChannelId,
+        message: &Message,
+    ) -> Result<MessageId, Refused> {
+        let (peer, now) = (self.nodes[to].id, self.clock.instant());
+        let node = &mut self.nodes[from];
+        let endpoint = node.endpoint.as_mut().ok_or(Refused::Down)?;
+        let mut peer = endpoint.peer(peer).map_err(|_| Refused::UnknownPeer)?;
+        let result = peer.send(channel, message.clone(), now);
+        let queued = peer.queued(channel);
+        let bound = node.spec.config.channels().queue_bytes.max(message.len());
+        self.findings.check(Invariant::Bounds, queued <= bound, || {
+            format!("{from} -> {to} channel {channel}: {queued} bytes queued, bound {bound}")
+        });
+        match result {
+            Ok(id) => {
+                self.stats.accepted += 1;
+                self.model.on_accepted((from, to), channel, id, message, &mut self.findings);
+                Ok(id)
+            }
+            Err(error) => {
+                self.stats.refused += 1;
+                self.findings.check(Invariant::Bounds, error.message == *message, || {
+                    format!("{from} -> {to} channel {channel}: another message came back")
+                });
+                Err(Refused::Send(error.reason))
+            }
+        }
+    }
+
+    fn call<T>(
+        &mut self,
+        host: HostId,
+        with: impl FnOnce(&mut Endpoint) -> T,
+    ) -> Result<T, Refused> {
+        let result = with(self.nodes[host].endpoint.as_mut().ok_or(Refused::Down)?);
+        self.nodes[host].wakeups.on_input();
+        self.pump(host);
+        Ok(result)
+    }
+
+    /// A slow reader is done with a message.
+    pub(super) fn on_release(
+        &mut self,
+        (host, peer): (HostId, HostId),
+        birth: usize,
+        channel: ChannelId,
+        bytes: usize,
+    ) {
+        if self.model.births(host, peer) == birth {
+            // The peer may have gone meanwhile.
+            let _gone = self.release(host, peer, channel, bytes);
+        }
+    }
+
+    /// When a reader of this speed is done with `bytes` more.
+    pub(super) fn read_until(&mut self, host: HostId, bytes: usize, rate: u64) -> Time {
+        let node = &mut self.nodes[host];
+        let nanos = (bytes as u64).saturating_mul(1_000_000_000) / rate.max(1);
+        let start = node.reads_until.max(self.clock.now());
+        node.reads_until = start.after(Duration::from_nanos(nanos));
+        node.reads_until
+    }
+}
+
+/// The host to whom an action happens, where it is one.
+fn host_of(action: &Action) -> Option<HostId> {
+    match action {
+        Action::Connect { from: host, .. }
+        | Action::Accept { host, .. }
+        | Action::Refuse { host, .. }
+        | Action::Send { from: host, .. }
+        | Action::Close { from: host, .. }
+        | Action::CloseAll { host }
+        | Action::Restart { from: host, .. }
+        | Action::Crash { host }
+        | Action::Start { host }
+        | Action::Unbind { host, .. }
+        | Action::Bind { host, .. }
+        | Action::SetReader { host, .. } => Some(*host),
+        Action::Partition { .. }
+        | Action::PartitionBus { .. }
+        | Action::SetLink { .. }
+        | Action::Heal => None,
+    }
+}

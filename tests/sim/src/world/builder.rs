@@ -1,0 +1,175 @@
+//! How a world is put together.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use bowline::{Config, PeerId};
+use serde::{Deserialize, Serialize};
+
+use crate::action::{Incoming, Reader};
+use crate::bus::Bus;
+use crate::driver::Driver;
+use crate::net::{HostId, LinkConfig, Network};
+use crate::trace::Record;
+
+use super::World;
+use super::node::Node;
+
+/// Which DTLS the endpoints speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtls {
+    /// None: records are framed and not encrypted. About a hundred times faster.
+    #[default]
+    Null,
+    /// The real one.
+    Real,
+}
+
+/// A host and the endpoint on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerSpec {
+    /// The name, of which the peer id is made.
+    pub name: String,
+    /// The configuration of the endpoint.
+    pub config: Config,
+    /// How many IPv4 addresses it has.
+    pub ipv4: u8,
+    /// How many IPv6 addresses it has.
+    pub ipv6: u8,
+    /// What its application does with peers that ask to connect.
+    pub incoming: Incoming,
+    /// How its application reads.
+    pub reader: Reader,
+}
+
+impl PeerSpec {
+    /// A host with one IPv4 address, whose application accepts everybody and reads at once.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            config: Config::default(),
+            ipv4: 1,
+            ipv6: 0,
+            incoming: Incoming::Accept,
+            reader: Reader::Prompt,
+        }
+    }
+}
+
+/// Builds a [`World`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct WorldBuilder {
+    pub(super) seed: u64,
+    pub(super) driver: Driver,
+    pub(super) record: Record,
+    pub(super) dtls: Dtls,
+    pub(super) shift: Duration,
+    pub(super) unix_millis: u64,
+    link: LinkConfig,
+    bus: LinkConfig,
+    peers: Vec<PeerSpec>,
+}
+
+impl WorldBuilder {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            driver: Driver::Exact,
+            record: Record::Events,
+            dtls: Dtls::Null,
+            shift: Duration::ZERO,
+            unix_millis: 1_767_225_600_000,
+            link: LinkConfig::default(),
+            bus: LinkConfig::with_latency(Duration::from_millis(20)),
+            peers: Vec::new(),
+        }
+    }
+
+    /// Sets when endpoints are woken. Default [`Driver::Exact`].
+    pub fn driver(self, driver: Driver) -> Self {
+        Self { driver, ..self }
+    }
+
+    /// Sets how much is kept of the run. Default [`Record::Events`].
+    pub fn record(self, record: Record) -> Self {
+        Self { record, ..self }
+    }
+
+    /// Sets which DTLS is spoken. Default [`Dtls::Null`].
+    pub fn dtls(self, dtls: Dtls) -> Self {
+        Self { dtls, ..self }
+    }
+
+    /// Moves every `Instant` of the world by a constant, which must change nothing. Default zero.
+    pub fn shift(self, shift: Duration) -> Self {
+        Self { shift, ..self }
+    }
+
+    /// Sets the wall clock at the beginning, in milliseconds since 1970. Default the beginning of 2026.
+    pub fn unix_millis(self, unix_millis: u64) -> Self {
+        Self { unix_millis, ..self }
+    }
+
+    /// Sets what every link of the network is like. Default a perfect one of 10 ms.
+    pub fn link(self, link: LinkConfig) -> Self {
+        Self { link, ..self }
+    }
+
+    /// Sets what every way on the signalling bus is like. Default a perfect one of 20 ms.
+    pub fn bus(self, bus: LinkConfig) -> Self {
+        Self { bus, ..self }
+    }
+
+    /// Adds a host with one IPv4 address and the standard configuration.
+    pub fn peer(self, name: &str) -> Self {
+        self.peer_with(PeerSpec::new(name))
+    }
+
+    /// Adds a host.
+    pub fn peer_with(mut self, spec: PeerSpec) -> Self {
+        self.peers.push(spec);
+        self
+    }
+
+    /// Makes the world and starts its endpoints.
+    ///
+    /// # Panics
+    ///
+    /// When a name is not a valid [`PeerId`] or is used twice, or when there are more than 250 hosts.
+    #[must_use]
+    pub fn build(self) -> World {
+        assert!(self.peers.len() <= MAX_HOSTS, "at most {MAX_HOSTS} hosts have addresses");
+        let mut network = Network::new(self.seed, self.link.clone());
+        let bus = Bus::new(self.seed, self.bus.clone());
+        let mut nodes = Vec::new();
+        for (host, spec) in self.peers.iter().enumerate() {
+            let id = PeerId::new(&spec.name).expect("the name of a host is a valid peer id");
+            let addresses = addresses(host, spec.ipv4, spec.ipv6);
+            for address in &addresses {
+                network.attach(host, *address);
+            }
+            nodes.push(Node::new(id, spec.clone(), addresses));
+        }
+        World::start(&self, network, bus, nodes)
+    }
+}
+
+/// The addresses of a host: `10.0.<interface>.<host>` and `fd00:<interface>::<host>`, counted from 1.
+#[must_use]
+pub fn addresses(host: HostId, ipv4: u8, ipv6: u8) -> Vec<SocketAddr> {
+    let host = u8::try_from(host + 1).unwrap_or(u8::MAX);
+    let v4 = (0..ipv4).map(|i| IpAddr::V4(Ipv4Addr::new(10, 0, i, host)));
+    let v6 = (0..ipv6).map(|i| {
+        let group = u16::from(i);
+        IpAddr::V6(Ipv6Addr::new(0xfd00, group, 0, 0, 0, 0, 0, u16::from(host)))
+    });
+    v4.chain(v6).map(|ip| SocketAddr::new(ip, PORT)).collect()
+}
+
+/// The port of every socket.
+const PORT: u16 = 5_000;
+/// Hosts of one world.
+const MAX_HOSTS: usize = 250;

@@ -1,0 +1,86 @@
+//! One host: its endpoint, its sockets and its application.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use bowline::{ChannelId, Endpoint, Event, PeerId};
+
+use crate::driver::Wakeups;
+use crate::net::HostId;
+use crate::time::Time;
+
+use super::builder::PeerSpec;
+use super::workload::Bulk;
+
+/// One host.
+pub(super) struct Node {
+    pub(super) id: PeerId,
+    pub(super) spec: PeerSpec,
+    /// The addresses of its sockets now.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// `None` while it has crashed. Boxed, because it is taken out and put back at every input.
+    pub(super) endpoint: Option<Box<Endpoint>>,
+    /// Endpoints that were started here.
+    pub(super) starts: u32,
+    pub(super) deadline: Option<Time>,
+    pub(super) tick: Option<Time>,
+    pub(super) wakeups: Wakeups,
+    /// Until when a slow reader is busy with what it has got.
+    pub(super) reads_until: Time,
+    /// What an absent reader keeps: peer, how many times it was initialised, and channel.
+    pub(super) unread: BTreeMap<(HostId, usize, ChannelId), usize>,
+    /// The serials of the signals that came.
+    pub(super) signals: BTreeSet<u64>,
+    /// Addresses that were announced as candidates, or wrote to us.
+    pub(super) known: BTreeSet<SocketAddr>,
+    /// Addresses that were written to in this drain and are not known.
+    pub(super) strangers: Vec<SocketAddr>,
+    /// Messages that wait for room, by peer.
+    pub(super) bulk: BTreeMap<HostId, VecDeque<Bulk>>,
+    /// Peers that told of room since the last drain.
+    pub(super) writable: Vec<HostId>,
+    /// Messages made so far, so that no two are alike.
+    pub(super) made: u64,
+    /// What the application was told.
+    pub(super) log: Vec<(Time, Event)>,
+}
+
+impl Node {
+    pub(super) fn new(id: PeerId, spec: PeerSpec, addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            id,
+            spec,
+            addresses,
+            endpoint: None,
+            starts: 0,
+            deadline: None,
+            tick: None,
+            wakeups: Wakeups::default(),
+            reads_until: Time::ZERO,
+            unread: BTreeMap::new(),
+            signals: BTreeSet::new(),
+            known: BTreeSet::new(),
+            strangers: Vec::new(),
+            bulk: BTreeMap::new(),
+            writable: Vec::new(),
+            made: 0,
+            log: Vec::new(),
+        }
+    }
+
+    /// When it must be woken next.
+    pub(super) fn next_wakeup(&self) -> Option<Time> {
+        [self.deadline, self.tick].into_iter().flatten().min()
+    }
+
+    /// Forgets the endpoint and all that it and its application had in hand.
+    pub(super) fn crash(&mut self) {
+        self.endpoint = None;
+        self.deadline = None;
+        self.tick = None;
+        self.unread.clear();
+        self.signals.clear();
+        self.known.clear();
+        self.bulk.clear();
+    }
+}

@@ -1,0 +1,304 @@
+//! What goes into an endpoint, and what comes out of it.
+
+use std::net::SocketAddr;
+
+use bowline::{Endpoint, Event, Input, Output, Seed, Signal, UnixTime};
+
+use crate::action::{Incoming, Reader};
+use crate::bus::Parcel;
+use crate::driver;
+use crate::findings::Invariant;
+use crate::null_dtls::NullDtls;
+use crate::net::{Datagram, Fate, HostId};
+use crate::rng::{Purpose, Stream};
+use crate::time::Time;
+use crate::trace::{Passage, Record};
+
+use super::builder::Dtls;
+use super::{Item, World};
+
+impl World {
+    /// Makes the endpoint of a host and binds its sockets.
+    pub(super) fn start_endpoint(&mut self, host: HostId) {
+        let now = self.clock.instant();
+        let life = self.nodes[host].starts;
+        let purpose = Purpose::Endpoint { host: u32::try_from(host).unwrap_or(u32::MAX), life };
+        let seed = Seed::from(Stream::new(self.seed, purpose).bytes32());
+        let unix = UnixTime::from_millis(self.unix_millis).plus(self.clock.now().since(Time::ZERO));
+        let node = &mut self.nodes[host];
+        node.starts += 1;
+        let (config, id) = (node.spec.config.clone(), node.id);
+        let endpoint = match self.dtls {
+            Dtls::Null => Endpoint::simulated(config, id, seed, now, unix, &NullDtls),
+            Dtls::Real => Endpoint::new(config, id, seed, now, unix).expect("a certificate can be made"),
+        };
+        node.endpoint = Some(Box::new(endpoint));
+        for local in node.addresses.clone() {
+            self.input(host, Input::SocketBound { local });
+        }
+    }
+
+    /// Gives an input to an endpoint and takes what comes out of it.
+    pub(super) fn input(&mut self, host: HostId, input: Input<'_>) {
+        let now = self.clock.instant();
+        let node = &mut self.nodes[host];
+        let Some(endpoint) = &mut node.endpoint else {
+            return;
+        };
+        self.stats.inputs += 1;
+        node.wakeups.on_input();
+        endpoint.handle_input(input, now);
+        self.pump(host);
+    }
+
+    /// Wakes an endpoint whose deadline or tick is reached.
+    pub(super) fn wake(&mut self, host: HostId, now: Time) {
+        let instant = self.clock.instant();
+        let node = &mut self.nodes[host];
+        if node.next_wakeup().is_none_or(|at| at > now) {
+            return;
+        }
+        let Some(endpoint) = &mut node.endpoint else {
+            return;
+        };
+        if node.deadline.is_some_and(|at| at <= now) {
+            node.wakeups.on_wakeup(node.id.as_str(), &mut self.findings);
+        }
+        self.stats.inputs += 1;
+        endpoint.handle_input(Input::Timeout, instant);
+        self.pump(host);
+    }
+
+    pub(super) fn on_datagram(&mut self, datagram: Datagram) {
+        let listens = self.nodes[datagram.to].endpoint.is_some();
+        let Some(datagram) = self.network.arrive(datagram, listens) else {
+            return;
+        };
+        let host = datagram.to;
+        self.nodes[host].known.insert(datagram.source);
+        self.input(
+            host,
+            Input::Datagrams {
+                local: datagram.destination,
+                remote: datagram.source,
+                contents: &datagram.contents,
+                segment_size: datagram.contents.len(),
+            },
+        );
+        self.network.recycle(datagram);
+    }
+
+    /// A signal arrives. One that came before must change nothing: no event but a refusal may follow.
+    pub(super) fn on_parcel(&mut self, parcel: Parcel) {
+        let Parcel { to: host, from, serial, text } = parcel;
+        let node = &mut self.nodes[host];
+        self.bus.arrive(node.endpoint.is_some());
+        if node.endpoint.is_none() {
+            return;
+        }
+        let due = node.deadline.is_some_and(|at| at <= self.clock.now());
+        let first = node.signals.insert(serial);
+        let before = self.stats.events;
+        self.input(host, Input::Signal { text: &text });
+        if !first && !due {
+            let told = self.stats.events - before;
+            self.findings.check(Invariant::SignallingSafety, told == 0, || {
+                format!("a duplicate from {from} made {host} tell {told} events")
+            });
+        }
+    }
+
+    /// Takes everything that an endpoint has to say.
+    pub(super) fn pump(&mut self, host: HostId) {
+        let Some(mut endpoint) = self.nodes[host].endpoint.take() else {
+            return;
+        };
+        let mut buf = std::mem::take(&mut self.buf);
+        let deadline = loop {
+            match endpoint.poll_output(&mut buf) {
+                Output::Transmit(transmit) => {
+                    let tuple = (transmit.source, transmit.destination);
+                    for contents in buf.chunks(transmit.segment_size.max(1)) {
+                        self.send_datagram(host, tuple, contents);
+                    }
+                }
+                Output::Signal(signal) => self.send_signal(host, signal),
+                Output::Event(event) => self.on_event(host, &mut endpoint, event),
+                Output::Timeout(deadline) => break deadline,
+                // The enum may grow: what is not known here is not acted on.
+                _ => {}
+            }
+        };
+        let again = match endpoint.poll_output(&mut buf) {
+            Output::Timeout(again) => Some(again),
+            _ => None,
+        };
+        self.buf = buf;
+        self.nodes[host].endpoint = Some(endpoint);
+        self.after_drain(host, deadline.map(|at| self.clock.time_of(at)), again.map(|again| {
+            again.map(|at| self.clock.time_of(at))
+        }));
+        self.serve_waiting(host);
+    }
+
+    fn after_drain(&mut self, host: HostId, deadline: Option<Time>, again: Option<Option<Time>>) {
+        let now = self.clock.now();
+        let node = &mut self.nodes[host];
+        driver::check_deadline(node.id.as_str(), deadline, again, &mut self.findings);
+        self.trace.on_deadline(now, host, deadline);
+        node.deadline = deadline;
+        node.tick = deadline.and_then(|_| self.driver.next_tick(now));
+        for address in node.strangers.drain(..) {
+            let known = node.known.contains(&address);
+            self.findings.check(Invariant::KnownAddresses, known, || {
+                format!("{host} wrote to {address}, which nobody announced")
+            });
+        }
+    }
+
+    fn send_datagram(&mut self, host: HostId, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
+        let now = self.clock.now();
+        self.check_destination(host, tuple.1);
+        let (to, passage) = match self.network.send(host, tuple, contents, now) {
+            Fate::Dropped { to, cause } => (to, Passage::Dropped(cause)),
+            Fate::Underway { to, first: (at, datagram), again } => {
+                let twice = again.is_some();
+                self.queue.push(at, Item::Datagram(datagram));
+                if let Some((at, copy)) = again {
+                    self.queue.push(at, Item::Datagram(copy));
+                }
+                (Some(to), if twice { Passage::Twice(at) } else { Passage::Arrives(at) })
+            }
+        };
+        self.trace.on_datagram(now, (host, to), contents, passage);
+    }
+
+    /// An address that is not known yet may become so in this drain: the event may follow the datagram.
+    fn check_destination(&mut self, host: HostId, destination: SocketAddr) {
+        let ip = destination.ip();
+        let never = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast();
+        self.findings.check(Invariant::KnownAddresses, !never, || {
+            format!("{host} wrote to {destination}, which is no peer's")
+        });
+        let node = &mut self.nodes[host];
+        if !node.known.contains(&destination) {
+            node.strangers.push(destination);
+        }
+    }
+
+    fn send_signal(&mut self, host: HostId, signal: Signal) {
+        let now = self.clock.now();
+        let to = self.by_id.get(&signal.to).copied();
+        let len = signal.text.len();
+        let passage = match self.bus.send(host, to, signal.text, now) {
+            Err(cause) => Passage::Dropped(cause),
+            Ok((parcel, at, again)) => {
+                let copy = again.map(|again| (again, parcel.clone()));
+                self.queue.push(at, Item::Signal(parcel));
+                match copy {
+                    None => Passage::Arrives(at),
+                    Some((again, copy)) => {
+                        self.queue.push(again, Item::Signal(copy));
+                        Passage::Twice(at)
+                    }
+                }
+            }
+        };
+        self.trace.on_signal(now, (host, to), len, passage);
+    }
+
+    fn on_event(&mut self, host: HostId, endpoint: &mut Endpoint, event: Event) {
+        let peer = subject(&event).and_then(|id| self.by_id.get(&id).copied());
+        self.trace.on_event(&self.clock, (host, peer), &event);
+        if !matches!(event, Event::SignalRefused { .. } | Event::Metrics { .. }) {
+            self.stats.events += 1;
+        }
+        if let Some(peer) = peer {
+            self.model.on_event((host, peer), &event, &mut self.findings);
+            self.react((host, peer), endpoint, &event);
+        }
+        if self.trace.record() != Record::Hashes {
+            self.nodes[host].log.push((self.clock.now(), event));
+        }
+    }
+
+    /// What the application does as soon as it is told.
+    fn react(&mut self, (host, peer): (HostId, HostId), endpoint: &mut Endpoint, event: &Event) {
+        let (id, now) = (self.nodes[peer].id, self.clock.instant());
+        match event {
+            Event::Incoming { .. } => {
+                let answer = match self.nodes[host].spec.incoming {
+                    Incoming::Accept => endpoint.accept(id, now),
+                    Incoming::Refuse => endpoint.refuse(id, now),
+                    Incoming::Wait => Ok(()),
+                };
+                self.findings.check(Invariant::StateMachine, answer.is_ok(), || {
+                    format!("{host} was told of an offer of {peer}, and then that there is none")
+                });
+            }
+            Event::Message { channel, message, .. } => {
+                self.stats.received += 1;
+                match self.nodes[host].spec.reader {
+                    Reader::Prompt => {
+                        if let Ok(mut peer) = endpoint.peer(id) {
+                            peer.release(*channel, message.len(), now);
+                        }
+                    }
+                    Reader::Rate(rate) => {
+                        let (channel, bytes) = (*channel, message.len());
+                        let birth = self.model.births(host, peer);
+                        let at = self.read_until(host, bytes, rate);
+                        self.queue.push(at, Item::Release { host, peer, birth, channel, bytes });
+                    }
+                    Reader::Absent => {
+                        let birth = self.model.births(host, peer);
+                        let unread = &mut self.nodes[host].unread;
+                        *unread.entry((peer, birth, *channel)).or_default() += message.len();
+                    }
+                }
+            }
+            Event::CandidateAdded { address, .. } => {
+                self.nodes[host].known.insert(*address);
+            }
+            Event::Writable { .. } => self.nodes[host].writable.push(peer),
+            Event::State { to, .. } if to.is_terminal() => {
+                self.nodes[host].bulk.remove(&peer);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends what waited for room on channels that have some again.
+    fn serve_waiting(&mut self, host: HostId) {
+        while let Some(peer) = self.nodes[host].writable.pop() {
+            self.send_bulk(host, peer);
+        }
+    }
+}
+
+/// The peer that an event is about.
+fn subject(event: &Event) -> Option<bowline::PeerId> {
+    match event {
+        Event::Initialised { peer }
+        | Event::Incoming { peer, .. }
+        | Event::State { peer, .. }
+        | Event::ChannelOpen { peer, .. }
+        | Event::ChannelClosed { peer, .. }
+        | Event::ChannelError { peer, .. }
+        | Event::Writable { peer, .. }
+        | Event::Message { peer, .. }
+        | Event::Sent { peer, .. }
+        | Event::Delivered { peer, .. }
+        | Event::NotDelivered { peer, .. }
+        | Event::SignalSent { peer, .. }
+        | Event::SignalReceived { peer, .. }
+        | Event::CandidateAdded { peer, .. }
+        | Event::CandidateIgnored { peer, .. }
+        | Event::NegotiationDone { peer, .. }
+        | Event::NegotiationFailed { peer, .. }
+        | Event::PathChanged { peer, .. }
+        | Event::Metrics { peer, .. } => Some(*peer),
+        Event::SignalRefused { peer, .. } => *peer,
+        _ => None,
+    }
+}

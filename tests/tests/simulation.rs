@@ -1,0 +1,14 @@
+//! The simulation suite: many random scenarios, and some that were written by hand.
+//!
+//! `BOWLINE_SEEDS=100000` runs more seeds. `BOWLINE_SEED=7` or `BOWLINE_SCENARIO=scenario.json` with the test `replay`
+//! runs one, prints its report and draws its figure.
+
+mod simulation {
+    mod determinism;
+    mod drivers;
+    mod figures;
+    mod premises;
+    mod replay;
+    mod scenarios;
+    mod seeds;
+}

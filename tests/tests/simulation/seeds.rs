@@ -1,0 +1,56 @@
+//! Random scenarios: every rule is checked after every event, and each runs twice with the same hashes.
+
+use std::path::PathBuf;
+
+use bowline_sim::{Driver, Scenario};
+
+/// How many tests the seeds are spread over, so that they run in parallel.
+const CHUNKS: u64 = 8;
+
+/// Runs the seeds of one chunk. All that fail are named; the first is written down.
+fn run(chunk: u64) {
+    let mut failed = Vec::new();
+    for seed in (chunk..super::seeds::count()).step_by(usize::try_from(CHUNKS).expect("small")) {
+        let report = Scenario::random(seed).run_twice(Driver::Exact);
+        if !report.passed() {
+            failed.push(report);
+        }
+    }
+    if let Some(first) = failed.first() {
+        let seeds: Vec<u64> = failed.iter().map(|report| report.scenario.seed).collect();
+        println!("failed seeds: {seeds:?}");
+        first.assert_passed(&folder(first.scenario.seed));
+    }
+}
+
+/// How many seeds are run.
+pub(super) fn count() -> u64 {
+    std::env::var("BOWLINE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
+}
+
+/// Where the files of a run are written.
+pub(super) fn folder(seed: u64) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("simulation/seed-{seed}"))
+}
+
+macro_rules! chunks {
+    ($($name:ident: $chunk:literal,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                run($chunk);
+            }
+        )*
+    };
+}
+
+chunks! {
+    every_rule_holds_in_random_scenarios_0: 0,
+    every_rule_holds_in_random_scenarios_1: 1,
+    every_rule_holds_in_random_scenarios_2: 2,
+    every_rule_holds_in_random_scenarios_3: 3,
+    every_rule_holds_in_random_scenarios_4: 4,
+    every_rule_holds_in_random_scenarios_5: 5,
+    every_rule_holds_in_random_scenarios_6: 6,
+    every_rule_holds_in_random_scenarios_7: 7,
+}

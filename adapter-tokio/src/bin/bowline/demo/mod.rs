@@ -29,7 +29,7 @@ Examples:
   BOWLINE_LOG=debug bowline demo    with everything that goes on below")]
 pub(crate) struct Arguments {
     /// The size of the file that alice sends to bob, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     file: u64,
 }
 
@@ -98,8 +98,8 @@ async fn lose_network(stage: &Stage, cast: &Cast) -> Result<(), Box<dyn Error>> 
     );
     tokio::time::sleep(OUTAGE.saturating_sub(cut.elapsed())).await;
 
-    carol.endpoint.rebind()?;
     let back = Instant::now();
+    carol.endpoint.rebind()?;
     patiently(
         "carol's return",
         until(&mut events, alice, PeerState::Connected),

@@ -50,7 +50,7 @@ impl Figures {
 fn row(one: &Player, other: &Player, throughput: String) -> Vec<String> {
     let (there, here) = (one.to(other).metrics(), other.to(one).metrics());
     let duration = |d: Option<_>| d.map_or_else(|| "-".to_owned(), millis);
-    let restarts = there.restarts + here.restarts;
+    let restarts = there.restarts.max(here.restarts);
     let mut row = vec![
         pair(one, other),
         duration(there.connect_time),

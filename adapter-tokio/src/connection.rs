@@ -8,6 +8,7 @@ use bowline::{
     PeerMetrics, PeerState, Reliability, SendError, SendRefusal, UnknownChannel,
 };
 use tokio::sync::watch;
+use tokio::task::coop::consume_budget;
 
 use crate::ledger::{Delivery, Receipt, Undelivered};
 use crate::session::Session;
@@ -45,6 +46,7 @@ impl Connection {
         message: impl Into<Message>,
     ) -> Result<Receipt, SendError> {
         let (channel, mut message) = (channel.into(), message.into());
+        consume_budget().await;
         let gate = self.session().gate(channel);
         let _turn = gate.turn.lock().await;
         loop {
@@ -94,6 +96,7 @@ impl Connection {
     ///
     /// Cancel-safe: when it is dropped before it completes, no message is taken.
     pub async fn recv(&self) -> Option<(ChannelId, Message)> {
+        consume_budget().await;
         let taken = self
             .session()
             .wait(&self.session().arrived, |record, over| {
@@ -110,6 +113,7 @@ impl Connection {
     /// Cancel-safe, as [`Connection::recv`] is.
     pub async fn recv_from(&self, channel: impl Into<ChannelId>) -> Option<Message> {
         let channel = channel.into();
+        consume_budget().await;
         let taken = self
             .session()
             .wait(&self.session().arrived, |record, over| {

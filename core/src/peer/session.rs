@@ -383,7 +383,13 @@ impl Session {
     /// Feeds the time and collects the output, until nothing is left to do at `now`.
     pub(crate) fn settle(&mut self, now: Instant) {
         self.drain(now);
-        for _ in 0..if self.ice_up { 1 } else { 2 } {
+        // While the path is searched for, str0m returns early for each check that it had queued before it knew the
+        // peer's credentials, and what it owes besides waits for its next turn: 50 ms later, unless it comes now.
+        let least = if self.ice_up { 1 } else { 2 };
+        for turn in 0..MAX_TURNS {
+            if turn >= least && self.deadline.is_none_or(|at| at > now) {
+                break;
+            }
             let rtc = &mut self.rtc;
             if self.crypto.enter(|| rtc.handle_input(StrInput::Timeout(now))).is_err() {
                 self.failed = self.failed || !self.rtc.is_alive();
@@ -610,6 +616,8 @@ fn credentials(rng: &mut Rng) -> IceCreds {
     IceCreds { ufrag: rng.ice_chars(16), pass: rng.ice_chars(32) }
 }
 
+/// Turns that str0m gets at one instant. It queues at most 100 early checks.
+const MAX_TURNS: usize = 128;
 /// Errors of one drain after which a transport that still calls itself alive is given up.
 const MAX_DRAIN_ERRORS: usize = 8;
 /// str0m marshals the in-band announcement into a buffer of 1,500 bytes, of which 12 are its header.

@@ -7,6 +7,8 @@ use bowline::{Cause, ChannelKind, Config, Event, PeerId, PeerState};
 use bowline_tokio::relay::Relay;
 use bowline_tokio::{Connection, Endpoint, IncomingPolicy, signalling};
 
+use tokio::task::JoinHandle;
+
 use super::patiently;
 use super::style::{Stage, millis};
 
@@ -31,13 +33,21 @@ impl Cast {
         [&self.alice, &self.bob, &self.carol]
     }
 
-    /// Every two of them, once.
+    /// Every two of them, once; carol, who sees more than the others, first.
     pub(crate) fn pairs(&self) -> [(&Player, &Player); 3] {
         [
             (&self.alice, &self.bob),
-            (&self.alice, &self.carol),
-            (&self.bob, &self.carol),
+            (&self.carol, &self.alice),
+            (&self.carol, &self.bob),
         ]
+    }
+
+    /// Waits until everything that the endpoints told is noted. They must be closed.
+    pub(crate) async fn watched(&mut self) {
+        for player in [&mut self.alice, &mut self.bob, &mut self.carol] {
+            // A panic there would be a bug, and has been printed.
+            let _ = (&mut player.watching).await;
+        }
     }
 
     /// Connects every two, all at the same time.
@@ -133,6 +143,7 @@ pub(crate) struct Player {
     pub(crate) endpoint: Endpoint,
     connections: BTreeMap<PeerId, Connection>,
     history: Arc<Mutex<Vec<Seen>>>,
+    watching: JoinHandle<()>,
 }
 
 /// A change of state.
@@ -154,8 +165,9 @@ impl Player {
             .incoming(IncomingPolicy::Accept)
             .bind()?;
         let history = Arc::new(Mutex::new(Vec::new()));
-        tokio::spawn(watch(endpoint.events(), Arc::clone(&history)));
+        let watching = tokio::spawn(watch(endpoint.events(), Arc::clone(&history)));
         Ok(Self {
+            watching,
             name,
             endpoint,
             connections: BTreeMap::new(),

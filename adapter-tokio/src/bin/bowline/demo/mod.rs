@@ -14,6 +14,7 @@ use bowline_tokio::{Connection, Delivery, Events};
 
 use cast::{Cast, Player};
 use style::Stage;
+use summary::Figures;
 
 /// Show what bowline does: three peers and a relay in this process, over UDP on this machine.
 ///
@@ -28,7 +29,7 @@ Examples:
   BOWLINE_LOG=debug bowline demo    with everything that goes on below")]
 pub(crate) struct Arguments {
     /// The size of the file that alice sends to bob, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     file: u64,
 }
 
@@ -58,10 +59,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     stage.heading("Carol loses her network for a second, and comes back from another port");
     lose_network(&stage, &cast).await?;
 
+    let figures = Figures::of(&cast, throughput);
     stage.heading("Everybody leaves");
-    leave(&stage, &cast).await?;
-
-    summary::print(&stage, &cast, throughput);
+    leave(&stage, &mut cast).await?;
+    figures.print(&stage, &cast);
     relay.close().await;
     Ok(())
 }
@@ -97,8 +98,8 @@ async fn lose_network(stage: &Stage, cast: &Cast) -> Result<(), Box<dyn Error>> 
     );
     tokio::time::sleep(OUTAGE.saturating_sub(cut.elapsed())).await;
 
-    carol.endpoint.rebind()?;
     let back = Instant::now();
+    carol.endpoint.rebind()?;
     patiently(
         "carol's return",
         until(&mut events, alice, PeerState::Connected),
@@ -141,7 +142,7 @@ async fn lose_network(stage: &Stage, cast: &Cast) -> Result<(), Box<dyn Error>> 
 }
 
 /// Bob leaves with a last word, then the others.
-async fn leave(stage: &Stage, cast: &Cast) -> Result<(), Box<dyn Error>> {
+async fn leave(stage: &Stage, cast: &mut Cast) -> Result<(), Box<dyn Error>> {
     let (alice, bob, carol) = (&cast.alice, &cast.bob, &cast.carol);
     let to_alice = bob.to(alice);
     let last_word = to_alice.send(ChannelKind::Control, "goodbye").await?;
@@ -170,6 +171,7 @@ async fn leave(stage: &Stage, cast: &Cast) -> Result<(), Box<dyn Error>> {
     let rest = async { tokio::join!(alice.endpoint.close(), carol.endpoint.close()) };
     patiently("the end", rest).await?;
     stage.line("all", "sockets are closed");
+    patiently("the end of the story", cast.watched()).await?;
     Ok(())
 }
 

@@ -46,6 +46,11 @@ impl Stage {
         );
     }
 
+    /// A name and what belongs to it.
+    pub(crate) fn entry(&self, name: &str, what: &str) {
+        println!("  {} {what}", self.paint(CYAN, &format!("{name:<13}")));
+    }
+
     /// A table with a rule under its head. All columns but the first are set to the right.
     pub(crate) fn table(&self, head: &[&str], rows: &[Vec<String>]) {
         let width = |column: usize| {

@@ -3,60 +3,59 @@ use bowline::{ChannelKind, PeerMetrics};
 use super::cast::{Cast, Player};
 use super::style::{Stage, millis};
 
-/// Prints what became of every pair.
-pub(crate) fn print(stage: &Stage, cast: &Cast, throughput: f64) {
-    stage.heading("What each pair saw");
-    for (from, to) in cast.pairs() {
-        let history = from.history_of(to);
-        let states: Vec<_> = history
-            .iter()
-            .map(|seen| {
-                format!(
-                    "{:.3} {}",
-                    (seen.at - stage.start()).as_secs_f64(),
-                    seen.state
-                )
-            })
-            .collect();
-        println!("  {:<13} {}", pair(from, to), states.join(" > "));
-    }
-    println!();
-    let head = [
-        "pair",
-        "connect",
-        "rtt",
-        "restarts",
-        "control",
-        "reliable",
-        "unreliable",
-        "file",
-        "MB/s",
-        "outcome",
-    ];
-    let file = |from: &Player, to: &Player| {
-        let is_file = from.name() == "alice" && to.name() == "bob";
-        if is_file {
-            format!("{:.0}", throughput / 1e6)
-        } else {
-            "-".to_owned()
-        }
-    };
-    let rows: Vec<_> = cast
-        .pairs()
-        .map(|(from, to)| row(from, to, file(from, to)))
-        .into();
-    stage.table(&head, &rows);
-    println!("\n  Counts are messages received of messages sent, both ways.");
+/// The figures of every pair before anybody left.
+pub(crate) struct Figures {
+    rows: Vec<Vec<String>>,
 }
 
-fn row(from: &Player, to: &Player, throughput: String) -> Vec<String> {
-    let (there, here) = (from.to(to).metrics(), to.to(from).metrics());
+impl Figures {
+    /// Takes the figures; alice sent bob a file at `throughput` bytes per second.
+    pub(crate) fn of(cast: &Cast, throughput: f64) -> Self {
+        let row = |(one, other): (&Player, &Player)| {
+            let has_file = one.name() == "alice" && other.name() == "bob";
+            let rate = if has_file {
+                format!("{:.0}", throughput / 1e6)
+            } else {
+                "-".to_owned()
+            };
+            row(one, other, rate)
+        };
+        Self {
+            rows: cast.pairs().map(row).into(),
+        }
+    }
+
+    /// Prints what became of every pair. Everybody must have left.
+    pub(crate) fn print(mut self, stage: &Stage, cast: &Cast) {
+        stage.heading("What the first of each pair saw, and when");
+        for (row, (one, other)) in self.rows.iter_mut().zip(cast.pairs()) {
+            let history = one.history_of(other);
+            let at = |seen: &super::cast::Seen| (seen.at - stage.start()).as_secs_f64();
+            let states: Vec<_> = history
+                .iter()
+                .map(|seen| format!("{:.3} {}", at(seen), seen.state))
+                .collect();
+            stage.entry(&pair(one, other), &states.join(" > "));
+            row.push(
+                history
+                    .last()
+                    .map_or_else(String::new, |seen| seen.cause.to_string()),
+            );
+        }
+        stage.heading("Messages received of messages sent, both ways, and how it ended");
+        stage.table(&HEAD, &self.rows);
+    }
+}
+
+fn row(one: &Player, other: &Player, throughput: String) -> Vec<String> {
+    let (there, here) = (one.to(other).metrics(), other.to(one).metrics());
     let duration = |d: Option<_>| d.map_or_else(|| "-".to_owned(), millis);
+    let restarts = there.restarts.max(here.restarts);
     let mut row = vec![
-        pair(from, to),
+        pair(one, other),
         duration(there.connect_time),
         duration(there.rtt),
-        (there.restarts + here.restarts).to_string(),
+        restarts.to_string(),
     ];
     for kind in [
         ChannelKind::Control,
@@ -68,11 +67,7 @@ fn row(from: &Player, to: &Player, throughput: String) -> Vec<String> {
         let (sent_back, received_back) = count(&here, kind);
         row.push(format!("{}/{}", received + received_back, sent + sent_back));
     }
-    let outcome = from
-        .history_of(to)
-        .last()
-        .map(|seen| format!("{}: {}", seen.state, seen.cause));
-    row.extend([throughput, outcome.unwrap_or_default()]);
+    row.push(throughput);
     row
 }
 
@@ -82,6 +77,19 @@ fn count(metrics: &PeerMetrics, kind: ChannelKind) -> (u64, u64) {
     channel.map_or((0, 0), |c| (c.messages_sent, c.messages_received))
 }
 
-fn pair(from: &Player, to: &Player) -> String {
-    format!("{} - {}", from.name(), to.name())
+fn pair(one: &Player, other: &Player) -> String {
+    format!("{} - {}", one.name(), other.name())
 }
+
+const HEAD: [&str; 10] = [
+    "pair",
+    "connect",
+    "rtt",
+    "restarts",
+    "control",
+    "reliable",
+    "unreliable",
+    "file",
+    "MB/s",
+    "end",
+];

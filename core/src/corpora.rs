@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::config::Config;
 use crate::endpoint::gate::{Gate, classify};
 use crate::endpoint::stun::StunView;
-use crate::ice::{AddressPolicy, Candidate, RemoteCandidates};
+use crate::ice::candidate::Candidate;
+use crate::ice::{AddressPolicy, RemoteCandidates};
 use crate::sdp::{Description, Role, SdpError, validate};
 
 #[test]

@@ -106,6 +106,8 @@ pub struct ChannelMetrics {
     pub messages_sent: u64,
     /// Messages received.
     pub messages_received: u64,
+    /// Messages of an unreliable channel that came while its receive window was full, and were dropped.
+    pub messages_dropped: u64,
     /// Payload bytes accepted for sending.
     pub bytes_queued: u64,
     /// Payload bytes handed to the transport.

@@ -213,6 +213,11 @@ impl Entry {
         matches!(self.phase, Phase::Closing(_))
     }
 
+    /// Whether the application knows of the channel.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_told || self.origin != Origin::Remote
+    }
+
     /// Whether the peer treats the channel as we do.
     pub(super) fn is_same_mode(&self, ready: &Ready) -> bool {
         (ready.ordered, ready.reliable) == (self.is_ordered(), self.is_reliable())
@@ -281,12 +286,17 @@ impl Entry {
     pub(super) fn say(&mut self, out: &mut Vec<u8>) {
         let Some(stream) = self.stream else { return };
         let owed = std::mem::take(&mut self.owed);
+        self.owed.repeat = owed.repeat && self.phase != Phase::Open;
         self.is_said |= owed.open || owed.ready;
         if owed.open {
             self.open_frame(stream).encode(out);
         }
         if owed.ready {
             self.ready_frame(stream).encode(out);
+        }
+        if self.phase != Phase::Open {
+            // The peer may not know the channel yet. It is told when it does.
+            return;
         }
         if let Some(bytes) = self
             .receiver
@@ -305,7 +315,11 @@ impl Entry {
     /// META was reset: has everything said again.
     pub(super) fn owe_again(&mut self) {
         let is_unheard = self.origin == Origin::Local && self.peer.is_none();
-        self.owed = Owed { open: is_unheard, ready: !is_unheard || self.epoch > 0, repeat: true };
+        self.owed = Owed {
+            open: is_unheard && self.is_up(),
+            ready: self.is_up() && (!is_unheard || self.epoch > 0),
+            repeat: true,
+        };
     }
 
     pub(super) fn metrics(&self, channel: ChannelId) -> ChannelMetrics {
@@ -314,6 +328,7 @@ impl Entry {
             messages_queued: self.queue.accepted(),
             messages_sent: self.messages_sent,
             messages_received: self.receiver.received(),
+            messages_dropped: self.receiver.dropped(),
             bytes_queued: self.bytes_queued,
             bytes_sent: self.bytes_sent,
             bytes_received: self.receiver.received_bytes(),

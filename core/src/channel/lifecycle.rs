@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::event::{ChannelFault, PeerFault};
 use crate::id::{ChannelId, MessageId};
 
-use super::entry::{Closing, Closure, Origin, PeerSide, Phase, Turn};
+use super::entry::{Closing, Closure, Entry, Origin, PeerSide, Phase, Turn};
 use super::io::{ChannelOutput, Framing, Role, StreamKey};
 use super::kind::{ChannelConfig, Ordering, Reliability};
 use super::{Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, rank};
@@ -131,31 +131,51 @@ impl Channels {
     /// the peer has said so already.
     pub(super) fn close_channel(&mut self, channel: ChannelId, is_heard: bool) {
         let is_framed = self.framing() == Some(Framing::Bowline);
-        let Some(entry) = self.entries.get(&channel) else { return };
+        let Some(entry) = self.entries.get(&channel) else {
+            return;
+        };
         let stream = match entry.phase {
-            Phase::Opening
-            | Phase::Announced
-            | Phase::Open
-            | Phase::Resetting { asked: false } => Closure::Due,
+            Phase::Opening | Phase::Announced | Phase::Open | Phase::Resetting { asked: false } => {
+                Closure::Due
+            }
             Phase::Resetting { asked: true } => Closure::Asked,
             Phase::Idle | Phase::Closing(_) => Closure::Done,
         };
         let say = is_framed && entry.is_shared();
         self.end(channel);
-        self.set_closing(channel, Closing { say, hear: say && !is_heard, stream });
+        self.set_closing(
+            channel,
+            Closing {
+                say,
+                hear: say && !is_heard,
+                stream,
+            },
+        );
     }
 
     /// CLOSE was said: the stream can be closed.
     pub(super) fn on_close_said(&mut self, channel: ChannelId) {
         if let Some(closing) = self.closing(channel) {
-            self.set_closing(channel, Closing { say: false, ..closing });
+            self.set_closing(
+                channel,
+                Closing {
+                    say: false,
+                    ..closing
+                },
+            );
         }
     }
 
     /// The peer has said CLOSE.
     pub(super) fn on_close_heard(&mut self, channel: ChannelId) {
         match self.closing(channel) {
-            Some(closing) => self.set_closing(channel, Closing { hear: false, ..closing }),
+            Some(closing) => self.set_closing(
+                channel,
+                Closing {
+                    hear: false,
+                    ..closing
+                },
+            ),
             None => self.close_channel(channel, true),
         }
     }
@@ -197,15 +217,15 @@ impl Channels {
         let Some(entry) = self.entries.get_mut(&channel) else {
             return;
         };
-        let is_known = entry.is_told || entry.origin != Origin::Remote;
-        let was_live = !entry.is_closing();
+        let is_known = entry.is_known() && !entry.is_closing();
+
         self.queued -= entry.queue.unsent_bytes();
         let (maybe, never) = entry.queue.end();
         entry.sent_told = entry.queue.accepted();
         entry.receiver.reset();
         self.tell_not_delivered(channel, maybe, true);
         self.tell_not_delivered(channel, never, false);
-        if is_known && was_live {
+        if is_known {
             self.outputs.push_back(ChannelOutput::Closed { channel });
         }
         self.wake_refused();
@@ -279,8 +299,10 @@ impl Channels {
     }
 
     pub(super) fn tell_error(&mut self, channel: ChannelId, error: ChannelFault) {
-        self.outputs
-            .push_back(ChannelOutput::Error { channel, error });
+        if self.entries.get(&channel).is_some_and(Entry::is_known) {
+            self.outputs
+                .push_back(ChannelOutput::Error { channel, error });
+        }
     }
 
     fn on_channel_stream_open(&mut self, channel: ChannelId, now: Instant) {
@@ -315,7 +337,13 @@ impl Channels {
         };
         match entry.phase {
             Phase::Closing(closing) => {
-                self.set_closing(channel, Closing { stream: Closure::Done, ..closing });
+                self.set_closing(
+                    channel,
+                    Closing {
+                        stream: Closure::Done,
+                        ..closing
+                    },
+                );
             }
             Phase::Idle => {}
             Phase::Opening | Phase::Announced | Phase::Open if !is_framed => {
@@ -340,7 +368,14 @@ impl Channels {
         if epoch > MAX_REOPENS {
             self.end(channel);
             let stream = Closure::Done;
-            return self.set_closing(channel, Closing { say: true, hear: true, stream });
+            return self.set_closing(
+                channel,
+                Closing {
+                    say: true,
+                    hear: true,
+                    stream,
+                },
+            );
         }
         entry.epoch = epoch;
         entry.receiver.reset();
@@ -349,13 +384,16 @@ impl Channels {
 
     /// Waits until the transport has closed the stream, and asks it to where `ask`.
     fn reset_stream(&mut self, channel: ChannelId, ask: bool, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&channel) else { return };
+        let Some(entry) = self.entries.get_mut(&channel) else {
+            return;
+        };
         entry.phase = Phase::Resetting { asked: ask };
         self.schedule.deactivate(channel);
         self.opens.set(channel, now + self.open_timeout);
         if ask {
             let stream = StreamKey::Channel(channel);
-            self.outputs.push_back(ChannelOutput::CloseStream { stream });
+            self.outputs
+                .push_back(ChannelOutput::CloseStream { stream });
         }
     }
 
@@ -401,6 +439,7 @@ impl Channels {
             None => {}
         }
         self.activate(channel);
+        self.owe_if_up(channel);
     }
 
     /// Goes on with closing: the entry is forgotten when nothing is left to do.
@@ -410,7 +449,8 @@ impl Channels {
         } else if closing.stream == Closure::Due {
             closing.stream = Closure::Asked;
             let stream = StreamKey::Channel(channel);
-            self.outputs.push_back(ChannelOutput::CloseStream { stream });
+            self.outputs
+                .push_back(ChannelOutput::CloseStream { stream });
         }
         if let Some(entry) = self.entries.get_mut(&channel) {
             entry.phase = Phase::Closing(closing);
@@ -487,4 +527,8 @@ fn following(id: u16, role: Role) -> u16 {
 }
 
 /// Nothing is left to do.
-const GONE: Closing = Closing { say: false, hear: false, stream: Closure::Done };
+const GONE: Closing = Closing {
+    say: false,
+    hear: false,
+    stream: Closure::Done,
+};

@@ -161,7 +161,7 @@ impl Channels {
             if let Phase::Closing(closing) = &mut entry.phase {
                 closing.say |= closing.hear;
                 self.meta.owing.insert(*channel);
-            } else if entry.is_up() {
+            } else {
                 entry.owe_again();
                 self.meta.owing.insert(*channel);
             }
@@ -256,8 +256,8 @@ impl Channels {
 
     fn on_peer_open(&mut self, open: Open, now: Instant) -> Result<(), PeerFault> {
         let is_theirs = match self.role() {
-            Role::Even => open.stream % 2 == 1,
-            Role::Odd => open.stream % 2 == 0,
+            Role::Even => !open.stream.is_multiple_of(2),
+            Role::Odd => open.stream.is_multiple_of(2),
         };
         if open.stream < FIRST_CUSTOM_STREAM || !is_theirs {
             return Err(PeerFault::Frame);

@@ -56,7 +56,7 @@ use schedule::Schedule;
 use transfer::Offer;
 
 pub(crate) use frame::header_len;
-pub(crate) use io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey, Write};
+pub(crate) use io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey};
 pub(crate) use meta::META_STREAM;
 
 /// The channels of one peer.
@@ -92,6 +92,8 @@ pub(crate) struct Channels {
     /// Channels that have handed messages over since `Sent` was told.
     sent: BTreeSet<ChannelId>,
     outputs: VecDeque<ChannelOutput>,
+    /// The figures at the end.
+    last_metrics: Vec<ChannelMetrics>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +141,7 @@ impl Channels {
             retry_write: None,
             sent: BTreeSet::new(),
             outputs: VecDeque::new(),
+            last_metrics: Vec::new(),
         }
     }
 
@@ -293,6 +296,9 @@ impl Channels {
 
     /// Ends all channels: tells what was not delivered and closes them. Nothing comes after.
     pub(crate) fn abandon(&mut self) {
+        if self.life != Life::Ended {
+            self.last_metrics = self.metrics();
+        }
         self.life = Life::Ended;
         self.offer = None;
         self.refused.clear();
@@ -353,8 +359,11 @@ impl Channels {
         self.outputs.pop_front()
     }
 
-    /// The figures of every channel, in the order of their ids.
+    /// The figures of every channel, in the order of their ids; after the end those of the end.
     pub(crate) fn metrics(&self) -> Vec<ChannelMetrics> {
+        if self.life == Life::Ended {
+            return self.last_metrics.clone();
+        }
         let live = self.entries.iter().filter(|(_, entry)| !entry.is_closing());
         live.map(|(channel, entry)| entry.metrics(*channel))
             .collect()
@@ -365,13 +374,6 @@ impl Channels {
         self.entries
             .get(&channel)
             .map_or(0, |entry| entry.queue.unsent_bytes())
-    }
-
-    /// Messages of an unreliable channel that came while its window was full, and were dropped.
-    pub(crate) fn dropped(&self, channel: ChannelId) -> u64 {
-        self.entries
-            .get(&channel)
-            .map_or(0, |entry| entry.receiver.dropped())
     }
 
     /// Whether all four kinds are open, or were.

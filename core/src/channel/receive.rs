@@ -410,9 +410,7 @@ mod tests {
 
     #[test]
     fn a_fragment_below_the_least_size_is_a_fault_unless_it_is_the_last() {
-        let first = Part::First {
-            total: 2 * FRAGMENT_MIN as u32,
-        };
+        let first = Part::First { total: 2_048 };
         let mut r = receiver(Overflow::Fault, true);
         assert_eq!(
             frame(&mut r, first, FRAGMENT_MIN - 1),
@@ -496,7 +494,7 @@ mod tests {
                 r.on_credit_announced(credit);
             }
             let part = match left {
-                MAX => Part::First { total: MAX as u32 },
+                MAX => Part::First { total: 1_048_576 },
                 ..=16_384 => Part::Last,
                 _ => Part::Middle,
             };

@@ -8,7 +8,7 @@ use crate::event::{ChannelFault, PeerFault};
 use crate::id::ChannelId;
 
 use super::entry::{Entry, Phase, Turn};
-use super::frame::{Header, Part};
+use super::frame::{FRAGMENT, Header, Part};
 use super::io::{ChannelOutput, Framing, StreamKey, Write};
 use super::kind::Message;
 use super::receive::Refusal;
@@ -130,14 +130,10 @@ impl Channels {
 
     fn next_offer(&mut self) -> Option<Offer> {
         let limits = self.running()?;
-        if self.has_meta_to_write() && self.backlog.allows(2 * URGENT_SLACK) {
+        if self.has_meta_to_write() && self.backlog.allows(FRAGMENT, 2 * URGENT_SLACK) {
             return Some(Offer::Meta);
         }
         while let Some((channel, rank)) = self.schedule.next() {
-            let slack = if rank == 0 { URGENT_SLACK } else { 0 };
-            if !self.backlog.allows(slack) || self.must_wait_for_lower_ranks(rank) {
-                return None;
-            }
             match self
                 .entries
                 .get(&channel)
@@ -146,11 +142,15 @@ impl Channels {
                 Turn::Blocked => self.schedule.deactivate(channel),
                 Turn::Skip => self.skip(channel),
                 Turn::Send { part, bytes } => {
-                    return Some(Offer::Channel {
+                    let slack = if rank == 0 { URGENT_SLACK } else { 0 };
+                    let is_its_turn =
+                        !self.must_wait_for_lower_ranks(rank) && self.backlog.allows(bytes, slack);
+                    let offer = Offer::Channel {
                         channel,
                         part,
                         bytes,
-                    });
+                    };
+                    return is_its_turn.then_some(offer);
                 }
             }
         }

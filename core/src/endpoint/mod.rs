@@ -342,6 +342,12 @@ impl Endpoint {
         stats
     }
 
+    /// The SHA-256 fingerprint of the certificate that all peers are shown, as RFC 8122 §5 writes it: `AB:CD:..`.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        self.ctx.crypto.fingerprint()
+    }
+
     /// The id that this endpoint speaks as.
     #[must_use]
     pub fn id(&self) -> PeerId {
@@ -525,7 +531,8 @@ impl Endpoint {
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, key));
         }
-        self.ctx.given_up.push((slot.peer.session(), slot.peer.id()));
+        let id = slot.peer.id();
+        self.ctx.given_up.extend(slot.peer.sessions().map(|session| (session, id)));
         self.file_leftovers();
     }
 

@@ -1,7 +1,7 @@
 //! Candidate lines (RFC 8839 section 5.1).
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use thiserror::Error;
 
@@ -26,39 +26,6 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// The longest line that is looked at, in bytes.
     pub(crate) const MAX_LEN: usize = 1_024;
-
-    /// A host candidate of ours, for component 1 over UDP.
-    ///
-    /// Candidates of the same interface address share a `foundation` (RFC 8445 section 5.1.1.3).
-    /// `interface_preference` orders the host candidates among themselves; higher is better.
-    pub(crate) fn host(address: SocketAddr, foundation: u32, interface_preference: u16) -> Self {
-        Self {
-            foundation: foundation.to_string(),
-            component: 1,
-            transport: Transport::Udp,
-            priority: priority(Kind::Host, interface_preference, 1),
-            address: Address::Ip(address.ip().to_canonical()),
-            port: address.port(),
-            kind: Kind::Host,
-            related_address: None,
-            related_port: None,
-            generation: None,
-            ufrag: None,
-        }
-    }
-
-    /// Names the generation by the ICE user name fragment that it belongs to (RFC 8838 section 10).
-    ///
-    /// # Errors
-    ///
-    /// [`CandidateError::Extension`] when `ufrag` is not 4 to 256 ice-chars.
-    pub(crate) fn with_ufrag(mut self, ufrag: &str) -> Result<Self, CandidateError> {
-        if !(4..=256).contains(&ufrag.len()) || !ufrag.bytes().all(is_ice_char) {
-            return Err(CandidateError::Extension);
-        }
-        self.ufrag = Some(ufrag.to_owned());
-        Ok(self)
-    }
 
     /// Reads a line, with or without `a=` and `candidate:` before it.
     ///
@@ -103,11 +70,6 @@ impl Candidate {
         })
     }
 
-    /// What groups candidates whose checks are likely to share their fate.
-    pub(crate) fn foundation(&self) -> &str {
-        &self.foundation
-    }
-
     /// The component, 1 to 256. With multiplexed RTCP and for data there is only 1.
     pub(crate) fn component(&self) -> u16 {
         self.component
@@ -118,11 +80,6 @@ impl Candidate {
         self.transport
     }
 
-    /// The priority, 1 to 2^31 - 1.
-    pub(crate) fn priority(&self) -> u32 {
-        self.priority
-    }
-
     /// The address, or the name that hides it.
     pub(crate) fn address(&self) -> &Address {
         &self.address
@@ -131,11 +88,6 @@ impl Candidate {
     /// The port; 0 and 9 stand for none in TCP active candidates.
     pub(crate) fn port(&self) -> u16 {
         self.port
-    }
-
-    /// The type.
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
     }
 
     /// The user name fragment of its generation, when the line names one.
@@ -178,17 +130,6 @@ impl fmt::Display for Candidate {
         }
         Ok(())
     }
-}
-
-/// The recommended priority of a candidate (RFC 8445 section 5.1.2.1).
-pub(crate) fn priority(kind: Kind, interface_preference: u16, component: u8) -> u32 {
-    let type_preference: u32 = match kind {
-        Kind::Host => 126,
-        Kind::PeerReflexive => 110,
-        Kind::ServerReflexive => 100,
-        Kind::Relay => 0,
-    };
-    (type_preference << 24) | (u32::from(interface_preference) << 8) | (256 - u32::from(component))
 }
 
 /// The type of a candidate.
@@ -589,43 +530,6 @@ mod tests {
         ] {
             assert_eq!(Candidate::parse(line), Err(CandidateError::Control));
         }
-    }
-
-    #[test]
-    fn a_host_candidate_of_ours_is_read_back_as_it_was_made() {
-        let address = "[2001:db8::7]:4000".parse().expect("an address");
-        let ours = Candidate::host(address, 3, 65_535)
-            .with_ufrag("abcd")
-            .expect("ice-chars");
-        assert_eq!(
-            ours.to_string(),
-            "candidate:3 1 udp 2130706431 2001:db8::7 4000 typ host ufrag abcd"
-        );
-        assert_eq!(Candidate::parse(&ours.to_string()), Ok(ours.clone()));
-        for ufrag in ["abc", "ab cd", "abcd\r\n"] {
-            assert_eq!(
-                ours.clone().with_ufrag(ufrag),
-                Err(CandidateError::Extension)
-            );
-        }
-    }
-
-    #[test]
-    fn priorities_are_those_of_the_formula() {
-        assert_eq!(priority(Kind::Host, 65_535, 1), 2_130_706_431);
-        assert_eq!(priority(Kind::ServerReflexive, 65_535, 1), 1_694_498_815);
-        assert_eq!(priority(Kind::Relay, 0, 1), 255);
-        let kinds = [
-            Kind::Relay,
-            Kind::ServerReflexive,
-            Kind::PeerReflexive,
-            Kind::Host,
-        ];
-        assert!(
-            kinds
-                .windows(2)
-                .all(|k| priority(k[0], u16::MAX, 1) < priority(k[1], 0, 1))
-        );
     }
 
     prop_compose! {

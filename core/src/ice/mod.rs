@@ -2,8 +2,7 @@
 //!
 //! The agent itself is the transport's. What stands here is what has to be decided before a candidate reaches it.
 
-mod candidate;
+pub(crate) mod candidate;
 mod policy;
 
-pub(crate) use candidate::{Address, Candidate, CandidateError, Kind, Transport, priority};
-pub(crate) use policy::{Accepted, AddressPolicy, RemoteCandidates};
+pub(crate) use policy::{AddressPolicy, RemoteCandidates};

@@ -182,7 +182,7 @@ impl Peer {
 
     /// Refuses the offer that waits.
     pub(crate) fn refuse(&mut self, ctx: &mut Context, now: Instant) -> Result<(), NotIncoming> {
-        if self.lifecycle.life() != Life::Offered {
+        if !self.refuse_waiting_offer() {
             return Err(NotIncoming);
         }
         self.on_fact(Fact::Refused, ctx, now);

@@ -81,6 +81,12 @@ impl Peer {
         self.signalling.session
     }
 
+    /// All sessions with this peer of which something may still come.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
+        let past = self.signalling.negotiation.past().iter().copied();
+        past.chain([self.signalling.session])
+    }
+
     /// Whether the peer has announced this address as a candidate.
     pub(crate) fn has_named(&self, address: SocketAddr) -> bool {
         self.signalling.candidates.as_ref().is_some_and(|candidates| candidates.contains(address))
@@ -181,6 +187,11 @@ impl Peer {
             self.begin_session(ctx, now);
             self.answer(&offer, took, ctx, now);
         }
+    }
+
+    /// Whether an offer waited, which is refused now.
+    pub(super) fn refuse_waiting_offer(&mut self) -> bool {
+        matches!(self.signalling.negotiation.on_refuse(), Decision::Refuse { .. })
     }
 
     /// Announces a candidate of ours that appeared after the description.
@@ -415,6 +426,7 @@ impl Peer {
     }
 
     fn on_bye(&mut self, reason: ByeReason, ctx: &mut Context, now: Instant) {
+        self.signalling.negotiation.on_bye(self.signalling.session);
         if reason == ByeReason::UnknownSession && matches!(self.lifecycle.life(), Life::Connecting(_)) {
             return self.connect_afresh(ctx, now);
         }

@@ -18,9 +18,9 @@ use thiserror::Error;
 use value::{is_pwd, is_ufrag};
 
 pub(crate) use description::Description;
-pub(crate) use fault::{SdpError, SdpFault};
+pub(crate) use fault::SdpError;
 pub(crate) use validate::{Remote, Role, validate};
-pub(crate) use value::{Fingerprint, HashFunction, Secret, Setup};
+pub(crate) use value::HashFunction;
 
 /// What [`rewrite`] puts into a description of ours.
 #[derive(Clone, Copy)]

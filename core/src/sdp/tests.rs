@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::fault::SdpFault;
+use super::value::Setup;
 use super::*;
 use crate::event::NegotiationFault;
 

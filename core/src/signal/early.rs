@@ -154,6 +154,7 @@ impl EarlyCandidates {
     }
 
     /// How many candidates wait.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

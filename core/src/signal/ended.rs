@@ -124,6 +124,7 @@ impl Farewells {
     }
 
     /// Whether nothing is left to say.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.deadlines.is_empty()
     }

@@ -29,9 +29,8 @@ pub(crate) mod envelope;
 pub(crate) mod negotiation;
 pub(crate) mod retry;
 
-pub(crate) use delivery::{Acceptance, Acknowledged, Inbox, Outbox, OutboxFull};
+pub(crate) use delivery::{Acceptance, Inbox, Outbox};
 pub(crate) use early::{EarlyCandidate, EarlyCandidates};
 pub(crate) use ended::{EndedSessions, Farewells, reply_to_unknown};
 pub(crate) use envelope::{Body, ByeReason, Capabilities, Envelope};
-pub(crate) use negotiation::{Decision, Negotiation, Standing};
-pub(crate) use retry::Dispatch;
+pub(crate) use negotiation::{Decision, Negotiation};

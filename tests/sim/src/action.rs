@@ -162,7 +162,14 @@ impl fmt::Display for Action {
             Self::Connect { from, to } => write!(f, "connect {from} -> {to}"),
             Self::Accept { host, peer } => write!(f, "{host} accepts {peer}"),
             Self::Refuse { host, peer } => write!(f, "{host} refuses {peer}"),
-            Self::Send { from, to, channel, size, count, .. } => {
+            Self::Send {
+                from,
+                to,
+                channel,
+                size,
+                count,
+                ..
+            } => {
                 write!(f, "send {count} x {size} B {channel} {from} -> {to}")
             }
             Self::Close { from, to } => write!(f, "close {from} -> {to}"),

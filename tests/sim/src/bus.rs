@@ -33,7 +33,13 @@ impl Bus {
     /// A bus whose ways are like `default` until they are set. Damage and filters of it have no effect.
     #[must_use]
     pub fn new(seed: u64, default: LinkConfig) -> Self {
-        Self { seed, default, links: BTreeMap::new(), accounts: Accounts::default(), serial: 0 }
+        Self {
+            seed,
+            default,
+            links: BTreeMap::new(),
+            accounts: Accounts::default(),
+            serial: 0,
+        }
     }
 
     /// Sets one direction between two hosts.
@@ -73,7 +79,16 @@ impl Bus {
                 Verdict::Arrives { at, again, .. } => {
                     self.accounts.on_underway(1 + u64::from(again.is_some()));
                     self.serial += 1;
-                    return Ok((Parcel { from, to, serial: self.serial, text }, at, again));
+                    return Ok((
+                        Parcel {
+                            from,
+                            to,
+                            serial: self.serial,
+                            text,
+                        },
+                        at,
+                        again,
+                    ));
                 }
                 Verdict::Dropped(cause) => cause,
             },
@@ -87,10 +102,19 @@ impl Bus {
     }
 
     fn link(&mut self, from: HostId, to: HostId) -> &mut Link {
-        let Self { seed, default, links, .. } = self;
+        let Self {
+            seed,
+            default,
+            links,
+            ..
+        } = self;
         links.entry((from, to)).or_insert_with(|| {
             let (from, to) = (short(from), short(to));
-            Link::new(default.clone(), *seed, |fault| Purpose::Bus { from, to, fault })
+            Link::new(default.clone(), *seed, |fault| Purpose::Bus {
+                from,
+                to,
+                fault,
+            })
         })
     }
 }
@@ -101,10 +125,20 @@ mod tests {
 
     #[test]
     fn copies_of_a_message_share_its_serial_and_all_are_accounted_for() {
-        let mut bus = Bus::new(1, LinkConfig { duplicate: 1.0, ..LinkConfig::default() });
-        let (first, at, again) = bus.send(0, Some(1), "x".into(), Time::ZERO).expect("no loss");
+        let mut bus = Bus::new(
+            1,
+            LinkConfig {
+                duplicate: 1.0,
+                ..LinkConfig::default()
+            },
+        );
+        let (first, at, again) = bus
+            .send(0, Some(1), "x".into(), Time::ZERO)
+            .expect("no loss");
         assert!(again.is_some_and(|again| again >= at));
-        let (second, ..) = bus.send(0, Some(1), "x".into(), Time::ZERO).expect("no loss");
+        let (second, ..) = bus
+            .send(0, Some(1), "x".into(), Time::ZERO)
+            .expect("no loss");
         assert_ne!(first.serial, second.serial);
         assert_eq!(bus.accounts().in_flight, 4);
         for taken in [true, true, true, false] {
@@ -117,7 +151,10 @@ mod tests {
     #[test]
     fn a_message_to_nobody_is_counted() {
         let mut bus = Bus::new(1, LinkConfig::default());
-        assert_eq!(bus.send(0, None, String::new(), Time::ZERO).err(), Some(DropCause::Unrouted));
+        assert_eq!(
+            bus.send(0, None, String::new(), Time::ZERO).err(),
+            Some(DropCause::Unrouted)
+        );
         assert!(bus.accounts().balance());
     }
 }

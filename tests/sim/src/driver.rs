@@ -24,7 +24,9 @@ pub enum Driver {
 
 impl Driver {
     /// Wakes each endpoint every millisecond.
-    pub const EAGER: Self = Self::Eager { every: Duration::from_millis(1) };
+    pub const EAGER: Self = Self::Eager {
+        every: Duration::from_millis(1),
+    };
 
     /// The first wake-up after `now` that no deadline asks for.
     pub(crate) fn next_tick(self, now: Time) -> Option<Time> {
@@ -73,14 +75,20 @@ pub(crate) fn check_deadline(
     again: Option<Option<Time>>,
     findings: &mut Findings,
 ) {
-    findings.check(Invariant::PollContract, again == Some(deadline), || match again {
-        None => format!("{name} had more output after it said that there was none"),
-        Some(again) => format!("{name} gave the deadline {deadline:?} and then {again:?}"),
-    });
+    findings.check(
+        Invariant::PollContract,
+        again == Some(deadline),
+        || match again {
+            None => format!("{name} had more output after it said that there was none"),
+            Some(again) => format!("{name} gave the deadline {deadline:?} and then {again:?}"),
+        },
+    );
     let now = findings.now;
-    findings.check(Invariant::NoSpinning, deadline.is_none_or(|at| at >= now), || {
-        format!("{name} gave the deadline {deadline:?}, which is past")
-    });
+    findings.check(
+        Invariant::NoSpinning,
+        deadline.is_none_or(|at| at >= now),
+        || format!("{name} gave the deadline {deadline:?}, which is past"),
+    );
 }
 
 /// Wake-ups of one endpoint at one instant.
@@ -92,8 +100,14 @@ mod tests {
 
     #[test]
     fn ticks_fall_on_multiples_of_the_interval() {
-        assert_eq!(Driver::EAGER.next_tick(Time::ZERO), Some(Time::from_millis(1)));
-        assert_eq!(Driver::EAGER.next_tick(Time::from_millis(7)), Some(Time::from_millis(8)));
+        assert_eq!(
+            Driver::EAGER.next_tick(Time::ZERO),
+            Some(Time::from_millis(1))
+        );
+        assert_eq!(
+            Driver::EAGER.next_tick(Time::from_millis(7)),
+            Some(Time::from_millis(8))
+        );
         assert_eq!(Driver::Exact.next_tick(Time::ZERO), None);
     }
 
@@ -110,7 +124,10 @@ mod tests {
 
     #[test]
     fn a_past_deadline_and_output_after_the_drain_are_violations() {
-        let mut findings = Findings { now: Time::from_millis(5), ..Findings::default() };
+        let mut findings = Findings {
+            now: Time::from_millis(5),
+            ..Findings::default()
+        };
         let [past, now] = [4, 5].map(|ms| Some(Time::from_millis(ms)));
         check_deadline("a", now, Some(now), &mut findings);
         assert_eq!(findings.violations, []);

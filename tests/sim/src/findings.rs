@@ -99,8 +99,16 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { invariant, at, text } = self;
-        write!(f, "[{} {invariant:?}] at {at} s: {text}", invariant.number())
+        let Self {
+            invariant,
+            at,
+            text,
+        } = self;
+        write!(
+            f,
+            "[{} {invariant:?}] at {at} s: {text}",
+            invariant.number()
+        )
     }
 }
 
@@ -130,10 +138,19 @@ pub(crate) struct Findings {
 
 impl Findings {
     /// Notes that the premise of `invariant` held, and a violation unless `holds`.
-    pub(crate) fn check(&mut self, invariant: Invariant, holds: bool, text: impl FnOnce() -> String) {
+    pub(crate) fn check(
+        &mut self,
+        invariant: Invariant,
+        holds: bool,
+        text: impl FnOnce() -> String,
+    ) {
         self.premises.note(invariant);
         if !holds && self.violations.len() < MAX_VIOLATIONS {
-            self.violations.push(Violation { invariant, at: self.now, text: text() });
+            self.violations.push(Violation {
+                invariant,
+                at: self.now,
+                text: text(),
+            });
         }
     }
 }
@@ -150,7 +167,11 @@ mod tests {
         for (place, invariant) in Invariant::ALL.into_iter().enumerate() {
             assert_eq!(invariant as usize, place);
         }
-        assert!(Invariant::ALL.windows(2).all(|w| w[0].number() < w[1].number()));
+        assert!(
+            Invariant::ALL
+                .windows(2)
+                .all(|w| w[0].number() < w[1].number())
+        );
     }
 
     #[test]
@@ -160,6 +181,9 @@ mod tests {
             findings.check(Invariant::Order, false, String::new);
         }
         assert_eq!(findings.violations.len(), MAX_VIOLATIONS);
-        assert_eq!(findings.premises.of(Invariant::Order), MAX_VIOLATIONS as u64 + 1);
+        assert_eq!(
+            findings.premises.of(Invariant::Order),
+            MAX_VIOLATIONS as u64 + 1
+        );
     }
 }

@@ -24,7 +24,9 @@ impl RollingHash {
     }
 
     fn word(&mut self, word: u64) {
-        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        self.0 = (self.0 ^ word)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
     }
 }
 
@@ -81,7 +83,16 @@ mod tests {
 
     #[test]
     fn length_order_and_content_all_count() {
-        let all = [&b""[..], b"\0", b"\0\0", b"ab", b"ba", b"12345678", b"12345678\0", b"87654321"];
+        let all = [
+            &b""[..],
+            b"\0",
+            b"\0\0",
+            b"ab",
+            b"ba",
+            b"12345678",
+            b"12345678\0",
+            b"87654321",
+        ];
         for (i, a) in all.iter().enumerate() {
             for b in &all[i + 1..] {
                 assert_ne!(RollingHash::of(a), RollingHash::of(b), "{a:?} {b:?}");

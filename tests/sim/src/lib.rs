@@ -74,9 +74,7 @@ pub use model::Digest;
 pub use net::{Accounts, Burst, Class, DropCause, HostId, LinkConfig, Network};
 pub use null_dtls::NullDtls;
 pub use rng::{Draw, Purpose, Stream};
-pub use scenario::{
-    PeerPlan, Report, RunOptions, Scenario, ScenarioError, Step, liveness_bound,
-};
+pub use scenario::{PeerPlan, Report, RunOptions, Scenario, ScenarioError, Step, liveness_bound};
 pub use svg::draw;
 pub use time::{Clock, Time};
 pub use trace::{Entry, Hashes, Passage, Record, Trace, What};

@@ -14,11 +14,18 @@ pub(crate) struct EventQueue<T> {
 
 impl<T> EventQueue<T> {
     pub(crate) fn new() -> Self {
-        Self { heap: BinaryHeap::new(), scheduled: 0 }
+        Self {
+            heap: BinaryHeap::new(),
+            scheduled: 0,
+        }
     }
 
     pub(crate) fn push(&mut self, at: Time, item: T) {
-        self.heap.push(Entry { at, order: self.scheduled, item });
+        self.heap.push(Entry {
+            at,
+            order: self.scheduled,
+            item,
+        });
         self.scheduled += 1;
     }
 

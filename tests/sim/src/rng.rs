@@ -104,7 +104,10 @@ impl Stream {
     }
 
     /// A number from 0 up to, not including, 1.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 holds exactly")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "53 bits are what an f64 holds exactly"
+    )]
     pub fn unit(&mut self) -> f64 {
         (self.u64() >> 11) as f64 / (1u64 << 53) as f64
     }
@@ -121,7 +124,11 @@ impl Stream {
 
     /// A duration from 0 up to `most`. Draws nothing when `most` is zero.
     pub fn duration(&mut self, most: Duration) -> Duration {
-        if most.is_zero() { Duration::ZERO } else { most.mul_f64(self.unit()) }
+        if most.is_zero() {
+            Duration::ZERO
+        } else {
+            most.mul_f64(self.unit())
+        }
     }
 }
 
@@ -131,9 +138,21 @@ mod tests {
 
     #[test]
     fn streams_repeat_for_a_seed_and_differ_between_purposes() {
-        let loss = Purpose::Link { from: 0, to: 1, fault: Draw::Loss };
-        let back = Purpose::Link { from: 1, to: 0, fault: Draw::Loss };
-        let jitter = Purpose::Link { from: 0, to: 1, fault: Draw::Jitter };
+        let loss = Purpose::Link {
+            from: 0,
+            to: 1,
+            fault: Draw::Loss,
+        };
+        let back = Purpose::Link {
+            from: 1,
+            to: 0,
+            fault: Draw::Loss,
+        };
+        let jitter = Purpose::Link {
+            from: 0,
+            to: 1,
+            fault: Draw::Jitter,
+        };
         let first = |purpose| Stream::new(9, purpose).u64();
         assert_eq!(first(loss), first(loss));
         assert_ne!(first(loss), first(back));

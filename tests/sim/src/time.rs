@@ -45,7 +45,10 @@ impl Time {
     /// This point moved forward by `by`, at most to [`Time::NEVER`].
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// How long after `earlier` this is; zero when it is not.
@@ -58,7 +61,12 @@ impl Time {
 /// Seconds with six decimals, as the reports show times.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}", self.0 / 1_000_000_000, self.0 % 1_000_000_000 / 1_000)
+        write!(
+            f,
+            "{}.{:06}",
+            self.0 / 1_000_000_000,
+            self.0 % 1_000_000_000 / 1_000
+        )
     }
 }
 
@@ -76,7 +84,10 @@ impl Clock {
     /// A clock whose beginning is `shift` after the present.
     #[must_use]
     pub fn new(shift: Duration) -> Self {
-        Self { base: Instant::now() + shift, now: Time::ZERO }
+        Self {
+            base: Instant::now() + shift,
+            now: Time::ZERO,
+        }
     }
 
     /// The present.
@@ -128,7 +139,11 @@ mod tests {
         clock.advance(Time::from_millis(1_234));
         assert_eq!(clock.time_of(clock.instant()), Time::from_millis(1_234));
         clock.advance(Time::from_millis(5));
-        assert_eq!(clock.now(), Time::from_millis(1_234), "the clock never goes back");
+        assert_eq!(
+            clock.now(),
+            Time::from_millis(1_234),
+            "the clock never goes back"
+        );
     }
 
     #[test]

@@ -17,15 +17,22 @@ fn run(chunk: u64) {
         }
     }
     if let Some(first) = failed.first() {
-        let seeds: Vec<u64> = failed.iter().map(|report| report.scenario.seed).collect();
-        println!("failed seeds: {seeds:?}");
+        for report in &failed {
+            println!(
+                "failed: seed {}: {}",
+                report.scenario.seed, report.violations[0]
+            );
+        }
         first.assert_passed(&folder(first.scenario.seed));
     }
 }
 
 /// How many seeds are run.
 pub(super) fn count() -> u64 {
-    std::env::var("BOWLINE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
+    std::env::var("BOWLINE_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_000)
 }
 
 /// Where the files of a run are written.

@@ -12,16 +12,40 @@ use crate::id::{ChannelId, PeerId};
 
 #[derive(Debug, Clone)]
 enum Op {
-    Send { side: usize, channel: usize, len: usize, text: bool },
-    Release { side: usize, channel: usize, bytes: usize },
-    Open { side: usize, ordered: bool, reliable: bool },
-    Agree { side: usize, id: u16 },
-    Close { side: usize, channel: usize },
-    Reset { stream: u16 },
+    Send {
+        side: usize,
+        channel: usize,
+        len: usize,
+        text: bool,
+    },
+    Release {
+        side: usize,
+        channel: usize,
+        bytes: usize,
+    },
+    Open {
+        side: usize,
+        ordered: bool,
+        reliable: bool,
+    },
+    Agree {
+        side: usize,
+        id: u16,
+    },
+    Close {
+        side: usize,
+        channel: usize,
+    },
+    Reset {
+        stream: u16,
+    },
     Steps(usize),
     Advance(u64),
     Refusals(u8),
-    Path { side: usize, is_up: bool },
+    Path {
+        side: usize,
+        is_up: bool,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -63,34 +87,58 @@ impl Script {
         let stamp = format!("{:08}", self.counter);
         // Empty messages are all alike: the model counts them, but cannot tell them apart, so there are none here.
         let body = stamp + &"x".repeat(len);
-        if text { Message::text(body) } else { Message::from(body.into_bytes()) }
+        if text {
+            Message::text(body)
+        } else {
+            Message::from(body.into_bytes())
+        }
     }
 
     fn label(&mut self, ordered: bool, reliable: bool) -> String {
         self.counter += 1;
-        let (o, r) = (if ordered { "o" } else { "" }, if reliable { "r" } else { "" });
+        let (o, r) = (
+            if ordered { "o" } else { "" },
+            if reliable { "r" } else { "" },
+        );
         format!("{o}{r}{}", self.counter)
     }
 
     fn run(&mut self, op: Op) {
         match op {
-            Op::Send { side, channel, len, text } => {
+            Op::Send {
+                side,
+                channel,
+                len,
+                text,
+            } => {
                 let channel = self.channel(side, channel);
                 let message = self.message(len, text);
                 self.pair.send(side, channel, message);
             }
-            Op::Release { side, channel, bytes } => {
+            Op::Release {
+                side,
+                channel,
+                bytes,
+            } => {
                 let channel = self.channel(side, channel);
                 self.pair.release(side, channel, bytes);
             }
-            Op::Open { side, ordered, reliable } => {
+            Op::Open {
+                side,
+                ordered,
+                reliable,
+            } => {
                 let label = self.label(ordered, reliable);
                 self.pair.open(side, config(label, ordered, reliable, None));
             }
             Op::Agree { side, id } => {
                 // Only one channel ever has the label, so an id is used once on each side.
                 let label = format!("or agreed {id}");
-                if self.pair.sides[side].apps.values().all(|app| app.label != label) {
+                if self.pair.sides[side]
+                    .apps
+                    .values()
+                    .all(|app| app.label != label)
+                {
                     self.pair.open(side, config(label, true, true, Some(id)));
                 }
             }
@@ -99,7 +147,7 @@ impl Script {
                 self.pair.close(side, channel);
             }
             Op::Reset { stream } => self.pair.reset(stream),
-            Op::Steps(steps) => (0..steps).for_each(|_| drop(self.pair.step())),
+            Op::Steps(steps) => (0..steps).for_each(|_| _ = self.pair.step()),
             Op::Advance(millis) => self.pair.advance(Duration::from_millis(millis)),
             Op::Refusals(refusals) => self.pair.refusals = refusals,
             Op::Path { side, is_up } => {
@@ -113,7 +161,10 @@ impl Script {
         let now = self.pair.now;
         self.pair.refusals = 0;
         self.pair.losses = 0;
-        self.pair.sides.iter_mut().for_each(|side| side.channels.on_path(true, now));
+        self.pair
+            .sides
+            .iter_mut()
+            .for_each(|side| side.channels.on_path(true, now));
     }
 
     /// Ordered channels deliver in the order of sending.
@@ -121,7 +172,11 @@ impl Script {
         for side in &self.pair.sides {
             for app in side.apps.values().filter(|app| app.is_ordered) {
                 let stamps: Vec<_> = app.received.iter().map(|m| m.data.slice(..8)).collect();
-                assert!(stamps.is_sorted_by(|a, b| a < b), "{}: {stamps:?}", app.label);
+                assert!(
+                    stamps.is_sorted_by(|a, b| a < b),
+                    "{}: {stamps:?}",
+                    app.label
+                );
             }
         }
     }
@@ -129,8 +184,16 @@ impl Script {
 
 fn config(label: String, ordered: bool, reliable: bool, negotiated: Option<u16>) -> ChannelConfig {
     ChannelConfig {
-        ordering: if ordered { Ordering::Ordered } else { Ordering::Unordered },
-        reliability: if reliable { Reliability::Reliable } else { Reliability::MaxRetransmits(0) },
+        ordering: if ordered {
+            Ordering::Ordered
+        } else {
+            Ordering::Unordered
+        },
+        reliability: if reliable {
+            Reliability::Reliable
+        } else {
+            Reliability::MaxRetransmits(0)
+        },
         negotiated,
         ..ChannelConfig::new(label)
     }
@@ -138,7 +201,10 @@ fn config(label: String, ordered: bool, reliable: bool, negotiated: Option<u16>)
 
 fn play(ops: Vec<Op>, start: usize, seed: u64, is_tight: bool, losses: u8) {
     let limits = if is_tight { tight_limits } else { limits };
-    let mut script = Script { pair: Pair::new([limits(), limits()], seed), counter: 0 };
+    let mut script = Script {
+        pair: Pair::new([limits(), limits()], seed),
+        counter: 0,
+    };
     script.pair.losses = losses;
     for (index, op) in ops.into_iter().enumerate() {
         if index == start {
@@ -154,8 +220,11 @@ fn play(ops: Vec<Op>, start: usize, seed: u64, is_tight: bool, losses: u8) {
     assert_eq!(script.pair.faults(), [], "honest peers are never at fault");
 }
 
+/// A second or so.
+const CASES: u32 = 500;
+
 proptest! {
-    #![proptest_config(Config { cases: 200, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: CASES, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn any_script_ends_with_a_balanced_account(

@@ -38,6 +38,8 @@ pub(super) struct Side {
 struct Stream {
     id: u16,
     is_open: bool,
+    /// It was reset, and its owner has not heard of it: what is written goes nowhere.
+    is_reset: bool,
     ordering: Ordering,
     reliability: Reliability,
 }
@@ -80,7 +82,13 @@ impl Pair {
         let now = Instant::now();
         let [a, b] = limits;
         let sides = [Side::new("a", &a), Side::new("b", &b)];
-        Self { sides, now, rng: fastrand::Rng::with_seed(seed), refusals: 0, losses: 0 }
+        Self {
+            sides,
+            now,
+            rng: fastrand::Rng::with_seed(seed),
+            refusals: 0,
+            losses: 0,
+        }
     }
 
     pub(super) fn connected() -> Self {
@@ -92,7 +100,9 @@ impl Pair {
 
     pub(super) fn start(&mut self) {
         for (side, role) in [(0, Role::Even), (1, Role::Odd)] {
-            self.sides[side].channels.start(Framing::Bowline, role, 262_144, self.now);
+            self.sides[side]
+                .channels
+                .start(Framing::Bowline, role, 262_144, self.now);
         }
         self.pump();
     }
@@ -102,7 +112,11 @@ impl Pair {
         let sent = s.channels.send(channel, message.clone(), self.now);
         if let Ok(id) = &sent {
             let app = s.apps.get_mut(&channel).expect("known");
-            assert_eq!(id.0, app.accepted.len() as u64, "ids count from 0 without gaps");
+            assert_eq!(
+                id.0,
+                app.accepted.len() as u64,
+                "ids count from 0 without gaps"
+            );
             app.accepted.push((message, Outcome::Open));
         }
         self.pump();
@@ -140,7 +154,9 @@ impl Pair {
     pub(super) fn release_all(&mut self) {
         for side in 0..2 {
             let channels: Vec<_> = self.sides[side].apps.keys().copied().collect();
-            channels.into_iter().for_each(|channel| self.release(side, channel, usize::MAX));
+            channels
+                .into_iter()
+                .for_each(|channel| self.release(side, channel, usize::MAX));
         }
     }
 
@@ -151,8 +167,12 @@ impl Pair {
                 wire.truncate(self.rng.usize(0..=wire.len()));
             }
             let s = &mut self.sides[side];
-            let hit = s.streams.iter().find(|(_, stream)| stream.id == id && stream.is_open);
-            if let Some((key, _)) = hit {
+            let hit = s
+                .streams
+                .iter_mut()
+                .find(|(_, stream)| stream.id == id && stream.is_open && !stream.is_reset);
+            if let Some((key, stream)) = hit {
+                stream.is_reset = true;
                 s.facts.push_back(Fact::Closed(*key));
             }
         }
@@ -162,11 +182,8 @@ impl Pair {
     pub(super) fn step(&mut self) -> bool {
         let side = self.rng.usize(0..2);
         let happened = [side, 1 - side].into_iter().any(|side| {
-            if self.rng.bool() {
-                self.report(side) || self.carry(side)
-            } else {
-                self.carry(side) || self.report(side)
-            }
+            let facts_first = self.rng.bool();
+            (facts_first && self.report(side)) || self.carry(side) || self.report(side)
         });
         if happened {
             self.pump();
@@ -191,7 +208,10 @@ impl Pair {
             if self.step() {
                 continue;
             }
-            let deadlines = self.sides.iter().filter_map(|side| side.channels.poll_timeout());
+            let deadlines = self
+                .sides
+                .iter()
+                .filter_map(|side| side.channels.poll_timeout());
             match deadlines.min() {
                 Some(at) => self.advance(at - self.now),
                 None => return,
@@ -208,8 +228,13 @@ impl Pair {
         }
         self.pump();
         self.settle();
+        // The peer ends a connection whose META does not hold.
+        let is_broken = self
+            .sides
+            .iter()
+            .any(|side| side.events.contains(&ChannelOutput::Broken));
         for side in &mut self.sides {
-            assert!(side.channels.is_drained());
+            assert!(is_broken || side.channels.is_drained());
             side.channels.abandon();
         }
         self.pump();
@@ -229,9 +254,14 @@ impl Pair {
                     assert!(copies >= count(Outcome::Delivered), "{case}");
                     assert!(copies <= outcomes.len() - never, "{case}");
                     let untold = count(Outcome::Open);
-                    assert!(!is_final || !app.is_reliable || untold == 0, "{case}: not told");
+                    assert!(
+                        !is_final || !app.is_reliable || untold == 0,
+                        "{case}: not told"
+                    );
                 }
-                let invented = received.iter().find(|m| !app.accepted.iter().any(|(a, _)| a == *m));
+                let invented = received
+                    .iter()
+                    .find(|m| !app.accepted.iter().any(|(a, _)| a == *m));
                 assert_eq!(invented, None);
             }
         }
@@ -286,14 +316,17 @@ impl Pair {
             }
             let stream = &s.streams[&write.stream];
             assert!(stream.is_open, "writes only to open streams");
-            let is_lost = stream.reliability != Reliability::Reliable
-                && self.rng.u8(0..100) < self.losses;
+            let is_lost = stream.is_reset
+                || stream.reliability != Reliability::Reliable && self.rng.u8(0..100) < self.losses;
             s.written += write.data.len();
             if write.stream == StreamKey::Meta {
                 s.meta_written += write.data.len();
             }
             if !is_lost {
-                let packet = Packet { binary: write.binary, data: write.data.to_vec() };
+                let packet = Packet {
+                    binary: write.binary,
+                    data: write.data.to_vec(),
+                };
                 s.wires.entry(stream.id).or_default().push_back(packet);
             }
             s.channels.on_written(self.now);
@@ -307,8 +340,17 @@ impl Pair {
                     let s = &mut self.sides[side];
                     let id = config.negotiated.expect("agreed between bowline peers");
                     let (ordering, reliability) = (config.ordering, config.reliability);
-                    let state = Stream { id, is_open: false, ordering, reliability };
-                    assert!(s.streams.insert(stream, state).is_none(), "one stream for a key");
+                    let state = Stream {
+                        id,
+                        is_open: false,
+                        is_reset: false,
+                        ordering,
+                        reliability,
+                    };
+                    assert!(
+                        s.streams.insert(stream, state).is_none(),
+                        "one stream for a key"
+                    );
                     s.facts.push_back(Fact::Open(stream));
                 }
                 ChannelOutput::CloseStream { stream } => self.close_stream(side, stream),
@@ -322,10 +364,15 @@ impl Pair {
 
     /// As SCTP does: closing one side's stream closes the other's.
     fn close_stream(&mut self, side: usize, key: StreamKey) {
-        let Some(id) = self.sides[side].streams.get(&key).map(|stream| stream.id) else { return };
+        let Some(id) = self.sides[side].streams.get(&key).map(|stream| stream.id) else {
+            return;
+        };
         self.sides[side].facts.push_back(Fact::Closed(key));
         let other = &mut self.sides[1 - side];
-        let theirs = other.streams.iter().find(|(_, stream)| stream.id == id && stream.is_open);
+        let theirs = other
+            .streams
+            .iter()
+            .find(|(_, stream)| stream.id == id && stream.is_open);
         if let Some((key, _)) = theirs {
             other.facts.push_back(Fact::Closed(*key));
         }
@@ -343,7 +390,8 @@ impl Pair {
             }
             Some(Fact::Closed(key)) => {
                 if s.streams.remove(&key).is_some() {
-                    s.facts.retain(|fact| !matches!(fact, Fact::Open(other) if *other == key));
+                    s.facts
+                        .retain(|fact| !matches!(fact, Fact::Open(other) if *other == key));
                     s.channels.on_stream_closed(key, self.now);
                 }
             }
@@ -372,7 +420,8 @@ impl Pair {
             Ordering::Unordered => self.rng.usize(0..wire.len()),
         };
         let packet = wire.remove(index).expect("within");
-        to.channels.on_data(key, packet.binary, packet.data, self.now);
+        to.channels
+            .on_data(key, packet.binary, packet.data, self.now);
         true
     }
 }
@@ -394,7 +443,12 @@ impl Side {
     fn new(name: &str, limits: &ChannelLimits) -> Self {
         let own = PeerId::new(name).expect("valid");
         let kind = |(id, is_reliable)| {
-            let app = App { label: format!("kind {id}"), is_reliable, is_ordered: is_reliable, ..App::default() };
+            let app = App {
+                label: format!("kind {id}"),
+                is_reliable,
+                is_ordered: is_reliable,
+                ..App::default()
+            };
             (ChannelId(id), app)
         };
         Self {
@@ -403,7 +457,10 @@ impl Side {
             wires: BTreeMap::new(),
             facts: VecDeque::new(),
             events: Vec::new(),
-            apps: [(0, true), (1, true), (2, false), (3, true)].into_iter().map(kind).collect(),
+            apps: [(0, true), (1, true), (2, false), (3, true)]
+                .into_iter()
+                .map(kind)
+                .collect(),
             written: 0,
             meta_written: 0,
         }
@@ -411,7 +468,12 @@ impl Side {
 
     fn on_event(&mut self, event: &ChannelOutput) {
         match event {
-            ChannelOutput::Open { channel, label, remote, .. } => {
+            ChannelOutput::Open {
+                channel,
+                label,
+                remote,
+                ..
+            } => {
                 assert!(!self.apps.contains_key(channel) || !remote);
                 let app = self.apps.entry(*channel).or_default();
                 assert!(!app.is_closed);
@@ -427,7 +489,10 @@ impl Side {
                 assert!(!std::mem::replace(&mut app.is_closed, true), "closed once");
             }
             ChannelOutput::Message { channel, message } => {
-                let app = self.apps.get_mut(channel).expect("open before its first message");
+                let app = self
+                    .apps
+                    .get_mut(channel)
+                    .expect("open before its first message");
                 assert!(!app.is_closed, "nothing after closed");
                 app.unreleased += message.len();
                 app.received.push(message.clone());
@@ -439,8 +504,17 @@ impl Side {
             ChannelOutput::Delivered { channel, through } => {
                 self.account(*channel, None, *through, Outcome::Delivered);
             }
-            ChannelOutput::NotDelivered { channel, first, last, maybe } => {
-                let outcome = if *maybe { Outcome::Maybe } else { Outcome::Never };
+            ChannelOutput::NotDelivered {
+                channel,
+                first,
+                last,
+                maybe,
+            } => {
+                let outcome = if *maybe {
+                    Outcome::Maybe
+                } else {
+                    Outcome::Never
+                };
                 self.account(*channel, Some(*first), *last, outcome);
             }
             ChannelOutput::Error { channel, .. } | ChannelOutput::Writable { channel } => {
@@ -451,7 +525,13 @@ impl Side {
         }
     }
 
-    fn account(&mut self, channel: ChannelId, first: Option<MessageId>, last: MessageId, outcome: Outcome) {
+    fn account(
+        &mut self,
+        channel: ChannelId,
+        first: Option<MessageId>,
+        last: MessageId,
+        outcome: Outcome,
+    ) {
         let app = self.apps.get_mut(&channel).expect("known");
         let index = |id: MessageId| usize::try_from(id.0).expect("small");
         let first = first.map_or(app.settled, index);

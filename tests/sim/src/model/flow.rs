@@ -16,8 +16,14 @@ pub(crate) struct Mode {
 }
 
 impl Mode {
-    pub(crate) const RELIABLE: Self = Self { ordered: true, reliable: true };
-    pub(crate) const UNRELIABLE: Self = Self { ordered: false, reliable: false };
+    pub(crate) const RELIABLE: Self = Self {
+        ordered: true,
+        reliable: true,
+    };
+    pub(crate) const UNRELIABLE: Self = Self {
+        ordered: false,
+        reliable: false,
+    };
 }
 
 /// The messages of one channel in one direction.
@@ -37,7 +43,14 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn new(mode: Mode) -> Self {
-        Self { mode, accepted: 0, pending: VecDeque::new(), sent: 0, delivered: 0, failed: Vec::new() }
+        Self {
+            mode,
+            accepted: 0,
+            pending: VecDeque::new(),
+            sent: 0,
+            delivered: 0,
+            failed: Vec::new(),
+        }
     }
 
     pub(crate) fn accepted(&self) -> u64 {
@@ -54,7 +67,8 @@ impl Flow {
     }
 
     pub(crate) fn on_accepted(&mut self, message: &Message) {
-        self.pending.push_back((self.accepted, hash_message(message)));
+        self.pending
+            .push_back((self.accepted, hash_message(message)));
         self.accepted += 1;
     }
 
@@ -66,8 +80,15 @@ impl Flow {
         findings: &mut Findings,
     ) {
         let hash = hash_message(message);
-        let place = self.pending.iter().position(|(_, pending)| *pending == hash);
-        let rule = if self.mode.reliable { Invariant::NoInvention } else { Invariant::UnreliableBounds };
+        let place = self
+            .pending
+            .iter()
+            .position(|(_, pending)| *pending == hash);
+        let rule = if self.mode.reliable {
+            Invariant::NoInvention
+        } else {
+            Invariant::UnreliableBounds
+        };
         findings.check(rule, place.is_some(), || {
             format!("{}: never sent, already received or given up", at())
         });
@@ -93,7 +114,9 @@ impl Flow {
         findings: &mut Findings,
     ) {
         let sane = through.0 < self.accepted && through.0 + 1 > self.sent;
-        findings.check(Invariant::ExactlyOnceOrTold, sane, || at("not after the last one"));
+        findings.check(Invariant::ExactlyOnceOrTold, sane, || {
+            at("not after the last one")
+        });
         self.sent = self.sent.max(through.0 + 1);
     }
 
@@ -104,11 +127,17 @@ impl Flow {
         findings: &mut Findings,
     ) {
         let new = through.0 < self.accepted && through.0 + 1 > self.delivered;
-        findings.check(Invariant::ExactlyOnceOrTold, new, || at("not after the last one"));
+        findings.check(Invariant::ExactlyOnceOrTold, new, || {
+            at("not after the last one")
+        });
         let arrived = self.pending.front().is_none_or(|(id, _)| *id > through.0);
-        findings.check(Invariant::ExactlyOnceOrTold, arrived, || at("confirmed and never received"));
+        findings.check(Invariant::ExactlyOnceOrTold, arrived, || {
+            at("confirmed and never received")
+        });
         let told = self.failed.iter().any(|(first, _)| *first <= through.0);
-        findings.check(Invariant::ExactlyOnceOrTold, !told, || at("confirmed after it was given up"));
+        findings.check(Invariant::ExactlyOnceOrTold, !told, || {
+            at("confirmed after it was given up")
+        });
         self.delivered = self.delivered.max(through.0 + 1);
     }
 
@@ -121,7 +150,9 @@ impl Flow {
     ) {
         let (first, last) = (first.0, last.0);
         let sane = first <= last && last < self.accepted && first >= self.delivered;
-        findings.check(Invariant::ExactlyOnceOrTold, sane, || at("not a range of open messages"));
+        findings.check(Invariant::ExactlyOnceOrTold, sane, || {
+            at("not a range of open messages")
+        });
         let again = self.failed.iter().any(|(f, l)| *f <= last && first <= *l);
         findings.check(Invariant::ExactlyOnceOrTold, !again, || at("told twice"));
         self.failed.push((first, last));
@@ -129,15 +160,21 @@ impl Flow {
             let before = self.pending.len() as u64;
             self.pending.retain(|(id, _)| !(first..=last).contains(id));
             let open = before - self.pending.len() as u64;
-            findings.check(Invariant::ExactlyOnceOrTold, open == last - first + 1, || {
-                at("given up although received")
-            });
+            findings.check(
+                Invariant::ExactlyOnceOrTold,
+                open == last - first + 1,
+                || at("given up although received"),
+            );
         }
     }
 
     /// Checks that every message has an outcome. Called when the peer has ended.
     pub(crate) fn check_settled(&self, at: impl Fn(&str) -> String, findings: &mut Findings) {
-        let certain = if self.mode.reliable { self.delivered } else { self.sent };
+        let certain = if self.mode.reliable {
+            self.delivered
+        } else {
+            self.sent
+        };
         let mut next = certain;
         let mut failed = self.failed.clone();
         failed.sort_unstable();
@@ -147,7 +184,10 @@ impl Flow {
             }
         }
         findings.check(Invariant::ExactlyOnceOrTold, next >= self.accepted, || {
-            at(&format!("nothing was ever told of message {next} of {}", self.accepted))
+            at(&format!(
+                "nothing was ever told of message {next} of {}",
+                self.accepted
+            ))
         });
     }
 }

@@ -53,7 +53,10 @@ impl Life {
     }
 
     pub(crate) fn channel_labelled(&self, label: &str) -> Option<ChannelId> {
-        self.labels.iter().find(|(_, known)| *known == label).map(|(channel, _)| *channel)
+        self.labels
+            .iter()
+            .find(|(_, known)| *known == label)
+            .map(|(channel, _)| *channel)
     }
 
     /// Lets `on` act on the flow of `channel`. To be told of a channel on which nothing was sent is a violation.
@@ -79,8 +82,12 @@ impl Life {
         findings: &mut Findings,
     ) {
         let continues = from == self.state;
-        findings.check(Invariant::StateMachine, continues, || at("the state before is another"));
-        findings.check(Invariant::StateMachine, is_documented(from, to), || at("undocumented"));
+        findings.check(Invariant::StateMachine, continues, || {
+            at("the state before is another")
+        });
+        findings.check(Invariant::StateMachine, is_documented(from, to), || {
+            at("undocumented")
+        });
         self.state = to;
         if to == PeerState::Connected {
             findings.check(Invariant::Authentication, self.session.is_some(), || {

@@ -52,9 +52,16 @@ impl Model {
     /// `connect` was accepted.
     pub(crate) fn on_connect(&mut self, from: HostId, to: HostId) {
         let waits = |life: &&mut Life| life.called && life.session.is_none() && !life.is_over();
-        let other = self.lives.get_mut(&(to, from)).and_then(|lives| lives.last_mut());
+        let other = self
+            .lives
+            .get_mut(&(to, from))
+            .and_then(|lives| lives.last_mut());
         let glare = other.filter(waits).map(|life| life.glare = true).is_some();
-        if let Some(life) = self.lives.get_mut(&(from, to)).and_then(|lives| lives.last_mut()) {
+        if let Some(life) = self
+            .lives
+            .get_mut(&(from, to))
+            .and_then(|lives| lives.last_mut())
+        {
             life.called = true;
             life.glare = glare;
         }
@@ -70,7 +77,11 @@ impl Model {
         findings: &mut Findings,
     ) {
         let mode = self.mode(from, to, channel);
-        let Some(life) = self.lives.get_mut(&(from, to)).and_then(|lives| lives.last_mut()) else {
+        let Some(life) = self
+            .lives
+            .get_mut(&(from, to))
+            .and_then(|lives| lives.last_mut())
+        else {
             return findings.check(Invariant::ExactlyOnceOrTold, false, || {
                 format!("{from} accepted a message to {to}, which was never initialised")
             });
@@ -90,9 +101,14 @@ impl Model {
         channel: ChannelId,
         config: &ChannelConfig,
     ) {
-        if let Some(life) = self.lives.get_mut(&(host, peer)).and_then(|lives| lives.last_mut()) {
+        if let Some(life) = self
+            .lives
+            .get_mut(&(host, peer))
+            .and_then(|lives| lives.last_mut())
+        {
             life.labels.insert(channel, config.label.clone());
-            life.modes.insert(channel, mode_of(config.ordering, config.reliability));
+            life.modes
+                .insert(channel, mode_of(config.ordering, config.reliability));
         }
     }
 
@@ -125,7 +141,9 @@ impl Model {
             return;
         }
         let Some(life) = lives.last_mut().filter(|life| !life.is_over()) else {
-            return findings.check(Invariant::StateMachine, false, || at("told of no living peer"));
+            return findings.check(Invariant::StateMachine, false, || {
+                at("told of no living peer")
+            });
         };
         findings.premises.note(Invariant::StateMachine);
         match event {
@@ -135,26 +153,49 @@ impl Model {
                 findings.check(Invariant::Agreement, same, || at("another session"));
                 life.session = Some(*session);
             }
-            Event::ChannelOpen { channel, label, ordering, reliability, .. } => {
+            Event::ChannelOpen {
+                channel,
+                label,
+                ordering,
+                reliability,
+                ..
+            } => {
                 life.labels.insert(*channel, label.clone());
-                life.modes.insert(*channel, mode_of(*ordering, *reliability));
+                life.modes
+                    .insert(*channel, mode_of(*ordering, *reliability));
             }
-            Event::Sent { channel, through, .. } => {
-                life.flow(*channel, |flow, findings| flow.on_sent(*through, at, findings), findings);
+            Event::Sent {
+                channel, through, ..
+            } => {
+                life.flow(
+                    *channel,
+                    |flow, findings| flow.on_sent(*through, at, findings),
+                    findings,
+                );
             }
-            Event::Delivered { channel, through, .. } => {
+            Event::Delivered {
+                channel, through, ..
+            } => {
                 let on = |flow: &mut Flow, findings: &mut Findings| {
                     flow.on_delivered(*through, at, findings);
                 };
                 life.flow(*channel, on, findings);
             }
-            Event::NotDelivered { channel, first, last, maybe, .. } => {
+            Event::NotDelivered {
+                channel,
+                first,
+                last,
+                maybe,
+                ..
+            } => {
                 let on = |flow: &mut Flow, findings: &mut Findings| {
                     flow.on_not_delivered((*first, *last), *maybe, at, findings);
                 };
                 life.flow(*channel, on, findings);
             }
-            Event::Message { channel, message, .. } => {
+            Event::Message {
+                channel, message, ..
+            } => {
                 self.on_message((host, peer), *channel, message, findings);
             }
             _ => {}
@@ -170,7 +211,11 @@ impl Model {
         findings: &mut Findings,
     ) {
         let at = || format!("{peer} -> {host} channel {channel}: {message:?}");
-        let Some(life) = self.lives.get_mut(&(host, peer)).and_then(|lives| lives.last_mut()) else {
+        let Some(life) = self
+            .lives
+            .get_mut(&(host, peer))
+            .and_then(|lives| lives.last_mut())
+        else {
             return;
         };
         life.inbox.entry(channel).or_default().add(message);
@@ -195,15 +240,22 @@ impl Model {
 
     fn life_in(&mut self, host: HostId, peer: HostId, session: SessionId) -> Option<&mut Life> {
         let lives = self.lives.get_mut(&(host, peer))?;
-        lives.iter_mut().rev().find(|life| life.session == Some(session))
+        lives
+            .iter_mut()
+            .rev()
+            .find(|life| life.session == Some(session))
     }
 
     fn mode(&self, from: HostId, to: HostId, channel: ChannelId) -> Mode {
         match ChannelKind::from_id(channel) {
             Some(ChannelKind::Unreliable) => Mode::UNRELIABLE,
-            Some(ChannelKind::Control | ChannelKind::Reliable | ChannelKind::File) => Mode::RELIABLE,
+            Some(ChannelKind::Control | ChannelKind::Reliable | ChannelKind::File) => {
+                Mode::RELIABLE
+            }
             None => {
-                let told = self.life(from, to).and_then(|life| life.modes.get(&channel));
+                let told = self
+                    .life(from, to)
+                    .and_then(|life| life.modes.get(&channel));
                 told.copied().unwrap_or(Mode::RELIABLE)
             }
         }

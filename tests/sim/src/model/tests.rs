@@ -14,7 +14,11 @@ const B: HostId = 1;
 impl Bench {
     /// Two hosts that are connected, from the model's point of view.
     fn connected() -> Self {
-        let mut bench = Self { model: Model::default(), findings: Findings::default(), sent: 0 };
+        let mut bench = Self {
+            model: Model::default(),
+            findings: Findings::default(),
+            sent: 0,
+        };
         for ends in [(A, B), (B, A)] {
             bench.birth(ends);
         }
@@ -28,7 +32,15 @@ impl Bench {
         self.state(ends, PeerState::New, PeerState::Connecting);
         let took = std::time::Duration::ZERO;
         let generation = bowline::Generation(0);
-        self.tell(ends, Event::NegotiationDone { peer, session, generation, took });
+        self.tell(
+            ends,
+            Event::NegotiationDone {
+                peer,
+                session,
+                generation,
+                took,
+            },
+        );
         self.state(ends, PeerState::Connecting, PeerState::Connected);
     }
 
@@ -39,33 +51,72 @@ impl Bench {
     fn state(&mut self, ends: (HostId, HostId), from: PeerState, to: PeerState) {
         let at = std::time::Instant::now();
         let cause = Cause::LocalClose;
-        self.tell(ends, Event::State { peer: id(ends.1), from, to, cause, at, deadline: None, explanation: None });
+        self.tell(
+            ends,
+            Event::State {
+                peer: id(ends.1),
+                from,
+                to,
+                cause,
+                at,
+                deadline: None,
+                explanation: None,
+            },
+        );
     }
 
     fn accept(&mut self, kind: ChannelKind, text: &str) {
         let id = MessageId(self.sent);
         self.sent += 1;
-        self.model.on_accepted((A, B), kind.id(), id, &text.into(), &mut self.findings);
+        self.model
+            .on_accepted((A, B), kind.id(), id, &text.into(), &mut self.findings);
     }
 
     fn receive(&mut self, kind: ChannelKind, text: &str) {
         let message = text.into();
-        self.tell((B, A), Event::Message { peer: id(A), channel: kind.id(), message });
+        self.tell(
+            (B, A),
+            Event::Message {
+                peer: id(A),
+                channel: kind.id(),
+                message,
+            },
+        );
     }
 
     fn delivered(&mut self, kind: ChannelKind, through: u64) {
         let through = MessageId(through);
-        self.tell((A, B), Event::Delivered { peer: id(B), channel: kind.id(), through });
+        self.tell(
+            (A, B),
+            Event::Delivered {
+                peer: id(B),
+                channel: kind.id(),
+                through,
+            },
+        );
     }
 
     fn failed(&mut self, kind: ChannelKind, first: u64, last: u64, maybe: bool) {
         let (first, last) = (MessageId(first), MessageId(last));
         let channel = kind.id();
-        self.tell((A, B), Event::NotDelivered { peer: id(B), channel, first, last, maybe });
+        self.tell(
+            (A, B),
+            Event::NotDelivered {
+                peer: id(B),
+                channel,
+                first,
+                last,
+                maybe,
+            },
+        );
     }
 
     fn broken(&self) -> Vec<Invariant> {
-        self.findings.violations.iter().map(|v| v.invariant).collect()
+        self.findings
+            .violations
+            .iter()
+            .map(|v| v.invariant)
+            .collect()
     }
 }
 
@@ -177,7 +228,15 @@ fn a_message_of_an_earlier_session_is_found() {
     bench.tell((B, A), Event::Initialised { peer: id(A) });
     let session = "ffffffffffffffffffffffffffffffff".parse().expect("valid");
     let (generation, took) = (bowline::Generation(0), std::time::Duration::ZERO);
-    bench.tell((B, A), Event::NegotiationDone { peer: id(A), session, generation, took });
+    bench.tell(
+        (B, A),
+        Event::NegotiationDone {
+            peer: id(A),
+            session,
+            generation,
+            took,
+        },
+    );
     bench.receive(R, "one");
     assert_eq!(bench.broken(), [Invariant::NoInvention]);
 }

@@ -45,7 +45,12 @@ mod tests {
         for (byte, class) in [(0, Class::Stun), (3, Class::Stun), (4, Class::Other)] {
             assert_eq!(Class::of(&[byte]), class, "{byte}");
         }
-        for (byte, class) in [(19, Class::Other), (20, Class::Dtls), (63, Class::Dtls), (64, Class::Other)] {
+        for (byte, class) in [
+            (19, Class::Other),
+            (20, Class::Dtls),
+            (63, Class::Dtls),
+            (64, Class::Other),
+        ] {
             assert_eq!(Class::of(&[byte]), class, "{byte}");
         }
         assert_eq!(Class::of(&[]), Class::Other);

@@ -70,7 +70,10 @@ impl LinkConfig {
     /// A perfect link that takes `latency`.
     #[must_use]
     pub fn with_latency(latency: Duration) -> Self {
-        Self { latency, ..Self::default() }
+        Self {
+            latency,
+            ..Self::default()
+        }
     }
 
     /// This link, losing datagrams with probability `loss`.
@@ -82,7 +85,12 @@ impl LinkConfig {
     /// This link without any fault: only latency, rate and queue stay.
     #[must_use]
     pub fn healed(&self) -> Self {
-        Self { latency: self.latency, rate: self.rate, queue: self.queue, ..Self::default() }
+        Self {
+            latency: self.latency,
+            rate: self.rate,
+            queue: self.queue,
+            ..Self::default()
+        }
     }
 }
 
@@ -101,7 +109,11 @@ pub struct Burst {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It arrives, perhaps a second time, perhaps damaged.
-    Arrives { at: Time, again: Option<Time>, damage: Damage },
+    Arrives {
+        at: Time,
+        again: Option<Time>,
+        damage: Damage,
+    },
     /// It does not.
     Dropped(DropCause),
 }
@@ -196,8 +208,13 @@ impl Link {
         }
         let at = self.arrival(left);
         let again = self.streams.duplicate.chance(self.config.duplicate);
-        let again = again.then(|| at.after(self.streams.duplicate.duration(self.config.reorder_by)));
-        Verdict::Arrives { at, again, damage: self.damage(len) }
+        let again =
+            again.then(|| at.after(self.streams.duplicate.duration(self.config.reorder_by)));
+        Verdict::Arrives {
+            at,
+            again,
+            damage: self.damage(len),
+        }
     }
 
     /// When the datagram has left the queue, or `None` when it found no room there.
@@ -219,7 +236,11 @@ impl Link {
         let Some(burst) = self.config.burst else {
             return false;
         };
-        let flip = if self.in_burst { burst.leave } else { burst.enter };
+        let flip = if self.in_burst {
+            burst.leave
+        } else {
+            burst.enter
+        };
         if self.streams.burst.chance(flip) {
             self.in_burst = !self.in_burst;
         }
@@ -236,7 +257,10 @@ impl Link {
         self.last_arrival
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a datagram has less than 2^16 bytes")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a datagram has less than 2^16 bytes"
+    )]
     fn damage(&mut self, len: usize) -> Damage {
         let damage = &mut self.streams.damage;
         if len == 0 {
@@ -283,7 +307,11 @@ mod tests {
     use super::*;
 
     fn link(config: LinkConfig) -> Link {
-        Link::new(config, 1, |fault| Purpose::Link { from: 0, to: 1, fault })
+        Link::new(config, 1, |fault| Purpose::Link {
+            from: 0,
+            to: 1,
+            fault,
+        })
     }
 
     fn arrival(verdict: Verdict) -> Option<Time> {
@@ -308,39 +336,80 @@ mod tests {
     #[test]
     fn loss_comes_at_its_rate() {
         let mut link = link(LinkConfig::default().lossy(0.1));
-        let lost = arrivals(&mut link, 10_000).iter().filter(|a| a.is_none()).count();
+        let lost = arrivals(&mut link, 10_000)
+            .iter()
+            .filter(|a| a.is_none())
+            .count();
         assert!((900..1_100).contains(&lost), "{lost}");
     }
 
     #[test]
     fn burst_loss_comes_in_runs_longer_than_independent_loss() {
-        let burst = Burst { enter: 0.01, leave: 0.1, loss: 1.0 };
-        let mut link = link(LinkConfig { burst: Some(burst), ..LinkConfig::default() });
+        let burst = Burst {
+            enter: 0.01,
+            leave: 0.1,
+            loss: 1.0,
+        };
+        let mut link = link(LinkConfig {
+            burst: Some(burst),
+            ..LinkConfig::default()
+        });
         let all = arrivals(&mut link, 100_000);
         let lost = all.iter().filter(|a| a.is_none()).count();
-        let runs = all.windows(2).filter(|w| w[0].is_some() && w[1].is_none()).count();
-        assert!((8_000..10_200).contains(&lost), "1/11 of the time is bad: {lost}");
-        assert!((8..13).contains(&(lost / runs)), "a run has 10 on average: {}", lost / runs);
+        let runs = all
+            .windows(2)
+            .filter(|w| w[0].is_some() && w[1].is_none())
+            .count();
+        assert!(
+            (8_000..10_200).contains(&lost),
+            "1/11 of the time is bad: {lost}"
+        );
+        assert!(
+            (8..13).contains(&(lost / runs)),
+            "a run has 10 on average: {}",
+            lost / runs
+        );
     }
 
     #[test]
     fn jitter_alone_keeps_the_order_and_reordering_breaks_it() {
         let swaps = |config| {
-            let all: Vec<Time> = arrivals(&mut link(config), 1_000).into_iter().flatten().collect();
+            let all: Vec<Time> = arrivals(&mut link(config), 1_000)
+                .into_iter()
+                .flatten()
+                .collect();
             all.windows(2).filter(|w| w[1] < w[0]).count()
         };
         let jitter = Duration::from_millis(50);
-        assert_eq!(swaps(LinkConfig { jitter, ..LinkConfig::default() }), 0);
-        assert!(swaps(LinkConfig { reorder: 0.2, ..LinkConfig::default() }) > 50);
+        assert_eq!(
+            swaps(LinkConfig {
+                jitter,
+                ..LinkConfig::default()
+            }),
+            0
+        );
+        assert!(
+            swaps(LinkConfig {
+                reorder: 0.2,
+                ..LinkConfig::default()
+            }) > 50
+        );
     }
 
     #[test]
     fn a_rate_limit_spaces_datagrams_and_its_queue_drops_the_tail() {
-        let config = LinkConfig { rate: Some(1_000), queue: 300, ..LinkConfig::default() };
+        let config = LinkConfig {
+            rate: Some(1_000),
+            queue: 300,
+            ..LinkConfig::default()
+        };
         let mut link = link(config);
         let at = |link: &mut Link| arrival(link.pass(100, Class::Dtls, Time::ZERO));
         let ms = |ms| Some(Time::from_millis(ms));
-        assert_eq!([at(&mut link), at(&mut link), at(&mut link)], [ms(110), ms(210), ms(310)]);
+        assert_eq!(
+            [at(&mut link), at(&mut link), at(&mut link)],
+            [ms(110), ms(210), ms(310)]
+        );
         let full = link.pass(1, Class::Dtls, Time::ZERO);
         assert_eq!(full, Verdict::Dropped(DropCause::Queue), "300 bytes wait");
         let later = link.pass(100, Class::Dtls, Time::from_millis(100));
@@ -349,7 +418,10 @@ mod tests {
 
     #[test]
     fn a_datagram_of_the_mtu_passes_and_a_larger_one_vanishes() {
-        let mut link = link(LinkConfig { mtu: 1_200, ..LinkConfig::default() });
+        let mut link = link(LinkConfig {
+            mtu: 1_200,
+            ..LinkConfig::default()
+        });
         assert!(arrival(link.pass(1_200, Class::Dtls, Time::ZERO)).is_some());
         let verdict = link.pass(1_201, Class::Dtls, Time::ZERO);
         assert_eq!(verdict, Verdict::Dropped(DropCause::Mtu));
@@ -366,7 +438,10 @@ mod tests {
 
     #[test]
     fn a_filter_drops_its_class_only() {
-        let mut link = link(LinkConfig { filter: vec![Class::Stun], ..LinkConfig::default() });
+        let mut link = link(LinkConfig {
+            filter: vec![Class::Stun],
+            ..LinkConfig::default()
+        });
         let verdict = link.pass(1, Class::Stun, Time::ZERO);
         assert_eq!(verdict, Verdict::Dropped(DropCause::Filter));
         assert!(arrival(link.pass(1, Class::Dtls, Time::ZERO)).is_some());
@@ -383,16 +458,33 @@ mod tests {
 
     #[test]
     fn one_kind_of_fault_does_not_shift_the_draws_of_another() {
-        let lost = |config| arrivals(&mut link(config), 500).iter().map(Option::is_none).collect();
+        let lost = |config| {
+            arrivals(&mut link(config), 500)
+                .iter()
+                .map(Option::is_none)
+                .collect()
+        };
         let plain: Vec<bool> = lost(LinkConfig::default().lossy(0.3));
-        let more = LinkConfig { duplicate: 0.5, reorder: 0.5, flip: 0.5, ..LinkConfig::default() };
+        let more = LinkConfig {
+            duplicate: 0.5,
+            reorder: 0.5,
+            flip: 0.5,
+            ..LinkConfig::default()
+        };
         assert_eq!(plain, lost(more.lossy(0.3)));
     }
 
     #[test]
     fn a_link_survives_a_round_trip_through_json() {
-        let link = LinkConfig { filter: vec![Class::Dtls], loss: 0.1, ..LinkConfig::default() };
+        let link = LinkConfig {
+            filter: vec![Class::Dtls],
+            loss: 0.1,
+            ..LinkConfig::default()
+        };
         let json = serde_json::to_string(&link).expect("plain data");
-        assert_eq!(serde_json::from_str::<LinkConfig>(&json).expect("the same shape"), link);
+        assert_eq!(
+            serde_json::from_str::<LinkConfig>(&json).expect("the same shape"),
+            link
+        );
     }
 }

@@ -31,9 +31,16 @@ pub(crate) struct Datagram {
 #[derive(Debug)]
 pub(crate) enum Fate {
     /// It arrives, once or twice.
-    Underway { to: HostId, first: (Time, Datagram), again: Option<(Time, Datagram)> },
+    Underway {
+        to: HostId,
+        first: (Time, Datagram),
+        again: Option<(Time, Datagram)>,
+    },
     /// It does not.
-    Dropped { to: Option<HostId>, cause: DropCause },
+    Dropped {
+        to: Option<HostId>,
+        cause: DropCause,
+    },
 }
 
 /// The network.
@@ -110,14 +117,28 @@ impl Network {
         self.accounts.on_sent(contents.len());
         let same_family = source.is_ipv4() == destination.is_ipv4();
         let sends = self.owners.get(&source) == Some(&from);
-        let Some(to) = self.owners.get(&destination).copied().filter(|_| same_family && sends) else {
+        let Some(to) = self
+            .owners
+            .get(&destination)
+            .copied()
+            .filter(|_| same_family && sends)
+        else {
             self.accounts.on_dropped(DropCause::Unrouted);
-            return Fate::Dropped { to: None, cause: DropCause::Unrouted };
+            return Fate::Dropped {
+                to: None,
+                cause: DropCause::Unrouted,
+            };
         };
-        match self.link(from, to).pass(contents.len(), Class::of(contents), now) {
+        match self
+            .link(from, to)
+            .pass(contents.len(), Class::of(contents), now)
+        {
             Verdict::Dropped(cause) => {
                 self.accounts.on_dropped(cause);
-                Fate::Dropped { to: Some(to), cause }
+                Fate::Dropped {
+                    to: Some(to),
+                    cause,
+                }
             }
             Verdict::Arrives { at, again, damage } => {
                 self.accounts.on_underway(1 + u64::from(again.is_some()));
@@ -125,7 +146,12 @@ impl Network {
                     let mut copy = self.spare.pop().unwrap_or_default();
                     copy.extend_from_slice(contents);
                     damage.apply(&mut copy);
-                    Datagram { to, source, destination, contents: copy }
+                    Datagram {
+                        to,
+                        source,
+                        destination,
+                        contents: copy,
+                    }
                 };
                 let first = (at, make(damage));
                 let again = again.map(|at| (at, make(Damage::None)));
@@ -156,10 +182,19 @@ impl Network {
     }
 
     fn link(&mut self, from: HostId, to: HostId) -> &mut Link {
-        let Self { seed, default, links, .. } = self;
+        let Self {
+            seed,
+            default,
+            links,
+            ..
+        } = self;
         links.entry((from, to)).or_insert_with(|| {
             let (from, to) = (short(from), short(to));
-            Link::new(default.clone(), *seed, |fault| Purpose::Link { from, to, fault })
+            Link::new(default.clone(), *seed, |fault| Purpose::Link {
+                from,
+                to,
+                fault,
+            })
         })
     }
 
@@ -208,7 +243,11 @@ mod tests {
             reorder: 0.2,
             truncate: 0.1,
             flip: 0.1,
-            burst: Some(Burst { enter: 0.05, leave: 0.3, loss: 0.8 }),
+            burst: Some(Burst {
+                enter: 0.05,
+                leave: 0.3,
+                loss: 0.8,
+            }),
             rate: Some(100_000),
             queue: 5_000,
             mtu: 1_000,
@@ -232,7 +271,12 @@ mod tests {
         let accounts = network.accounts();
         assert!(accounts.balance());
         assert_eq!(accounts.in_flight, 0);
-        for cause in [DropCause::Loss, DropCause::Burst, DropCause::Queue, DropCause::Mtu] {
+        for cause in [
+            DropCause::Loss,
+            DropCause::Burst,
+            DropCause::Queue,
+            DropCause::Mtu,
+        ] {
             assert!(accounts.dropped_by(cause) > 0, "{cause:?}");
         }
         assert!(accounts.duplicated > 0 && accounts.truncated > 0 && accounts.flipped > 0);
@@ -243,7 +287,16 @@ mod tests {
         let mut network = network(LinkConfig::default());
         for (source, destination) in [(A, "10.0.0.9:1"), (A, B6), (B, A)] {
             let fate = network.send(0, (at(source), at(destination)), b"x", Time::ZERO);
-            assert!(matches!(fate, Fate::Dropped { cause: DropCause::Unrouted, .. }), "{destination}");
+            assert!(
+                matches!(
+                    fate,
+                    Fate::Dropped {
+                        cause: DropCause::Unrouted,
+                        ..
+                    }
+                ),
+                "{destination}"
+            );
         }
         assert_eq!(network.accounts().dropped_by(DropCause::Unrouted), 3);
     }
@@ -252,7 +305,11 @@ mod tests {
     fn what_is_on_its_way_to_an_address_that_goes_is_lost() {
         let mut network = network(LinkConfig::default());
         let fate = network.send(0, (at(A), at(B)), b"x", Time::ZERO);
-        let Fate::Underway { first: (_, datagram), .. } = fate else {
+        let Fate::Underway {
+            first: (_, datagram),
+            ..
+        } = fate
+        else {
             panic!("a perfect link");
         };
         network.detach(at(B));
@@ -266,7 +323,13 @@ mod tests {
         network.partition(0, 1, Time::from_secs(1));
         let there = network.send(0, (at(A), at(B)), b"x", Time::ZERO);
         let back = network.send(1, (at(B), at(A)), b"x", Time::ZERO);
-        assert!(matches!(there, Fate::Dropped { cause: DropCause::Partition, .. }));
+        assert!(matches!(
+            there,
+            Fate::Dropped {
+                cause: DropCause::Partition,
+                ..
+            }
+        ));
         assert!(matches!(back, Fate::Underway { .. }));
         network.heal();
         let there = network.send(0, (at(A), at(B)), b"x", Time::ZERO);

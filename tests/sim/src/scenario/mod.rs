@@ -103,7 +103,10 @@ impl Scenario {
             bus: LinkConfig::default(),
             chaos_ms: 10_000,
             wanted: vec![(0, 1)],
-            steps: vec![Step { at_ms: 0, action: Action::Connect { from: 0, to: 1 } }],
+            steps: vec![Step {
+                at_ms: 0,
+                action: Action::Connect { from: 0, to: 1 },
+            }],
         }
     }
 
@@ -111,6 +114,23 @@ impl Scenario {
     #[must_use]
     pub fn step(mut self, at_ms: u64, action: Action) -> Self {
         self.steps.push(Step { at_ms, action });
+        self
+    }
+
+    /// This scenario with perfect links and without any step but `connect` and `send`.
+    #[must_use]
+    pub fn without_faults(mut self) -> Self {
+        self.link = LinkConfig::with_latency(self.link.latency);
+        self.bus = LinkConfig::with_latency(self.bus.latency);
+        self.calls_only()
+    }
+
+    /// This scenario without any step but `connect` and `send`.
+    #[must_use]
+    pub fn calls_only(mut self) -> Self {
+        let is_call =
+            |step: &Step| matches!(step.action, Action::Connect { .. } | Action::Send { .. });
+        self.steps.retain(is_call);
         self
     }
 
@@ -123,7 +143,10 @@ impl Scenario {
         let scenario: Self = serde_json::from_str(json)?;
         let hosts = scenario.peers.len();
         let named = scenario.wanted.iter().flat_map(|(a, b)| [*a, *b]);
-        match named.chain(scenario.steps.iter().flat_map(|step| step.action.hosts())).max() {
+        match named
+            .chain(scenario.steps.iter().flat_map(|step| step.action.hosts()))
+            .max()
+        {
             Some(host) if host >= hosts => Err(ScenarioError::UnknownHost { host, hosts }),
             Some(_) | None => Ok(scenario),
         }
@@ -190,7 +213,9 @@ mod tests {
 
     #[test]
     fn a_field_that_is_not_known_is_refused() {
-        let json = Scenario::pair(1).to_json().replace("\"chaos_ms\"", "\"chaos\"");
+        let json = Scenario::pair(1)
+            .to_json()
+            .replace("\"chaos_ms\"", "\"chaos\"");
         assert!(Scenario::from_json(&json).is_err());
     }
 }

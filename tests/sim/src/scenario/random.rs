@@ -64,7 +64,10 @@ impl Fault {
             0..10 => Vec::new(),
             10..30 => vec![pick(stream, &Self::ALL)],
             30..35 => Self::ALL.to_vec(),
-            _ => Self::ALL.into_iter().filter(|_| stream.chance(0.5)).collect(),
+            _ => Self::ALL
+                .into_iter()
+                .filter(|_| stream.chance(0.5))
+                .collect(),
         }
     }
 }
@@ -75,7 +78,11 @@ impl Scenario {
     pub fn random(seed: u64) -> Self {
         let mut stream = Stream::new(seed, Purpose::Scenario);
         let faults = Fault::draw(&mut stream);
-        let hosts = if stream.chance(0.7) { 2 } else { usize_between(&mut stream, 3, 4) };
+        let hosts = if stream.chance(0.7) {
+            2
+        } else {
+            usize_between(&mut stream, 3, 4)
+        };
         let peers = (0..hosts).map(|host| peer(&mut stream, host)).collect();
         let mut draw = Draw {
             scenario: Self {
@@ -115,7 +122,11 @@ impl Draw {
             }
             self.scenario.wanted.push((a, b));
             let at_ms = self.stream.below(1_000);
-            let (from, to) = if self.stream.chance(0.5) { (a, b) } else { (b, a) };
+            let (from, to) = if self.stream.chance(0.5) {
+                (a, b)
+            } else {
+                (b, a)
+            };
             self.push(at_ms, Action::Connect { from, to });
             if self.stream.chance(0.33) {
                 let later = self.stream.below(15);
@@ -129,7 +140,11 @@ impl Draw {
         let mut budget = MAX_BYTES;
         for (a, b) in self.scenario.wanted.clone() {
             for _ in 0..self.stream.between(1, 8) {
-                let (from, to) = if self.stream.chance(0.5) { (a, b) } else { (b, a) };
+                let (from, to) = if self.stream.chance(0.5) {
+                    (a, b)
+                } else {
+                    (b, a)
+                };
                 let channel = pick(&mut self.stream, &ChannelKind::ALL);
                 let size = self.size();
                 let most = (budget / (size + 50)).min(MAX_BURST);
@@ -138,7 +153,17 @@ impl Draw {
                 let text = self.stream.chance(0.3);
                 let count = u32::try_from(count).unwrap_or(1);
                 let at_ms = self.moment();
-                self.push(at_ms, Action::Send { from, to, channel, size, count, text });
+                self.push(
+                    at_ms,
+                    Action::Send {
+                        from,
+                        to,
+                        channel,
+                        size,
+                        count,
+                        text,
+                    },
+                );
             }
         }
     }
@@ -158,19 +183,58 @@ impl Draw {
         let (a, b) = {
             let wanted = &self.scenario.wanted;
             let (a, b) = wanted[usize_between(&mut self.stream, 0, wanted.len() - 1)];
-            if self.stream.chance(0.5) { (a, b) } else { (b, a) }
+            if self.stream.chance(0.5) {
+                (a, b)
+            } else {
+                (b, a)
+            }
         };
         let for_ms = log_u64(&mut self.stream, 100.0, 10_000.0);
         match fault {
             Fault::Partition => {
-                self.push(at_ms, Action::Partition { from: a, to: b, for_ms });
-                self.push(at_ms, Action::Partition { from: b, to: a, for_ms });
+                self.push(
+                    at_ms,
+                    Action::Partition {
+                        from: a,
+                        to: b,
+                        for_ms,
+                    },
+                );
+                self.push(
+                    at_ms,
+                    Action::Partition {
+                        from: b,
+                        to: a,
+                        for_ms,
+                    },
+                );
             }
-            Fault::OneWay => self.push(at_ms, Action::Partition { from: a, to: b, for_ms }),
+            Fault::OneWay => self.push(
+                at_ms,
+                Action::Partition {
+                    from: a,
+                    to: b,
+                    for_ms,
+                },
+            ),
             Fault::BusPartition => {
-                self.push(at_ms, Action::PartitionBus { from: a, to: b, for_ms });
+                self.push(
+                    at_ms,
+                    Action::PartitionBus {
+                        from: a,
+                        to: b,
+                        for_ms,
+                    },
+                );
                 if self.stream.chance(0.5) {
-                    self.push(at_ms, Action::PartitionBus { from: b, to: a, for_ms });
+                    self.push(
+                        at_ms,
+                        Action::PartitionBus {
+                            from: b,
+                            to: a,
+                            for_ms,
+                        },
+                    );
                 }
             }
             Fault::Crash => {
@@ -188,15 +252,42 @@ impl Draw {
             Fault::Restart => self.push(at_ms, Action::Restart { from: a, to: b }),
             Fault::Churn => {
                 self.push(at_ms, Action::Close { from: a, to: b });
-                let back = if self.stream.chance(0.5) { (a, b) } else { (b, a) };
-                self.push(at_ms + for_ms, Action::Connect { from: back.0, to: back.1 });
+                let back = if self.stream.chance(0.5) {
+                    (a, b)
+                } else {
+                    (b, a)
+                };
+                self.push(
+                    at_ms + for_ms,
+                    Action::Connect {
+                        from: back.0,
+                        to: back.1,
+                    },
+                );
             }
             Fault::BlackHole => {
                 let mtu = usize_between(&mut self.stream, 200, 1_199);
-                let link = LinkConfig { mtu, ..self.scenario.link.clone() };
-                self.push(at_ms, Action::SetLink { from: a, to: b, link });
+                let link = LinkConfig {
+                    mtu,
+                    ..self.scenario.link.clone()
+                };
+                self.push(
+                    at_ms,
+                    Action::SetLink {
+                        from: a,
+                        to: b,
+                        link,
+                    },
+                );
                 let link = self.scenario.link.clone();
-                self.push(at_ms + for_ms, Action::SetLink { from: a, to: b, link });
+                self.push(
+                    at_ms + for_ms,
+                    Action::SetLink {
+                        from: a,
+                        to: b,
+                        link,
+                    },
+                );
             }
             Fault::Loss
             | Fault::Burst
@@ -246,7 +337,11 @@ fn link(stream: &mut Stream, faults: &[Fault]) -> LinkConfig {
             Fault::Burst => {
                 let enter = probability(stream, 0.001, 0.02);
                 let leave = probability(stream, 0.1, 0.5);
-                link.burst = Some(Burst { enter, leave, loss: probability(stream, 0.3, 1.0) });
+                link.burst = Some(Burst {
+                    enter,
+                    leave,
+                    loss: probability(stream, 0.3, 1.0),
+                });
             }
             Fault::Jitter => link.jitter = millis(stream, 1.0, 200.0),
             Fault::Reorder => {
@@ -276,7 +371,10 @@ fn link(stream: &mut Stream, faults: &[Fault]) -> LinkConfig {
             | Fault::Churn => {}
         }
     }
-    debug_assert!(!link.filter.contains(&Class::Stun), "a filter would be a partition");
+    debug_assert!(
+        !link.filter.contains(&Class::Stun),
+        "a filter would be a partition"
+    );
     link
 }
 
@@ -320,7 +418,11 @@ fn probability(stream: &mut Stream, lo: f64, hi: f64) -> f64 {
     (stream.log_uniform(lo, hi) * 1e6).round() / 1e6
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positive and small"
+)]
 fn log_u64(stream: &mut Stream, lo: f64, hi: f64) -> u64 {
     stream.log_uniform(lo, hi) as u64
 }
@@ -373,10 +475,14 @@ mod tests {
         let two = all.iter().filter(|s| s.peers.len() == 2).count();
         assert!((180..240).contains(&two), "70 % have two: {two}");
         for scenario in all {
-            let bytes: usize = scenario.steps.iter().map(|step| match step.action {
-                Action::Send { size, count, .. } => size * count as usize,
-                _ => 0,
-            }).sum();
+            let bytes: usize = scenario
+                .steps
+                .iter()
+                .map(|step| match step.action {
+                    Action::Send { size, count, .. } => size * count as usize,
+                    _ => 0,
+                })
+                .sum();
             assert!(bytes <= MAX_BYTES + 48 * 200_000, "{bytes}");
         }
     }

@@ -85,8 +85,16 @@ impl Report {
             ..RunOptions::default()
         };
         let world = self.scenario.play(options);
-        let names: Vec<&str> = self.scenario.peers.iter().map(|peer| peer.name.as_str()).collect();
-        std::fs::write(dir.join("sequence.svg"), svg::draw(world.trace(), &names, world.violations()))
+        let names: Vec<&str> = self
+            .scenario
+            .peers
+            .iter()
+            .map(|peer| peer.name.as_str())
+            .collect();
+        std::fs::write(
+            dir.join("sequence.svg"),
+            svg::draw(world.trace(), &names, world.violations()),
+        )
     }
 
     /// Notes whether another run of the same scenario was the same.
@@ -112,7 +120,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seed = self.scenario.seed;
         let Hashes { events, sizes } = self.hashes;
-        writeln!(f, "seed {seed}, {:?}, hashes {events:016x} {sizes:016x}", self.driver)?;
+        writeln!(
+            f,
+            "seed {seed}, {:?}, hashes {events:016x} {sizes:016x}",
+            self.driver
+        )?;
         writeln!(f, "simulated {:.1} s", self.stats.simulated.as_secs_f64())?;
         for violation in &self.violations {
             writeln!(f, "- {violation}")?;

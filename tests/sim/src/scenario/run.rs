@@ -30,7 +30,10 @@ impl Scenario {
     /// Runs the scenario and checks every rule.
     #[must_use]
     pub fn run(&self, driver: Driver) -> Report {
-        self.run_with(RunOptions { driver, ..RunOptions::default() })
+        self.run_with(RunOptions {
+            driver,
+            ..RunOptions::default()
+        })
     }
 
     /// Runs the scenario twice, the second time with all `Instant`s moved, and checks that nothing differs.
@@ -38,7 +41,11 @@ impl Scenario {
     pub fn run_twice(&self, driver: Driver) -> Report {
         let mut first = self.run(driver);
         let shift = Duration::from_secs(100_000);
-        let second = self.run_with(RunOptions { driver, shift, ..RunOptions::default() });
+        let second = self.run_with(RunOptions {
+            driver,
+            shift,
+            ..RunOptions::default()
+        });
         first.compare(&second);
         first
     }
@@ -107,13 +114,31 @@ impl Scenario {
             world.set_reader(host, Reader::Prompt);
             world.set_incoming(host, Incoming::Accept);
         }
+        // A close that had begun in the chaos may still drain, and end a pair once more.
         let bound = world.now().after(liveness_bound(&Config::default()));
-        let connected = |world: &World| self.wanted.iter().all(|(a, b)| world.connected(*a, *b));
-        while !connected(world) && world.now() < bound && world.violations().is_empty() {
+        loop {
+            self.connect_all(world, bound);
+            let settled = self.connected(world) && self.exchange(world);
+            if settled || !world.violations().is_empty() {
+                break;
+            }
+        }
+        world.run_for(REST);
+        for (a, b) in &self.wanted {
+            world.check_agreement(*a, *b);
+        }
+    }
+
+    /// Whoever has given up connects again, until every wanted pair is connected.
+    fn connect_all(&self, world: &mut World, bound: Time) {
+        while !self.connected(world) && world.now() < bound && world.violations().is_empty() {
             for (a, b) in &self.wanted {
                 reconnect(world, *a, *b);
             }
-            world.run_until(connected, PATIENCE);
+            world.run_until(|world| self.connected(world), PATIENCE);
+        }
+        if !world.violations().is_empty() {
+            return;
         }
         for (a, b) in &self.wanted {
             let (here, there) = (world.state(*a, *b), world.state(*b, *a));
@@ -122,31 +147,54 @@ impl Scenario {
                 format!("{a} has {here:?} and {b} has {there:?} after all faults ended")
             });
         }
-        self.exchange(world);
     }
 
-    /// One more message on each reliable channel, both ways: it and all before it must arrive.
-    fn exchange(&self, world: &mut World) {
-        let ways: Vec<_> = self.wanted.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]).collect();
+    fn connected(&self, world: &World) -> bool {
+        self.wanted.iter().all(|(a, b)| world.connected(*a, *b))
+    }
+
+    /// One more message on each reliable channel, both ways: it and all before it must arrive, unless a pair ends.
+    ///
+    /// Returns whether all arrived.
+    fn exchange(&self, world: &mut World) -> bool {
+        let ways: Vec<_> = self
+            .wanted
+            .iter()
+            .flat_map(|(a, b)| [(*a, *b), (*b, *a)])
+            .collect();
         for (from, to) in &ways {
             for channel in RELIABLE {
                 let (from, to, size, count, text) = (*from, *to, 10, 1, true);
-                world.apply(Action::Send { from, to, channel, size, count, text });
+                world.apply(Action::Send {
+                    from,
+                    to,
+                    channel,
+                    size,
+                    count,
+                    text,
+                });
             }
         }
         let outstanding = |world: &World| {
             let open = |(from, to): &(HostId, HostId)| {
-                RELIABLE.iter().map(|c| world.outstanding(*from, *to, *c)).sum::<usize>()
+                RELIABLE
+                    .iter()
+                    .map(|c| world.outstanding(*from, *to, *c))
+                    .sum::<usize>()
             };
             ways.iter().map(open).sum::<usize>()
         };
-        world.run_until(|world| outstanding(world) == 0, EXCHANGE);
+        world.run_until(
+            |world| outstanding(world) == 0 || !self.connected(world),
+            EXCHANGE,
+        );
         let left = outstanding(world);
-        world.check(Invariant::Liveness, left == 0, || format!("{left} messages did not arrive"));
-        world.run_for(REST);
-        for (a, b) in &self.wanted {
-            world.check_agreement(*a, *b);
+        if world.violations().is_empty() && self.connected(world) {
+            world.check(Invariant::Liveness, left == 0, || {
+                format!("{left} messages did not arrive")
+            });
         }
+        left == 0 && self.connected(world)
     }
 }
 
@@ -164,7 +212,11 @@ fn close(world: &mut World) {
         world.apply(Action::CloseAll { host });
     }
     let gone = |world: &World| {
-        let quiet = |host| world.endpoint(host).is_none_or(|e| e.peers().next().is_none());
+        let quiet = |host| {
+            world
+                .endpoint(host)
+                .is_none_or(|e| e.peers().next().is_none())
+        };
         (0..world.hosts()).all(quiet) && world.is_idle()
     };
     world.run_until(gone, CLOSE);
@@ -205,4 +257,8 @@ const CLOSE: Duration = Duration::from_secs(120);
 /// How long nothing may be heard after the close.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The kinds on which everything must arrive.
-const RELIABLE: [ChannelKind; 3] = [ChannelKind::Control, ChannelKind::Reliable, ChannelKind::File];
+const RELIABLE: [ChannelKind; 3] = [
+    ChannelKind::Control,
+    ChannelKind::Reliable,
+    ChannelKind::File,
+];

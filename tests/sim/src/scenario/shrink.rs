@@ -11,7 +11,11 @@ impl Scenario {
     /// First whole fault classes go, then steps (delta debugging), then sizes and counts are halved.
     #[must_use]
     pub fn shrink(&self, budget: usize, mut fails: impl FnMut(&Self) -> bool) -> Self {
-        let mut search = Search { best: self.clone(), budget, fails: &mut fails };
+        let mut search = Search {
+            best: self.clone(),
+            budget,
+            fails: &mut fails,
+        };
         search.drop_fault_classes();
         search.drop_steps();
         search.halve_sends();
@@ -104,9 +108,17 @@ mod tests {
     fn a_failure_of_two_steps_and_one_fault_shrinks_to_these() {
         let crash = Action::Crash { host: 1 };
         let mut scenario = Scenario::random(11).step(3_000, crash.clone());
-        scenario.link = LinkConfig { loss: 0.1, flip: 0.1, duplicate: 0.1, ..scenario.link };
+        scenario.link = LinkConfig {
+            loss: 0.1,
+            flip: 0.1,
+            duplicate: 0.1,
+            ..scenario.link
+        };
         let fails = |s: &Scenario| {
-            let connects = s.steps.iter().any(|step| matches!(step.action, Action::Connect { .. }));
+            let connects = s
+                .steps
+                .iter()
+                .any(|step| matches!(step.action, Action::Connect { .. }));
             let crashes = s.steps.iter().any(|step| step.action == crash);
             connects && crashes && s.link.loss > 0.0
         };

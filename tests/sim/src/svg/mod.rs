@@ -17,8 +17,11 @@ use rows::{Content, Row, rows};
 /// hosts, in their order. Violations stand where they happened.
 #[must_use]
 pub fn draw(trace: &Trace, names: &[&str], violations: &[Violation]) -> String {
-    let rows = rows(trace, violations);
-    let sheet = Sheet { hosts: names.len().max(1), rows: rows.len() };
+    let rows = rows(trace, names, violations);
+    let sheet = Sheet {
+        hosts: names.len().max(1),
+        rows: rows.len(),
+    };
     let mut svg = String::new();
     sheet.open(&mut svg, names);
     for (place, row) in rows.iter().enumerate() {
@@ -52,14 +55,29 @@ impl Sheet {
 
     fn open(&self, svg: &mut String, names: &[&str]) {
         let (width, height) = (self.width(), self.height());
-        push(svg, format_args!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+        push(
+            svg,
+            format_args!(
+                "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\">\n{STYLE}<rect width=\"100%\" height=\"100%\" class=\"paper\"/>\n"
-        ));
+            ),
+        );
         for (host, name) in names.iter().enumerate() {
             let (x, bottom) = (self.x(host), height - ROW / 2);
-            text(svg, x, HEAD - 14, name, "name", "middle");
-            push(svg, format_args!("<line x1=\"{x}\" y1=\"{HEAD}\" x2=\"{x}\" y2=\"{bottom}\" class=\"life\"/>\n"));
+            text(
+                svg,
+                x,
+                HEAD - 14,
+                &format!("{name} ({host})"),
+                "name",
+                "middle",
+            );
+            push(
+                svg,
+                format_args!(
+                    "<line x1=\"{x}\" y1=\"{HEAD}\" x2=\"{x}\" y2=\"{bottom}\" class=\"life\"/>\n"
+                ),
+            );
         }
         text(svg, AXIS - 16, HEAD - 14, "seconds", "time", "end");
     }
@@ -68,20 +86,39 @@ impl Sheet {
         let y = self.y(place);
         text(svg, AXIS - 16, y + 4, &row.time(), "time", "end");
         match &row.content {
-            Content::Arrow { from, to, class, lost, label } => {
+            Content::Arrow {
+                from,
+                to,
+                class,
+                lost,
+                label,
+            } => {
                 self.arrow(svg, y, (*from, *to), class, *lost, label);
             }
             Content::Mark { host, class, label } => {
                 let x = self.x(*host);
-                push(svg, format_args!("<circle cx=\"{x}\" cy=\"{y}\" r=\"4\" class=\"{class}\"/>\n"));
+                push(
+                    svg,
+                    format_args!("<circle cx=\"{x}\" cy=\"{y}\" r=\"4\" class=\"{class}\"/>\n"),
+                );
                 boxed(svg, x + 12, y, label, class, room(SPACING - 24));
             }
             Content::Band { class, label } => {
                 let (x1, x2) = (AXIS, self.width() - 12);
-                push(svg, format_args!(
-                    "<line x1=\"{x1}\" y1=\"{y}\" x2=\"{x2}\" y2=\"{y}\" class=\"band {class}\"/>\n"
-                ));
-                boxed(svg, x1 + 12, y, label, class, room(self.width() - AXIS - 48));
+                push(
+                    svg,
+                    format_args!(
+                        "<line x1=\"{x1}\" y1=\"{y}\" x2=\"{x2}\" y2=\"{y}\" class=\"band {class}\"/>\n"
+                    ),
+                );
+                boxed(
+                    svg,
+                    x1 + 12,
+                    y,
+                    label,
+                    class,
+                    room(self.width() - AXIS - 48),
+                );
             }
         }
     }
@@ -100,24 +137,44 @@ impl Sheet {
         let target = to.map_or(start + SPACING / 2, |to| self.x(to));
         let right = target > start;
         let end = if lost { start.midpoint(target) } else { target };
-        push(svg, format_args!(
-            "<line x1=\"{start}\" y1=\"{y}\" x2=\"{end}\" y2=\"{y}\" class=\"{class}\"/>\n"
-        ));
-        let back = if right { end.saturating_sub(7) } else { end + 7 };
+        push(
+            svg,
+            format_args!(
+                "<line x1=\"{start}\" y1=\"{y}\" x2=\"{end}\" y2=\"{y}\" class=\"{class}\"/>\n"
+            ),
+        );
+        let back = if right {
+            end.saturating_sub(7)
+        } else {
+            end + 7
+        };
         let (up, down) = (y - 4, y + 4);
         if lost {
             let (l, r) = (end.saturating_sub(4), end + 4);
-            push(svg, format_args!(
-                "<path d=\"M{l} {up}L{r} {down}M{l} {down}L{r} {up}\" class=\"cross\"/>\n"
-            ));
+            push(
+                svg,
+                format_args!(
+                    "<path d=\"M{l} {up}L{r} {down}M{l} {down}L{r} {up}\" class=\"cross\"/>\n"
+                ),
+            );
         } else {
-            push(svg, format_args!(
-                "<path d=\"M{back} {up}L{end} {y}L{back} {down}\" class=\"head {class}\"/>\n"
-            ));
+            push(
+                svg,
+                format_args!(
+                    "<path d=\"M{back} {up}L{end} {y}L{back} {down}\" class=\"head {class}\"/>\n"
+                ),
+            );
         }
         // The text starts at the left end of the way between the two lines, also of a shortened arrow's.
         let left = start.min(target);
-        boxed(svg, left + 24, y, label, class, room(start.abs_diff(target).max(SPACING) - 48));
+        boxed(
+            svg,
+            left + 24,
+            y,
+            label,
+            class,
+            room(start.abs_diff(target).max(SPACING) - 48),
+        );
     }
 }
 
@@ -130,21 +187,33 @@ fn room(width: usize) -> usize {
 fn boxed(svg: &mut String, x: usize, y: usize, label: &str, class: &str, room: usize) {
     let label: String = match label.char_indices().nth(room) {
         None => label.to_owned(),
-        Some((end, _)) => format!("{}…", &label[..label[..end].char_indices().last().map_or(0, |l| l.0)]),
+        Some((end, _)) => format!(
+            "{}…",
+            &label[..label[..end].char_indices().last().map_or(0, |l| l.0)]
+        ),
     };
     let width = label.chars().count() * CHARACTER + 6;
     let (left, top, height) = (x - 3, y - ROW / 2 + 1, ROW - 2);
-    push(svg, format_args!(
-        "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" class=\"paper\"/>\n"
-    ));
+    push(
+        svg,
+        format_args!(
+            "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" class=\"paper\"/>\n"
+        ),
+    );
     text(svg, x, y + 4, &label, class, "start");
 }
 
 fn text(svg: &mut String, x: usize, y: usize, content: &str, class: &str, anchor: &str) {
-    let content = content.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    push(svg, format_args!(
-        "<text x=\"{x}\" y=\"{y}\" class=\"{class}\" text-anchor=\"{anchor}\">{content}</text>\n"
-    ));
+    let content = content
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    push(
+        svg,
+        format_args!(
+            "<text x=\"{x}\" y=\"{y}\" class=\"{class}\" text-anchor=\"{anchor}\">{content}</text>\n"
+        ),
+    );
 }
 
 fn push(svg: &mut String, piece: std::fmt::Arguments<'_>) {

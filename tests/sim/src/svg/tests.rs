@@ -12,9 +12,16 @@ fn trace(entries: usize) -> Trace {
         let arrives = Passage::Arrives(at.after(Duration::from_millis(10)));
         trace.on_signal(at, (i % 2, Some(1 - i % 2)), 700, arrives);
         trace.on_datagram(at, (0, Some(1)), &[22; 40], arrives);
-        trace.on_datagram(at, (0, Some(1)), &[22; 60], Passage::Dropped(crate::DropCause::Loss));
+        trace.on_datagram(
+            at,
+            (0, Some(1)),
+            &[22; 60],
+            Passage::Dropped(crate::DropCause::Loss),
+        );
     }
-    trace.on_action(Clock::new(Duration::ZERO).now(), None, || "a <cut> & more".to_owned());
+    trace.on_action(Clock::new(Duration::ZERO).now(), None, || {
+        "a <cut> & more".to_owned()
+    });
     trace
 }
 
@@ -26,7 +33,14 @@ fn a_figure_names_hosts_times_losses_and_violations_and_escapes_text() {
         text: "swapped".to_owned(),
     };
     let svg = draw(&trace(2), &["alice", "bob"], &[violation]);
-    for part in ["alice", "bob", "0.100", "DTLS x2, 100 B, 1 lost", "swapped", "a &lt;cut&gt; &amp; more"] {
+    for part in [
+        "alice",
+        "bob",
+        "0.100",
+        "DTLS x2, 100 B, 1 lost",
+        "swapped",
+        "a &lt;cut&gt; &amp; more",
+    ] {
         assert!(svg.contains(part), "{part}");
     }
 }

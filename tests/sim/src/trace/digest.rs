@@ -35,35 +35,96 @@ pub(super) fn event(
     std::mem::discriminant(event).hash(hash);
     match event {
         Event::Initialised { peer } => peer.hash(hash),
-        Event::Incoming { peer, session, deadline } => {
+        Event::Incoming {
+            peer,
+            session,
+            deadline,
+        } => {
             (peer, session, time_of(*deadline)).hash(hash);
         }
-        Event::State { peer, from, to, cause, at, deadline, .. } => {
+        Event::State {
+            peer,
+            from,
+            to,
+            cause,
+            at,
+            deadline,
+            ..
+        } => {
             (peer, from, to, cause, time_of(*at), deadline.map(time_of)).hash(hash);
         }
-        Event::ChannelOpen { peer, channel, label, protocol, remote, ordering, reliability } => {
-            (peer, channel, label, protocol, remote, ordering, reliability).hash(hash);
+        Event::ChannelOpen {
+            peer,
+            channel,
+            label,
+            protocol,
+            remote,
+            ordering,
+            reliability,
+        } => {
+            (
+                peer,
+                channel,
+                label,
+                protocol,
+                remote,
+                ordering,
+                reliability,
+            )
+                .hash(hash);
         }
         Event::ChannelClosed { peer, channel } | Event::Writable { peer, channel } => {
             (peer, channel).hash(hash);
         }
-        Event::ChannelError { peer, channel, error } => (peer, channel, error).hash(hash),
-        Event::Message { peer, channel, message } => {
+        Event::ChannelError {
+            peer,
+            channel,
+            error,
+        } => (peer, channel, error).hash(hash),
+        Event::Message {
+            peer,
+            channel,
+            message,
+        } => {
             (peer, channel, hash_message(message)).hash(hash);
         }
-        Event::Sent { peer, channel, through } | Event::Delivered { peer, channel, through } => {
+        Event::Sent {
+            peer,
+            channel,
+            through,
+        }
+        | Event::Delivered {
+            peer,
+            channel,
+            through,
+        } => {
             (peer, channel, through).hash(hash);
         }
-        Event::NotDelivered { peer, channel, first, last, maybe } => {
+        Event::NotDelivered {
+            peer,
+            channel,
+            first,
+            last,
+            maybe,
+        } => {
             (peer, channel, first, last, maybe).hash(hash);
         }
         Event::SignalSent { peer, kind } | Event::SignalReceived { peer, kind } => {
             (peer, kind).hash(hash);
         }
         Event::SignalRefused { peer, reason } => (peer, reason).hash(hash),
-        Event::CandidateAdded { peer, side, address } => (peer, side, address).hash(hash),
+        Event::CandidateAdded {
+            peer,
+            side,
+            address,
+        } => (peer, side, address).hash(hash),
         Event::CandidateIgnored { peer, reason } => (peer, reason).hash(hash),
-        Event::NegotiationDone { peer, session, generation, took } => {
+        Event::NegotiationDone {
+            peer,
+            session,
+            generation,
+            took,
+        } => {
             (peer, session, generation, took).hash(hash);
         }
         Event::NegotiationFailed { peer, reason } => (peer, reason).hash(hash),
@@ -82,12 +143,65 @@ pub(super) fn event(
 /// The event as text, with times as offsets.
 pub(super) fn describe(event: &Event, time_of: impl Fn(Instant) -> Time) -> String {
     match event {
-        Event::Incoming { peer, session, deadline } => {
-            format!("Incoming {{ {peer}, session {session}, until {} }}", time_of(*deadline))
+        Event::Initialised { peer } => format!("initialised {peer}"),
+        Event::Incoming {
+            peer,
+            session,
+            deadline,
+        } => {
+            format!(
+                "incoming {peer} until {}, session {session}",
+                time_of(*deadline)
+            )
         }
-        Event::State { peer, from, to, cause, deadline, .. } => {
-            let until = deadline.map_or(String::new(), |at| format!(" until {}", time_of(at)));
-            format!("State {{ {peer}, {from} -> {to}, {cause}{until} }}")
+        Event::ChannelOpen {
+            peer,
+            channel,
+            label,
+            ..
+        } => {
+            format!("channel {channel} open: {peer}, {label:?}")
+        }
+        Event::ChannelClosed { peer, channel } => format!("channel {channel} closed: {peer}"),
+        Event::ChannelError {
+            peer,
+            channel,
+            error,
+        } => {
+            format!("channel {channel} failed: {peer}, {error}")
+        }
+        Event::Writable { peer, channel } => format!("channel {channel} writable: {peer}"),
+        Event::Delivered {
+            peer,
+            channel,
+            through,
+        } => {
+            format!("channel {channel} delivered through {through}: {peer}")
+        }
+        Event::NotDelivered {
+            peer,
+            channel,
+            first,
+            last,
+            maybe,
+        } => {
+            let certainty = if *maybe { "perhaps " } else { "" };
+            format!("channel {channel} {certainty}not delivered {first} to {last}: {peer}")
+        }
+        Event::SignalRefused { reason, .. } => format!("signal refused: {reason}"),
+        Event::NegotiationDone {
+            peer,
+            session,
+            generation,
+            ..
+        } => {
+            format!("negotiated {peer}, generation {generation}, session {session}")
+        }
+        Event::NegotiationFailed { peer, reason } => {
+            format!("negotiation failed: {peer}, {reason}")
+        }
+        Event::PathChanged { peer, to, .. } => {
+            format!("path of {peer}: {} to {}", to.local, to.remote)
         }
         other => format!("{other:?}"),
     }

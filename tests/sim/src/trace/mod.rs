@@ -147,7 +147,10 @@ impl Trace {
     /// Both hashes.
     #[must_use]
     pub fn hashes(&self) -> Hashes {
-        Hashes { events: self.hash_events(), sizes: self.hash_sizes() }
+        Hashes {
+            events: self.hash_events(),
+            sizes: self.hash_sizes(),
+        }
     }
 
     /// What was recorded, in its order. Empty unless [`Record::Everything`] was asked for.
@@ -172,7 +175,16 @@ impl Trace {
         digest::sent(&mut self.sizes, at, from, contents.len());
         if self.record == Record::Everything {
             let class = Class::of(contents);
-            self.push(at, What::Datagram { from, to, len: contents.len(), class, passage });
+            self.push(
+                at,
+                What::Datagram {
+                    from,
+                    to,
+                    len: contents.len(),
+                    class,
+                    passage,
+                },
+            );
         }
     }
 
@@ -185,7 +197,15 @@ impl Trace {
     ) {
         digest::sent(&mut self.sizes, at, from, len);
         if self.record == Record::Everything {
-            self.push(at, What::Signal { from, to, len, passage });
+            self.push(
+                at,
+                What::Signal {
+                    from,
+                    to,
+                    len,
+                    passage,
+                },
+            );
         }
     }
 
@@ -198,16 +218,34 @@ impl Trace {
         let at = clock.now();
         let time_of = |instant: Instant| clock.time_of(instant);
         // Metrics hold figures of level 2: bytes, and round trips.
-        let level = if matches!(event, Event::Metrics { .. }) { &mut self.sizes } else { &mut self.events };
+        let level = if matches!(event, Event::Metrics { .. }) {
+            &mut self.sizes
+        } else {
+            &mut self.events
+        };
         digest::event(level, at, host, event, time_of);
         if self.record != Record::Everything {
             return;
         }
         match (event, peer) {
             (Event::State { to, cause, .. }, Some(peer)) => {
-                self.push(at, What::State { host, peer, to: *to, cause: cause.to_string() });
+                self.push(
+                    at,
+                    What::State {
+                        host,
+                        peer,
+                        to: *to,
+                        cause: cause.to_string(),
+                    },
+                );
             }
-            _ => self.push(at, What::Event { host, text: digest::describe(event, time_of) }),
+            _ => self.push(
+                at,
+                What::Event {
+                    host,
+                    text: digest::describe(event, time_of),
+                },
+            ),
         }
     }
 
@@ -216,7 +254,12 @@ impl Trace {
     }
 
     /// `text` is asked for only when it is kept.
-    pub(crate) fn on_action(&mut self, at: Time, host: Option<HostId>, text: impl FnOnce() -> String) {
+    pub(crate) fn on_action(
+        &mut self,
+        at: Time,
+        host: Option<HostId>,
+        text: impl FnOnce() -> String,
+    ) {
         if self.record == Record::Everything {
             self.push(at, What::Action { text: text(), host });
         }

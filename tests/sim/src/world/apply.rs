@@ -1,5 +1,6 @@
 //! The calls of the applications, and the faults.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bowline::{
 
 use crate::action::{Action, Incoming, Reader};
 use crate::findings::Invariant;
+use crate::hash::RollingHash;
 use crate::net::{HostId, LinkConfig};
 use crate::time::Time;
 
@@ -43,14 +45,27 @@ impl World {
     /// Does something now. What is refused is only counted: actions come in every state.
     pub fn apply(&mut self, action: Action) {
         let now = self.clock.now();
-        self.trace.on_action(now, host_of(&action), || action.to_string());
+        self.trace
+            .on_action(now, host_of(&action), || action.to_string());
         let until = |ms: u64| now.after(Duration::from_millis(ms));
         match action {
             Action::Connect { from, to } => drop(self.connect(from, to)),
             Action::Accept { host, peer } => drop(self.accept(host, peer)),
             Action::Refuse { host, peer } => drop(self.refuse(host, peer)),
-            Action::Send { from, to, channel, size, count, text } => {
-                let bulk = Bulk { channel: channel.id(), size, text, left: count };
+            Action::Send {
+                from,
+                to,
+                channel,
+                size,
+                count,
+                text,
+            } => {
+                let bulk = Bulk {
+                    channel: channel.id(),
+                    size,
+                    text,
+                    left: count,
+                };
                 self.nodes[from].bulk.entry(to).or_default().push_back(bulk);
                 self.send_bulk(from, to);
             }
@@ -62,8 +77,12 @@ impl World {
             Action::Unbind { host, address } => self.unbind(host, address),
             Action::Bind { host, address } => self.bind(host, address),
             Action::SetReader { host, reader } => self.set_reader(host, reader),
-            Action::Partition { from, to, for_ms } => self.network.partition(from, to, until(for_ms)),
-            Action::PartitionBus { from, to, for_ms } => self.bus.partition(from, to, until(for_ms)),
+            Action::Partition { from, to, for_ms } => {
+                self.network.partition(from, to, until(for_ms))
+            }
+            Action::PartitionBus { from, to, for_ms } => {
+                self.bus.partition(from, to, until(for_ms))
+            }
             Action::SetLink { from, to, link } => self.network.set_link(from, to, link),
             Action::Heal => self.heal(),
         }
@@ -76,7 +95,9 @@ impl World {
     /// What the endpoint refuses.
     pub fn connect(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
         let (peer, now) = (self.nodes[to].id, self.clock.instant());
-        self.call(from, |endpoint| endpoint.connect(peer, ConnectOptions::default(), now))??;
+        self.call(from, |endpoint| {
+            endpoint.connect(peer, ConnectOptions::default(), now)
+        })??;
         self.model.on_connect(from, to);
         Ok(())
     }
@@ -200,7 +221,12 @@ impl World {
         with: impl FnOnce(Peer<'_>) -> T,
     ) -> Result<T, Refused> {
         let id = self.nodes[peer].id;
-        self.call(host, |endpoint| endpoint.peer(id).map(with).map_err(|_| Refused::UnknownPeer))?
+        self.call(host, |endpoint| {
+            endpoint
+                .peer(id)
+                .map(with)
+                .map_err(|_| Refused::UnknownPeer)
+        })?
     }
 
     /// The endpoint of `host` vanishes.
@@ -272,25 +298,52 @@ impl World {
 
     /// Sends what waits for room, until the queue is full again.
     pub(super) fn send_bulk(&mut self, from: HostId, to: HostId) {
-        while let Some(bulk) = self.nodes[from].bulk.get(&to).and_then(|all| all.front()).copied() {
-            let node = &mut self.nodes[from];
-            node.made += 1;
-            // Hosts and their starts keep their messages apart.
-            let number = (from as u64) << 56 | u64::from(node.starts) << 40 | node.made;
-            let message = message(number, bulk.size, bulk.text);
+        while let Some(bulk) = self.nodes[from]
+            .bulk
+            .get(&to)
+            .and_then(|all| all.front())
+            .copied()
+        {
+            let message = self.next_message(from, to, bulk);
             match self.try_send(from, to, bulk.channel, &message) {
-                Ok(_) if bulk.left > 1 => self.with_bulk(from, to, |front| front.left -= 1),
-                Err(Refused::Send(SendRefusal::Full)) => break,
-                Ok(_) | Err(_) => {
-                    self.nodes[from].bulk.get_mut(&to).and_then(std::collections::VecDeque::pop_front);
+                Ok(_) => {
+                    *self.nodes[from].made.entry((to, bulk.channel)).or_default() += 1;
+                    self.with_bulk(from, to, |front| front.left -= 1);
+                    if bulk.left <= 1 {
+                        self.drop_bulk(from, to);
+                    }
                 }
+                Err(Refused::Send(SendRefusal::Full)) => break,
+                Err(_) => self.drop_bulk(from, to),
             }
         }
         self.pump(from);
     }
 
+    /// The message that comes next on a channel: the same in every run, whatever else is sent meanwhile.
+    fn next_message(&self, from: HostId, to: HostId, bulk: Bulk) -> Message {
+        let made = self.nodes[from]
+            .made
+            .get(&(to, bulk.channel))
+            .copied()
+            .unwrap_or_default();
+        let mut number = RollingHash::new();
+        (from, to, bulk.channel, made).hash(&mut number);
+        message(number.finish(), bulk.size, bulk.text)
+    }
+
+    fn drop_bulk(&mut self, from: HostId, to: HostId) {
+        if let Some(all) = self.nodes[from].bulk.get_mut(&to) {
+            all.pop_front();
+        }
+    }
+
     fn with_bulk(&mut self, from: HostId, to: HostId, with: impl FnOnce(&mut Bulk)) {
-        if let Some(front) = self.nodes[from].bulk.get_mut(&to).and_then(|all| all.front_mut()) {
+        if let Some(front) = self.nodes[from]
+            .bulk
+            .get_mut(&to)
+            .and_then(|all| all.front_mut())
+        {
             with(front);
         }
     }
@@ -316,14 +369,16 @@ impl World {
         match result {
             Ok(id) => {
                 self.stats.accepted += 1;
-                self.model.on_accepted((from, to), channel, id, message, &mut self.findings);
+                self.model
+                    .on_accepted((from, to), channel, id, message, &mut self.findings);
                 Ok(id)
             }
             Err(error) => {
                 self.stats.refused += 1;
-                self.findings.check(Invariant::Bounds, error.message == *message, || {
-                    format!("{from} -> {to} channel {channel}: another message came back")
-                });
+                self.findings
+                    .check(Invariant::Bounds, error.message == *message, || {
+                        format!("{from} -> {to} channel {channel}: another message came back")
+                    });
                 Err(Refused::Send(error.reason))
             }
         }

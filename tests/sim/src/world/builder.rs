@@ -110,7 +110,10 @@ impl WorldBuilder {
 
     /// Sets the wall clock at the beginning, in milliseconds since 1970. Default the beginning of 2026.
     pub fn unix_millis(self, unix_millis: u64) -> Self {
-        Self { unix_millis, ..self }
+        Self {
+            unix_millis,
+            ..self
+        }
     }
 
     /// Sets what every link of the network is like. Default a perfect one of 10 ms.
@@ -141,7 +144,10 @@ impl WorldBuilder {
     /// When a name is not a valid [`PeerId`] or is used twice, or when there are more than 250 hosts.
     #[must_use]
     pub fn build(self) -> World {
-        assert!(self.peers.len() <= MAX_HOSTS, "at most {MAX_HOSTS} hosts have addresses");
+        assert!(
+            self.peers.len() <= MAX_HOSTS,
+            "at most {MAX_HOSTS} hosts have addresses"
+        );
         let mut network = Network::new(self.seed, self.link.clone());
         let bus = Bus::new(self.seed, self.bus.clone());
         let mut nodes = Vec::new();

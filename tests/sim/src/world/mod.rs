@@ -57,7 +57,13 @@ enum Item {
     Signal(Parcel),
     Action(Action),
     /// A slow reader is done with a message of a peer that was initialised `birth` times.
-    Release { host: HostId, peer: HostId, birth: usize, channel: ChannelId, bytes: usize },
+    Release {
+        host: HostId,
+        peer: HostId,
+        birth: usize,
+        channel: ChannelId,
+        bytes: usize,
+    },
 }
 
 /// Figures of a run.
@@ -192,7 +198,10 @@ impl World {
     /// is initialised again.
     #[must_use]
     pub fn state(&self, host: HostId, peer: HostId) -> Option<PeerState> {
-        self.model.life(host, peer).filter(|life| !life.crashed).map(|life| life.state)
+        self.model
+            .life(host, peer)
+            .filter(|life| !life.crashed)
+            .map(|life| life.state)
     }
 
     /// The session that `host` has negotiated with `peer`.
@@ -211,24 +220,35 @@ impl World {
     /// Whether `host` knows nothing of `peer`, or only that it has ended.
     #[must_use]
     pub fn ended(&self, host: HostId, peer: HostId) -> bool {
-        self.model.life(host, peer).is_none_or(|life| life.is_over())
+        self.model
+            .life(host, peer)
+            .is_none_or(|life| life.is_over())
     }
 
-    /// How many of the messages that `host` sent to `peer` on `channel` have neither arrived nor been given up,
-    /// those that wait for room included.
+    /// How many of the messages that `host` sent to `peer` on `channel` may still arrive, those that wait for room
+    /// included. None, once the peer has ended.
     #[must_use]
     pub fn outstanding(&self, host: HostId, peer: HostId, channel: impl Into<ChannelId>) -> usize {
         let channel = channel.into();
-        let flow = self.model.life(host, peer).and_then(|life| life.flows.get(&channel));
+        let life = self.model.life(host, peer).filter(|life| !life.is_over());
+        let flow = life.and_then(|life| life.flows.get(&channel));
         let bulk = self.nodes[host].bulk.get(&peer);
-        let waiting: u32 = bulk.into_iter().flatten().filter(|b| b.channel == channel).map(|b| b.left).sum();
+        let waiting: u32 = bulk
+            .into_iter()
+            .flatten()
+            .filter(|b| b.channel == channel)
+            .map(|b| b.left)
+            .sum();
         flow.map_or(0, |flow| flow.pending()) + waiting as usize
     }
 
     /// How many of the messages that `host` sent to `peer` on `channel` were confirmed as delivered.
     #[must_use]
     pub fn confirmed(&self, host: HostId, peer: HostId, channel: impl Into<ChannelId>) -> u64 {
-        let flow = self.model.life(host, peer).and_then(|life| life.flows.get(&channel.into()));
+        let flow = self
+            .model
+            .life(host, peer)
+            .and_then(|life| life.flows.get(&channel.into()));
         flow.map_or(0, |flow| flow.delivered())
     }
 
@@ -236,7 +256,9 @@ impl World {
     #[must_use]
     pub fn received(&self, host: HostId, peer: HostId, channel: impl Into<ChannelId>) -> Digest {
         let life = self.model.life(host, peer);
-        life.and_then(|life| life.inbox.get(&channel.into())).copied().unwrap_or_default()
+        life.and_then(|life| life.inbox.get(&channel.into()))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// What every application received: by host, peer, how many times the peer was initialised before, and channel.
@@ -315,11 +337,14 @@ impl World {
             return;
         };
         let peers = endpoint.peers().count();
-        self.findings.check(Invariant::Cleanup, peers == 0, || format!("{host} keeps {peers} peers"));
-        let deadline = node.deadline;
-        self.findings.check(Invariant::Cleanup, deadline.is_none(), || {
-            format!("{host} keeps the deadline {deadline:?}")
+        self.findings.check(Invariant::Cleanup, peers == 0, || {
+            format!("{host} keeps {peers} peers")
         });
+        let deadline = node.deadline;
+        self.findings
+            .check(Invariant::Cleanup, deadline.is_none(), || {
+                format!("{host} keeps the deadline {deadline:?}")
+            });
     }
 
     /// Adds a finding of a caller's own checker.
@@ -333,7 +358,12 @@ impl World {
     ///
     /// With the list of violations.
     pub fn assert_no_violation(&self) {
-        let list: Vec<_> = self.findings.violations.iter().map(ToString::to_string).collect();
+        let list: Vec<_> = self
+            .findings
+            .violations
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert!(list.is_empty(), "seed {}:\n{}", self.seed, list.join("\n"));
     }
 
@@ -359,7 +389,13 @@ impl World {
             Item::Datagram(datagram) => self.on_datagram(datagram),
             Item::Signal(parcel) => self.on_parcel(parcel),
             Item::Action(action) => self.apply(action),
-            Item::Release { host, peer, birth, channel, bytes } => {
+            Item::Release {
+                host,
+                peer,
+                birth,
+                channel,
+                bytes,
+            } => {
                 self.on_release((host, peer), birth, channel, bytes);
             }
         }

@@ -29,7 +29,7 @@ pub(super) struct Node {
     pub(super) reads_until: Time,
     /// What an absent reader keeps: peer, how many times it was initialised, and channel.
     pub(super) unread: BTreeMap<(HostId, usize, ChannelId), usize>,
-    /// The serials of the signals that came.
+    /// The serials of the signals that came and were used.
     pub(super) signals: BTreeSet<u64>,
     /// Addresses that were announced as candidates, or wrote to us.
     pub(super) known: BTreeSet<SocketAddr>,
@@ -39,8 +39,8 @@ pub(super) struct Node {
     pub(super) bulk: BTreeMap<HostId, VecDeque<Bulk>>,
     /// Peers that told of room since the last drain.
     pub(super) writable: Vec<HostId>,
-    /// Messages made so far, so that no two are alike.
-    pub(super) made: u64,
+    /// Messages made so far, by peer and channel, so that no two are alike.
+    pub(super) made: BTreeMap<(HostId, ChannelId), u64>,
     /// What the application was told.
     pub(super) log: Vec<(Time, Event)>,
 }
@@ -63,7 +63,7 @@ impl Node {
             strangers: Vec::new(),
             bulk: BTreeMap::new(),
             writable: Vec::new(),
-            made: 0,
+            made: BTreeMap::new(),
             log: Vec::new(),
         }
     }

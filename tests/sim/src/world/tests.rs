@@ -8,7 +8,11 @@ use crate::net::LinkConfig;
 const LIMIT: Duration = Duration::from_secs(15);
 
 fn pair(seed: u64, link: LinkConfig) -> World {
-    let mut world = World::builder(seed).link(link).peer("alice").peer("bob").build();
+    let mut world = World::builder(seed)
+        .link(link)
+        .peer("alice")
+        .peer("bob")
+        .build();
     world.connect(0, 1).expect("accepted");
     world
 }
@@ -20,7 +24,9 @@ fn two_peers_connect_over_a_lossy_link_and_exchange_messages() {
     world.assert_no_violation();
     assert!(connected, "{:?} {:?}", world.state(0, 1), world.state(1, 0));
     for text in ["one", "two", "three"] {
-        world.send(0, 1, ChannelKind::Reliable, text).expect("accepted");
+        world
+            .send(0, 1, ChannelKind::Reliable, text)
+            .expect("accepted");
     }
     let arrived = |world: &World| world.received(1, 0, ChannelKind::Reliable).messages == 3;
     assert!(world.run_until(arrived, LIMIT));

@@ -40,7 +40,9 @@ fn pattern() -> &'static Bytes {
     BYTES.get_or_init(|| {
         let mut stream = Stream::new(0, Purpose::Scenario);
         let printable = |word: u64| word.to_le_bytes().map(|b| b'!' + b % 94);
-        (0..PATTERN / 8).flat_map(|_| printable(stream.u64())).collect()
+        (0..PATTERN / 8)
+            .flat_map(|_| printable(stream.u64()))
+            .collect()
     })
 }
 

@@ -427,7 +427,12 @@ impl Peer {
 
     fn on_bye(&mut self, reason: ByeReason, ctx: &mut Context, now: Instant) {
         self.signalling.negotiation.on_bye(self.signalling.session);
-        if reason == ByeReason::UnknownSession && matches!(self.lifecycle.life(), Life::Connecting(_)) {
+        // Nothing was agreed yet: our offer came to a peer that had left the session, or never knew it.
+        let nothing_agreed = self.signalling.remote.is_none();
+        if reason == ByeReason::UnknownSession
+            && nothing_agreed
+            && matches!(self.lifecycle.life(), Life::Connecting(_))
+        {
             return self.connect_afresh(ctx, now);
         }
         // It knows; nothing has to be repeated to it.
@@ -441,13 +446,11 @@ impl Peer {
         self.on_fact(Fact::Bye(cause), ctx, now);
     }
 
-    /// The peer restarted, or left the session that is being agreed on: begins another one in the time that is left.
+    /// Begins another session in the time that is left.
     fn connect_afresh(&mut self, ctx: &mut Context, now: Instant) {
         let fresh = SessionId::random(&mut self.rng);
         self.signalling.negotiation.on_connect(fresh, now);
         self.begin_other_session(fresh, ctx);
-        self.signalling.remote = None;
-        self.signalling.candidates = None;
         self.begin_session(ctx, now);
         self.send_offer(Generation(0), ctx, now);
     }

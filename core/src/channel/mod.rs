@@ -66,7 +66,7 @@ pub(crate) struct Channels {
     life: Life,
     is_draining: bool,
     entries: BTreeMap<ChannelId, Entry>,
-    /// The channels whose stream id is known.
+    /// The channels by stream id: those that have one.
     by_stream: BTreeMap<u16, ChannelId>,
     next_channel: u32,
     next_stream: u16,
@@ -476,7 +476,7 @@ impl Channels {
         {
             return Err(OpenError::Lifetime);
         }
-        let in_use = |id| self.entries.values().any(|entry| entry.stream == Some(id));
+        let in_use = |id| self.by_stream.contains_key(&id);
         match config.negotiated {
             Some(id) if id < FIRST_CUSTOM_STREAM || id == u16::MAX || in_use(id) => {
                 Err(OpenError::StreamId(id))
@@ -489,6 +489,9 @@ impl Channels {
         let channel = ChannelId(self.next_channel);
         // Ids are not used twice: four billion channels outlast any peer.
         self.next_channel = self.next_channel.saturating_add(1);
+        if let Some(id) = config.negotiated {
+            self.by_stream.insert(id, channel);
+        }
         let receiver = Receiver::new(self.limits.receive_window, self.limits.max_message_size);
         self.entries
             .insert(channel, Entry::new(config, origin, receiver));

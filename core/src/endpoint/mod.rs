@@ -457,6 +457,7 @@ impl Endpoint {
         self.sync_ufrags(key);
         self.take_datagrams(key);
         self.bury_if_ended(key);
+        self.file_leftovers();
         self.schedule(key);
     }
 
@@ -526,7 +527,6 @@ impl Endpoint {
             self.timers.remove(&(at, key));
         }
         self.ctx.given_up.push((slot.peer.session(), slot.peer.id()));
-        self.file_leftovers();
     }
 
     /// Enters the next deadline of a peer.

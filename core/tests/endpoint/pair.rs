@@ -1,8 +1,6 @@
 //! Two endpoints joined by a perfect network of 10 ms: what an embedding application sees.
 
-use bowline::{
-    Cause, ChannelConfig, ChannelKind, ConnectOptions, Event, Message, PeerState,
-};
+use bowline::{Cause, ChannelConfig, ChannelKind, ConnectOptions, Event, Message, PeerState};
 
 use crate::common::{World, id, millis, secs};
 
@@ -12,8 +10,10 @@ fn two_peers_connect_and_exchange_messages_on_all_four_kinds() {
     let now = world.now;
     for kind in ChannelKind::ALL {
         let mut bob = world.endpoint(0).peer(id("bob")).expect("exists");
-        bob.send(kind, format!("hello on {kind}"), now).expect("queued");
-        bob.send(kind, Message::binary(vec![0, 255]), now).expect("queued");
+        bob.send(kind, format!("hello on {kind}"), now)
+            .expect("queued");
+        bob.send(kind, Message::binary(vec![0, 255]), now)
+            .expect("queued");
         bob.send(kind, Message::text(""), now).expect("queued");
     }
     world.run(secs(1));
@@ -37,14 +37,24 @@ fn two_peers_connect_and_exchange_messages_on_all_four_kinds() {
 fn what_is_sent_before_the_connection_is_up_arrives_in_order() {
     let mut world = World::pair();
     let now = world.now;
-    world.endpoint(0).connect(id("bob"), ConnectOptions::default(), now).expect("starts");
+    world
+        .endpoint(0)
+        .connect(id("bob"), ConnectOptions::default(), now)
+        .expect("starts");
     for n in 0..100_u32 {
         let mut bob = world.endpoint(0).peer(id("bob")).expect("exists");
-        bob.send(ChannelKind::Reliable, n.to_be_bytes().to_vec(), now).expect("queued");
+        bob.send(ChannelKind::Reliable, n.to_be_bytes().to_vec(), now)
+            .expect("queued");
     }
     world.run(secs(1));
-    let got: Vec<_> = world.messages(1).into_iter().map(|(_, message)| message).collect();
-    let sent: Vec<_> = (0..100_u32).map(|n| Message::binary(n.to_be_bytes().to_vec())).collect();
+    let got: Vec<_> = world
+        .messages(1)
+        .into_iter()
+        .map(|(_, message)| message)
+        .collect();
+    let sent: Vec<_> = (0..100_u32)
+        .map(|n| Message::binary(n.to_be_bytes().to_vec()))
+        .collect();
     assert_eq!(got, sent);
 }
 
@@ -54,7 +64,8 @@ fn a_message_far_larger_than_sctp_takes_arrives_whole() {
     let now = world.now;
     let large: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     let mut bob = world.endpoint(0).peer(id("bob")).expect("exists");
-    bob.send(ChannelKind::File, large.clone(), now).expect("queued");
+    bob.send(ChannelKind::File, large.clone(), now)
+        .expect("queued");
     world.run(secs(30));
     let got = world.messages(1);
     assert_eq!(got.len(), 1);
@@ -67,22 +78,36 @@ fn a_graceful_close_delivers_what_is_queued_and_is_told_in_half_a_round_trip() {
     let now = world.now;
     let mut bob = world.endpoint(0).peer(id("bob")).expect("exists");
     for n in 0..50_u8 {
-        bob.send(ChannelKind::File, vec![n; 10_000], now).expect("queued");
+        bob.send(ChannelKind::File, vec![n; 10_000], now)
+            .expect("queued");
     }
     bob.close(now);
     world.run(secs(5));
     assert_eq!(world.messages(1).len(), 50);
     let end = |n: usize| {
         world.events(n).iter().rev().find_map(|event| match event {
-            Event::State { to: PeerState::Closed, cause, at, .. } => Some((*cause, *at)),
+            Event::State {
+                to: PeerState::Closed,
+                cause,
+                at,
+                ..
+            } => Some((*cause, *at)),
             _ => None,
         })
     };
     let (ours, _) = end(0).expect("alice saw the end");
     let (theirs, _) = end(1).expect("bob saw the end");
     assert_eq!((ours, theirs), (Cause::LocalClose, Cause::RemoteClose));
-    assert!(!world.events(0).iter().any(|e| matches!(e, Event::NotDelivered { .. })));
-    assert!(matches!(world.events(0).last(), Some(Event::State { .. })), "nothing after the end");
+    assert!(
+        !world
+            .events(0)
+            .iter()
+            .any(|e| matches!(e, Event::NotDelivered { .. }))
+    );
+    assert!(
+        matches!(world.events(0).last(), Some(Event::State { .. })),
+        "nothing after the end"
+    );
     for n in 0..2 {
         assert_eq!(world.endpoint(n).peers().count(), 0);
         assert_eq!(world.nodes[n].deadline, None, "no deadline is left");
@@ -93,8 +118,14 @@ fn a_graceful_close_delivers_what_is_queued_and_is_told_in_half_a_round_trip() {
 fn both_sides_may_call_at_once() {
     let mut world = World::pair();
     let now = world.now;
-    world.endpoint(0).connect(id("bob"), ConnectOptions::default(), now).expect("starts");
-    world.endpoint(1).connect(id("alice"), ConnectOptions::default(), now).expect("starts");
+    world
+        .endpoint(0)
+        .connect(id("bob"), ConnectOptions::default(), now)
+        .expect("starts");
+    world
+        .endpoint(1)
+        .connect(id("alice"), ConnectOptions::default(), now)
+        .expect("starts");
     world.run(secs(2));
     let session = |n: usize| {
         world.events(n).iter().find_map(|event| match event {
@@ -105,7 +136,15 @@ fn both_sides_may_call_at_once() {
     assert!(session(0).is_some());
     assert_eq!(session(0), session(1));
     for n in 0..2 {
-        let connected = |e: &&Event| matches!(e, Event::State { to: PeerState::Connected, .. });
+        let connected = |e: &&Event| {
+            matches!(
+                e,
+                Event::State {
+                    to: PeerState::Connected,
+                    ..
+                }
+            )
+        };
         assert_eq!(world.events(n).iter().filter(connected).count(), 1);
     }
 }
@@ -118,7 +157,8 @@ fn an_ice_restart_keeps_the_session_and_loses_nothing() {
         for side in 0..2 {
             let other = id(["bob", "alice"][side]);
             let mut peer = world.endpoint(side).peer(other).expect("exists");
-            peer.send(ChannelKind::Reliable, vec![n], now).expect("queued");
+            peer.send(ChannelKind::Reliable, vec![n], now)
+                .expect("queued");
             if n == 10 && side == 0 || n == 25 && side == 1 {
                 peer.restart_ice(now);
             }
@@ -130,7 +170,11 @@ fn an_ice_restart_keeps_the_session_and_loses_nothing() {
     for n in 0..2 {
         assert_eq!(world.messages(n), sent);
         let done = |e: &&Event| matches!(e, Event::NegotiationDone { .. });
-        assert_eq!(world.events(n).iter().filter(done).count(), 3, "an offer and two restarts");
+        assert_eq!(
+            world.events(n).iter().filter(done).count(),
+            3,
+            "an offer and two restarts"
+        );
         assert!(!world.saw_state(n, PeerState::Disconnected));
     }
 }
@@ -147,9 +191,12 @@ fn custom_channels_open_on_both_sides_with_their_labels() {
     world.run(secs(1));
     let opened = |n: usize| {
         world.events(n).iter().find_map(|event| match event {
-            Event::ChannelOpen { label, protocol, remote, .. } if label == "chat" => {
-                Some((protocol.clone(), *remote))
-            }
+            Event::ChannelOpen {
+                label,
+                protocol,
+                remote,
+                ..
+            } if label == "chat" => Some((protocol.clone(), *remote)),
             _ => None,
         })
     };

@@ -1,0 +1,7 @@
+//! Endpoints as an embedding application sees them, in a world that does not always mean well.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod lifecycle;
+mod pair;

@@ -247,25 +247,36 @@ pub(crate) mod bytes_text {
     const MAX_LEN: usize = u32::MAX as usize;
 }
 
-/// `text` with every ICE password in it replaced by as many `x`.
+/// `text` with every ICE password in it replaced by the user name fragment that stands beside it, over and over, to the
+/// same length.
 ///
-/// Works on a description and on a description inside a JSON string: the password ends at the first character that
-/// is no ice-char (RFC 8839 §5.4).
+/// Nothing of the password is left, and another one still looks like another one where ICE restarted. Works on a
+/// description and on a description inside a JSON string: either value ends at the first character that is no ice-char
+/// (RFC 8839 §5.4).
 pub(crate) fn without_passwords(text: &str) -> String {
+    let ufrag = text.split_once(UFRAG).map_or("", |(_, after)| ice_chars(after));
+    let filler = if ufrag.is_empty() { "x" } else { ufrag };
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(PASSWORD) {
         let (before, after) = rest.split_at(at + PASSWORD.len());
         out.push_str(before);
-        let is_ice_char = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
-        let end = after.find(|c| !is_ice_char(c)).unwrap_or(after.len());
-        out.extend(std::iter::repeat_n('x', end));
+        let end = ice_chars(after).len();
+        out.extend(filler.chars().cycle().take(end));
         rest = &after[end..];
     }
     out.push_str(rest);
     out
 }
 
+/// The ice-chars at the beginning of `text`.
+fn ice_chars(text: &str) -> &str {
+    let is_ice_char = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
+    let end = text.find(|c| !is_ice_char(c)).unwrap_or(text.len());
+    &text[..end]
+}
+
+const UFRAG: &str = "a=ice-ufrag:";
 const PASSWORD: &str = "a=ice-pwd:";
 
 #[cfg(test)]
@@ -323,7 +334,7 @@ mod tests {
     fn passwords_are_replaced_in_plain_and_in_json_text() {
         assert_eq!(
             without_passwords("a=ice-ufrag:ab\r\na=ice-pwd:s3cr/t+\r\na=mid:0"),
-            "a=ice-ufrag:ab\r\na=ice-pwd:xxxxxxx\r\na=mid:0"
+            "a=ice-ufrag:ab\r\na=ice-pwd:abababa\r\na=mid:0"
         );
         assert_eq!(without_passwords(r#"{"sdp":"a=ice-pwd:abc\r\n"}"#), r#"{"sdp":"a=ice-pwd:xxx\r\n"}"#);
         assert_eq!(without_passwords("a=ice-pwd:"), "a=ice-pwd:");

@@ -463,6 +463,7 @@ impl Endpoint {
         self.sync_ufrags(key);
         self.take_datagrams(key);
         self.bury_if_ended(key);
+        self.file_leftovers();
         self.schedule(key);
     }
 
@@ -533,7 +534,6 @@ impl Endpoint {
         }
         let id = slot.peer.id();
         self.ctx.given_up.extend(slot.peer.sessions().map(|session| (session, id)));
-        self.file_leftovers();
     }
 
     /// Enters the next deadline of a peer.

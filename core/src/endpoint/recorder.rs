@@ -3,7 +3,7 @@
 //! A recording is text, one JSON object a line. The first line says which endpoint it is of; each following line is a
 //! step (an input, a command, or the driving of a peer) with its time, or an answer that a transport gave during the
 //! step before it (see [`crate::tape`]). Unless payloads are asked for, messages and secured datagrams are kept as
-//! zeros of the same length, and ICE passwords as `x`; DTLS keys, the endpoint's seed and its certificate are never in
+//! zeros of the same length, and ICE passwords as the user name fragment beside them; DTLS keys, the endpoint's seed and its certificate are never in
 //! it. Addresses, labels, peer ids and sizes are.
 
 use std::io::Write;

@@ -240,6 +240,7 @@ impl Peer {
         // of our own making, and what is left is done at the next call.
         for _ in 0..MAX_ROUNDS {
             let mut busy = self.drive_session(ctx, now);
+            busy |= self.drive_restart(ctx, now);
             busy |= self.drive_channels(ctx, now);
             busy |= self.drive_writes(ctx, now);
             if !busy || self.state().is_terminal() {
@@ -374,10 +375,6 @@ impl Peer {
         if due(self.lifecycle.deadline()) {
             self.on_fact(Fact::Deadline, ctx, now);
         }
-        if due(self.next_restart) {
-            self.next_restart = Some(now + ctx.config.timing.restart_interval);
-            self.restart_ice(ctx, now);
-        }
         if self.state() == PeerState::Connected && due(self.next_metrics) {
             self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
             self.tell_metrics(ctx, now);
@@ -390,6 +387,18 @@ impl Peer {
         {
             session.handle_timeout(now);
         }
+    }
+
+    /// Restarts ICE when it is time to: over and over while the path is lost, once when a restart that the application
+    /// wanted came too soon. Returns whether it was time.
+    fn drive_restart(&mut self, ctx: &mut Context, now: Instant) -> bool {
+        if self.next_restart.is_none_or(|at| at > now) {
+            return false;
+        }
+        let again = now.checked_add(ctx.config.timing.restart_interval);
+        self.next_restart = again.filter(|_| self.lifecycle.life() == Life::Disconnected);
+        self.restart_ice(ctx, now);
+        true
     }
 
     fn tell_metrics(&self, ctx: &mut Context, now: Instant) {

@@ -54,6 +54,7 @@ impl Peer {
 
     /// Secured data was sent along `path`.
     pub(crate) fn on_path_used(&mut self, path: Path, ctx: &mut Context) {
+        // The farewell may be the first secured datagram of all, and nothing is told after the end.
         if self.path != Some(path) && !self.state().is_terminal() {
             let from = self.path.replace(path);
             ctx.events.push_back(Event::PathChanged { peer: self.id, from, to: path });

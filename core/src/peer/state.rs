@@ -99,13 +99,13 @@ impl Lifecycle {
         Self {
             life: Life::Connecting(Phase::Signalling),
             since: now,
-            deadline: Some(now + timeout),
+            deadline: now.checked_add(timeout),
         }
     }
 
     /// A peer that made an offer.
     pub(crate) fn offered(timing: &Timing, now: Instant) -> Self {
-        Self { life: Life::Offered, since: now, deadline: Some(now + timing.accept_timeout) }
+        Self { life: Life::Offered, since: now, deadline: now.checked_add(timing.accept_timeout) }
     }
 
     /// Takes a fact. Returns the change that the application must be told, if there is one.
@@ -142,7 +142,7 @@ impl Lifecycle {
         // The phases of connecting share one deadline: 15 s are for all of them.
         let keeps = matches!((self.life, next), (Life::Connecting(_), Life::Connecting(_)));
         if !keeps {
-            self.deadline = phase_time(next, timing).map(|time| now + time);
+            self.deadline = phase_time(next, timing).and_then(|time| now.checked_add(time));
         }
         self.life = next;
         self.since = now;

@@ -42,6 +42,7 @@ fn signals_that_come_twice_late_and_in_another_order_change_nothing() {
             duplicate: 0.7,
             reorder: 0.5,
             reorder_by: Duration::from_secs(2),
+            duplicate_by: Duration::from_secs(20),
             ..LinkConfig::with_latency(Duration::from_millis(30))
         };
         let mut world = World::builder(seed)

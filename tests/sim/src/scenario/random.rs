@@ -135,7 +135,13 @@ impl Draw {
             if self.stream.chance(0.1) {
                 // Nothing, unless the application waits with its answer.
                 let later = self.stream.below(5_000);
-                self.push(at_ms + later, Action::Accept { host: to, peer: from });
+                self.push(
+                    at_ms + later,
+                    Action::Accept {
+                        host: to,
+                        peer: from,
+                    },
+                );
             }
         }
     }

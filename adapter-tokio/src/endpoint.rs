@@ -163,7 +163,7 @@ impl Endpoint {
     /// disconnected, here at once and at the other side when it misses us.
     pub fn suspend(&self) {
         let sockets = Sockets::none(self.root.plan.clone());
-        self.root.shared.lock().new_sockets = Some(sockets);
+        self.root.shared.lock().replace_sockets(sockets);
         self.root.shared.wake_driver();
     }
 
@@ -171,14 +171,15 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// What the operating system says of the first address that cannot be bound; the old sockets are kept then.
+    /// What the operating system says of the first address that cannot be bound; the old sockets are kept then. A fixed
+    /// port is in use until the driver has closed the old socket, a moment after [`Endpoint::suspend`].
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     pub fn rebind(&self) -> io::Result<()> {
         let sockets = Sockets::bind(self.root.plan.clone())?;
-        self.root.shared.lock().new_sockets = Some(sockets);
+        self.root.shared.lock().replace_sockets(sockets);
         self.root.shared.wake_driver();
         Ok(())
     }

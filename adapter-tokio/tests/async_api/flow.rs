@@ -17,12 +17,12 @@ async fn narrow() -> (Endpoint, Endpoint, Connection, Connection) {
         .loopback(true)
         .ipv6(false)
         .queue_bytes(64 * KIB)
-        .low_water(16 * KIB);
-    let config = config
+        .low_water(16 * KIB)
         .receive_window(128 * KIB)
         .backlog_max(64 * KIB)
-        .build()
-        .expect("valid");
+        .close_drain(Duration::from_millis(300))
+        .close_linger(Duration::from_millis(100));
+    let config = config.build().expect("valid");
     let hub = MemoryHub::new();
     let bind = |name| {
         on_loopback(name, hub.join(id(name)))
@@ -235,6 +235,38 @@ async fn room_that_another_channel_takes_is_waited_for_too() {
         soon("the message", to_alice.recv_from(ChannelKind::Reliable)).await,
         Some(chunk(7))
     );
+}
+
+#[tokio::test]
+async fn a_reader_that_always_finds_a_message_lets_others_run() {
+    let Pair {
+        to_bob, to_alice, ..
+    } = pair().await;
+    for number in 0..500_u32 {
+        to_bob
+            .send(ChannelKind::Reliable, number.to_be_bytes().to_vec())
+            .await
+            .expect("queued");
+    }
+    let came = |connection: &Connection| {
+        connection
+            .metrics()
+            .channels
+            .iter()
+            .map(|c| c.messages_received)
+            .sum::<u64>()
+    };
+    soon("all messages", async {
+        while came(&to_alice) < 500 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let other = tokio::spawn(async {});
+    for _ in 0..500 {
+        to_alice.recv().await.expect("is there");
+    }
+    assert!(other.is_finished());
 }
 
 #[tokio::test]

@@ -6,4 +6,5 @@ mod drops;
 mod flow;
 mod link;
 mod processes;
+mod program;
 mod relay;

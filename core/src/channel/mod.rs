@@ -311,6 +311,11 @@ impl Channels {
         self.by_stream.clear();
     }
 
+    /// A connectivity check on the path in use took `round_trip`.
+    pub(crate) fn on_check(&mut self, round_trip: Duration) {
+        self.backlog.on_check(round_trip);
+    }
+
     /// Whether datagrams reach the peer. Deadlines for opening stand still while they do not, and what was learnt
     /// about the path is forgotten when they do again.
     pub(crate) fn on_path(&mut self, is_up: bool, now: Instant) {

@@ -41,6 +41,7 @@ impl Peer {
         self.checks.answered += 1;
         if self.path.is_none_or(|used| used == path) {
             self.metrics.rtt = Some(rtt);
+            self.channels.on_check(rtt);
         }
     }
 

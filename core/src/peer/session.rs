@@ -130,13 +130,14 @@ pub(crate) enum Written {
 
 impl Session {
     pub(crate) fn new(crypto: &Crypto, config: &Config, mut rng: Rng, now: Instant) -> Self {
-        let credentials = credentials(&mut rng);
         let mut session_crypto = crypto.session(config.channels.max_channels, rng.split());
         session_crypto.hold_retransmissions(true);
+        let (throwaway, credentials) = (credentials(&mut rng), credentials(&mut rng));
         let rtc = session_crypto.enter(|| {
-            rtc_config(crypto, config).set_local_ice_credentials(credentials.clone()).build(now)
+            // str0m logs the credentials it starts with, password and all: these are never announced.
+            rtc_config(crypto, config).set_local_ice_credentials(throwaway).build(now)
         });
-        Self {
+        let mut session = Self {
             rtc,
             crypto: session_crypto,
             rng,
@@ -153,7 +154,10 @@ impl Session {
             ice_up: false,
             failed: false,
             closing: None,
-        }
+        };
+        session.settle(now);
+        session.use_credentials(session.credentials.clone());
+        session
     }
 
     /// Adds a host candidate. Returns its candidate line, unless str0m refuses it or has it.
@@ -221,9 +225,8 @@ impl Session {
             .map_err(|_| NegotiationFault::Unsupported)?;
         if rtc.direct_api().local_ice_credentials() != minted_before {
             // The offer restarted ICE, and str0m minted credentials from its weak generator.
-            self.credentials = credentials(&mut self.rng);
-            let replacement = self.credentials.clone();
-            crypto.enter(|| rtc.direct_api().set_local_ice_credentials(replacement));
+            let replacement = credentials(&mut self.rng);
+            self.use_credentials(replacement);
         }
         self.negotiated = true;
         self.ice_up = false;
@@ -238,13 +241,9 @@ impl Session {
         let (pending, announced) = self.pending.take().ok_or(NegotiationFault::Unsupported)?;
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         crypto
-            .enter(|| {
-                rtc.sdp_api().accept_answer(pending, answer)?;
-                rtc.direct_api().set_local_ice_credentials(announced.clone());
-                Ok::<_, str0m::RtcError>(())
-            })
+            .enter(|| rtc.sdp_api().accept_answer(pending, answer))
             .map_err(|_| NegotiationFault::Unsupported)?;
-        self.credentials = announced;
+        self.use_credentials(announced);
         self.negotiated = true;
         self.ice_up = false;
         self.settle(now);
@@ -442,6 +441,13 @@ impl Session {
         };
         let id = stream.id;
         self.rtc.channel(id).map_or(0, |mut channel| channel.buffered_amount())
+    }
+
+    /// Replaces what str0m minted from its weak generator.
+    fn use_credentials(&mut self, credentials: IceCreds) {
+        self.credentials = credentials.clone();
+        let rtc = &mut self.rtc;
+        self.crypto.enter(|| rtc.direct_api().set_local_ice_credentials(credentials));
     }
 
     /// The description as it is sent: with our credentials in place of str0m's and our candidates in our order.

@@ -251,7 +251,10 @@ impl Backlog {
     /// Rate times round trip, in bytes.
     fn product(&self) -> usize {
         let rate = self.rates.iter().max().copied().unwrap_or(0);
-        let measured = self.round_trip.into_iter().chain(self.checks.iter().copied());
+        let measured = self
+            .round_trip
+            .into_iter()
+            .chain(self.checks.iter().copied());
         let round_trip = measured.min().unwrap_or_default().as_micros();
         usize::try_from(u128::from(rate) * round_trip / 1_000_000).unwrap_or(usize::MAX)
     }

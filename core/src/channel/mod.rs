@@ -383,9 +383,11 @@ impl Channels {
 
     /// Whether all four kinds are open, or were.
     pub(crate) fn is_ready(&self) -> bool {
-        ChannelKind::ALL
-            .into_iter()
-            .all(|kind| self.entries.get(&kind.id()).is_none_or(|entry| entry.is_told))
+        ChannelKind::ALL.into_iter().all(|kind| {
+            self.entries
+                .get(&kind.id())
+                .is_none_or(|entry| entry.is_told)
+        })
     }
 
     /// Bytes that the transport holds and that are not acknowledged.

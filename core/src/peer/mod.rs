@@ -24,8 +24,8 @@ use crate::event::{Cause, Event, Path, PeerState, SignalRefusal};
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
 use crate::rng::Rng;
-use crate::tape::Tape;
 use crate::signal::{ByeReason, EarlyCandidates, Envelope};
+use crate::tape::Tape;
 
 pub(crate) use session::Datagram;
 use signalling::Signalling;
@@ -149,7 +149,9 @@ impl Peer {
         ctx: &Context,
         now: Instant,
     ) -> Self {
-        let Config { timing, channels, .. } = &ctx.config;
+        let Config {
+            timing, channels, ..
+        } = &ctx.config;
         Self {
             own,
             id,
@@ -196,7 +198,10 @@ impl Peer {
         now: Instant,
     ) -> Result<MessageId, SendError> {
         if !self.takes_messages() {
-            return Err(SendError { reason: SendRefusal::Closing, message });
+            return Err(SendError {
+                reason: SendRefusal::Closing,
+                message,
+            });
         }
         self.channels.send(channel, message, now)
     }
@@ -262,7 +267,8 @@ impl Peer {
             self.channels.poll_timeout(),
             self.signalling.poll_timeout(),
             self.next_restart,
-            self.next_metrics.filter(|_| self.state() == PeerState::Connected),
+            self.next_metrics
+                .filter(|_| self.state() == PeerState::Connected),
         ]
         .into_iter()
         .flatten()
@@ -282,7 +288,9 @@ impl Peer {
     }
 
     pub(crate) fn metrics(&self, now: Instant) -> PeerMetrics {
-        let running = self.connected_since.map_or(Duration::ZERO, |since| now - since);
+        let running = self
+            .connected_since
+            .map_or(Duration::ZERO, |since| now - since);
         PeerMetrics {
             connected_time: self.metrics.connected_time + running,
             backlog: self.channels.backlog(),
@@ -294,7 +302,10 @@ impl Peer {
     /// Takes a fact to the life cycle, tells the application, and does what the new state asks for.
     fn on_fact(&mut self, fact: Fact, ctx: &mut Context, now: Instant) {
         let was = self.lifecycle.life();
-        let before = self.lifecycle.fails_at(fact).then(|| Box::new(self.explain(!ctx.local.is_empty(), now)));
+        let before = self
+            .lifecycle
+            .fails_at(fact)
+            .then(|| Box::new(self.explain(!ctx.local.is_empty(), now)));
         let told = self.lifecycle.on_fact(fact, &ctx.config.timing, now);
         let is = self.lifecycle.life();
         if was == is {
@@ -314,7 +325,15 @@ impl Peer {
             }
             let (peer, deadline) = (self.id, self.lifecycle.deadline());
             let explanation = before;
-            ctx.events.push_back(Event::State { peer, from, to, cause, at: now, deadline, explanation });
+            ctx.events.push_back(Event::State {
+                peer,
+                from,
+                to,
+                cause,
+                at: now,
+                deadline,
+                explanation,
+            });
         }
     }
 
@@ -403,7 +422,10 @@ impl Peer {
 
     fn tell_metrics(&self, ctx: &mut Context, now: Instant) {
         let metrics = Box::new(self.metrics(now));
-        ctx.events.push_back(Event::Metrics { peer: self.id, metrics });
+        ctx.events.push_back(Event::Metrics {
+            peer: self.id,
+            metrics,
+        });
     }
 
     fn stop_connected_clock(&mut self, now: Instant) {

@@ -64,13 +64,19 @@ fn print(out: &mut impl std::io::Write, step: &Replayed, all: bool) -> std::io::
 
 fn describe(output: &Output) -> Option<String> {
     match output {
-        Output::Event(Event::State { peer, from, to, cause, .. }) => {
-            Some(format!("{peer}: {from} -> {to}, {cause}"))
-        }
+        Output::Event(Event::State {
+            peer,
+            from,
+            to,
+            cause,
+            ..
+        }) => Some(format!("{peer}: {from} -> {to}, {cause}")),
         Output::Event(Event::Metrics { peer, metrics }) => {
             let rtt = metrics.rtt.unwrap_or_default().as_secs_f64() * 1e3;
             let (received, sent) = (metrics.bytes_received, metrics.bytes_sent);
-            Some(format!("{peer}: metrics, {received} bytes in, {sent} out, rtt {rtt:.2} ms"))
+            Some(format!(
+                "{peer}: metrics, {received} bytes in, {sent} out, rtt {rtt:.2} ms"
+            ))
         }
         Output::Event(event) => Some(format!("{event:?}")),
         _ => None,

@@ -34,7 +34,11 @@ pub(crate) struct Arguments {
 
 /// Runs what was asked for. Fails with the first run that breaks a rule.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let driver = if arguments.eager { Driver::EAGER } else { Driver::Exact };
+    let driver = if arguments.eager {
+        Driver::EAGER
+    } else {
+        Driver::Exact
+    };
     let scenarios: Box<dyn Iterator<Item = Scenario>> = match &arguments.scenario {
         Some(path) => Box::new(std::iter::once(Scenario::read(path)?)),
         None => {
@@ -63,7 +67,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 fn fail(report: &Report, arguments: &Arguments) -> Box<dyn Error> {
-    let folder = arguments.draw.clone().unwrap_or_else(|| PathBuf::from("bowline-sim-failure"));
+    let folder = arguments
+        .draw
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("bowline-sim-failure"));
     let written = match report.write_to(&folder) {
         Ok(()) => format!("scenario and figure are in {}", folder.display()),
         Err(error) => format!("{} cannot be written: {error}", folder.display()),

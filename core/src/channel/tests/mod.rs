@@ -327,7 +327,9 @@ fn custom_channels_of_every_mode_open_on_both_sides_and_carry_messages() {
                 channel,
                 label: l,
                 protocol,
-                remote: true, .. } if *l == label => Some((*channel, protocol.clone())),
+                remote: true,
+                ..
+            } if *l == label => Some((*channel, protocol.clone())),
             _ => None,
         });
         let (theirs, protocol) = open.expect("opened at the other side");

@@ -31,7 +31,7 @@ impl PeerId {
     pub fn new(name: &str) -> Result<Self, InvalidPeerId> {
         let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let len = u8::try_from(name.len()).map_err(|_| InvalidPeerId)?;
-        if len == 0 || name.len() > Self::MAX_LEN || !name.as_bytes().iter().all(|b| allowed(b)) {
+        if len == 0 || name.len() > Self::MAX_LEN || !name.as_bytes().iter().all(allowed) {
             return Err(InvalidPeerId);
         }
         let mut bytes = [0; Self::MAX_LEN];

@@ -17,13 +17,11 @@ pub struct Config {
 
 impl Config {
     /// A builder that starts from the `standard` preset.
-    #[must_use]
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder::new(Preset::Standard)
     }
 
     /// A builder that starts from `preset`.
-    #[must_use]
     pub fn preset(preset: Preset) -> ConfigBuilder {
         ConfigBuilder::new(preset)
     }

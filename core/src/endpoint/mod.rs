@@ -289,11 +289,8 @@ impl Endpoint {
         let mut outcome = Broadcast::default();
         let keys: Vec<_> = self.by_id.iter().map(|(id, key)| (*id, *key)).collect();
         for (id, key) in keys {
-            if !self
-                .slots
-                .get(key)
-                .is_some_and(|s| s.peer.state() == PeerState::Connected)
-            {
+            let is_connected = |slot: &Slot| slot.peer.state() == PeerState::Connected;
+            if self.slots.get(key).is_none_or(|slot| !is_connected(slot)) {
                 continue;
             }
             let sent = self.with(key, |peer, _, now| peer.send(channel, message.clone(), now));

@@ -67,6 +67,10 @@ struct Stream {
 
 /// An event that waits to be polled. Those of str0m are translated only then, because a stream that the peer opened
 /// gets its key from the one who polled its announcement.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would cost an allocation for each message"
+)]
 enum Pending {
     Own(SessionEvent),
     Str(StrEvent),

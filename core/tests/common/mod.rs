@@ -2,6 +2,12 @@
 //!
 //! Every event of every endpoint is checked as it comes: a peer exists from `Initialised` to its one terminal state,
 //! nothing is told of it outside of that, its states follow each other, and no deadline lies in the past.
+#![allow(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    reason = "a test brings its own clock and counts few things"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -88,3 +88,8 @@ pub use id::{
 pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics};
 pub use rng::Seed;
 pub use time::UnixTime;
+
+/// The example of the README, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

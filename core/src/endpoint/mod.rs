@@ -84,7 +84,8 @@ struct Slot {
     peer: peer::Peer,
     sources: SourceGate,
     ufrags: Vec<String>,
-    tuples: Vec<(SocketAddr, SocketAddr)>,
+    /// The pairs of addresses that lead to this peer, the newest last, at most [`MAX_TUPLES`].
+    tuples: VecDeque<(SocketAddr, SocketAddr)>,
     timer: Option<Instant>,
     dirty: bool,
 }
@@ -494,11 +495,14 @@ impl Endpoint {
 
     /// Lets a peer do what it has to do now, and takes what comes out of it.
     fn drive(&mut self, key: PeerKey) {
-        self.with(key, |peer, ctx, now| peer.drive(ctx, now));
+        let unfinished = self.with(key, |peer, ctx, now| peer.drive(ctx, now));
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
         slot.dirty = false;
+        if unfinished == Some(true) {
+            self.touch(key);
+        }
         self.sync_ufrags(key);
         self.take_datagrams(key);
         self.bury_if_ended(key);
@@ -538,7 +542,12 @@ impl Endpoint {
                 Gate::Response { .. } | Gate::Dtls => {
                     let tuple = (local, remote);
                     if !slot.tuples.contains(&tuple) && demux.add_tuple(tuple, key) {
-                        slot.tuples.push(tuple);
+                        slot.tuples.push_back(tuple);
+                    }
+                    if slot.tuples.len() > MAX_TUPLES
+                        && let Some(oldest) = slot.tuples.pop_front()
+                    {
+                        demux.remove_tuple(oldest);
                     }
                 }
                 Gate::Indication | Gate::Unsupported | Gate::Drop(_) => {}
@@ -634,7 +643,7 @@ impl Endpoint {
             peer,
             sources: SourceGate::new(self.ctx.config.limits.max_unvalidated_sources),
             ufrags: Vec::new(),
-            tuples: Vec::new(),
+            tuples: VecDeque::new(),
             timer: None,
             dirty: false,
         };
@@ -817,6 +826,10 @@ impl Peer<'_> {
         }
     }
 }
+
+/// Pairs of addresses that lead to one peer. An ICE agent has at most 100 pairs; at the bound the oldest is forgotten,
+/// and a check brings it back.
+const MAX_TUPLES: usize = 256;
 
 /// How to connect to one peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

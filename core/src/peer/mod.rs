@@ -239,22 +239,28 @@ impl Peer {
 
     /// Does what is to be done now: takes what the transport says, moves messages both ways, sends what signalling
     /// owes, and looks at the deadlines.
-    pub(crate) fn drive(&mut self, ctx: &mut Context, now: Instant) {
+    /// Returns whether something is left to do at once.
+    pub(crate) fn drive(&mut self, ctx: &mut Context, now: Instant) -> bool {
         self.handle_deadlines(ctx, now);
-        // Each round takes what the one before caused. Two or three are usual; the bound only guards against a loop
-        // of our own making, and what is left is done at the next call.
+        // Each round takes what the one before caused. Two or three are usual; the bound keeps one peer from taking
+        // the turn of the others.
+        let mut busy = true;
         for _ in 0..MAX_ROUNDS {
-            let mut busy = self.drive_session(ctx, now);
+            busy = self.drive_session(ctx, now);
             busy |= self.drive_restart(ctx, now);
             busy |= self.drive_channels(ctx, now);
             busy |= self.drive_writes(ctx, now);
-            if !busy || self.state().is_terminal() {
+            if self.state().is_terminal() {
+                return false;
+            }
+            if !busy {
                 break;
             }
         }
         self.drive_outbox(ctx, now);
         #[cfg(debug_assertions)]
         self.channels.check_invariants();
+        busy
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {

@@ -6,3 +6,5 @@ mod common;
 mod bad_input;
 mod lifecycle;
 mod pair;
+mod replay;
+mod secrets;

@@ -134,7 +134,11 @@ impl Session {
         let mut session_crypto = crypto.session(config.channels.max_channels, rng.split());
         session_crypto.hold_retransmissions(true);
         let rtc = session_crypto.enter(|| {
-            rtc_config(crypto, config).set_local_ice_credentials(credentials.clone()).build(now)
+            let mut rtc = rtc_config(crypto, config).build(now);
+            // The ICE agent logs the credentials that it has when it first hears the time, so ours come after that.
+            let _ = rtc.handle_input(StrInput::Timeout(now));
+            rtc.direct_api().set_local_ice_credentials(credentials.clone());
+            rtc
         });
         Self {
             rtc,

@@ -4,6 +4,7 @@
 mod common;
 
 mod bad_input;
+mod foreign;
 mod lifecycle;
 mod pair;
 mod replay;

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bowline::{
-    Cause, ChannelConfig, ChannelFault, ChannelId, ChannelKind, Config, ConnectOptions, Event, Message,
-    Ordering, PeerFault, PeerState, Reliability, SendRefusal,
+    Cause, ChannelConfig, ChannelFault, ChannelId, ChannelKind, Config, ConnectOptions, Event,
+    Message, Ordering, PeerFault, PeerState, Reliability, SendRefusal,
 };
 use serde_json::{Value, json};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::channel::{ChannelConfig as StrChannelConfig, ChannelId as StrChannelId, Reliability as StrReliability};
+use str0m::channel::{
+    ChannelConfig as StrChannelConfig, ChannelId as StrChannelId, Reliability as StrReliability,
+};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event as StrEvent, Input as StrInput, Output as StrOutput, Rtc};
 
@@ -38,7 +40,8 @@ impl Foreign {
     fn new(now: Instant) -> Self {
         let address = address(100);
         let mut rtc = Rtc::builder().build(now);
-        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("valid")).expect("added");
+        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("valid"))
+            .expect("added");
         Self {
             address,
             rtc,
@@ -74,13 +77,17 @@ impl Foreign {
         for (name, value) in fields.as_object().expect("fields") {
             envelope[name] = value.clone();
         }
-        self.outbox.push(Parcel::Signal { to: id("alice"), text: envelope.to_string() });
+        self.outbox.push(Parcel::Signal {
+            to: id("alice"),
+            text: envelope.to_string(),
+        });
     }
 
     fn handle(&mut self, parcel: Parcel, now: Instant) {
         match parcel {
             Parcel::Datagram { from, to, bytes } => {
-                let receive = Receive::new(Protocol::Udp, from, to, &bytes).expect("a known protocol");
+                let receive =
+                    Receive::new(Protocol::Udp, from, to, &bytes).expect("a known protocol");
                 let _ = self.rtc.handle_input(StrInput::Receive(now, receive));
             }
             Parcel::Signal { text, .. } => self.on_signal(&json(&text)),
@@ -99,7 +106,10 @@ impl Foreign {
             "answer" => {
                 if let Some(pending) = self.pending.take() {
                     let answer = SdpAnswer::from_sdp_string(sdp()).expect("an answer");
-                    self.rtc.sdp_api().accept_answer(pending, answer).expect("fits");
+                    self.rtc
+                        .sdp_api()
+                        .accept_answer(pending, answer)
+                        .expect("fits");
                 }
             }
             "offer" if self.seq == 0 => {
@@ -107,7 +117,9 @@ impl Foreign {
                 let answer = self.rtc.sdp_api().accept_offer(offer).expect("fits");
                 self.signal(json!({ "type": "answer", "sdp": answer.to_sdp_string() }));
             }
-            "bye" => self.byes.push(envelope["reason"].as_str().expect("text").to_owned()),
+            "bye" => self
+                .byes
+                .push(envelope["reason"].as_str().expect("text").to_owned()),
             _ => {}
         }
     }
@@ -131,7 +143,9 @@ impl Foreign {
                     let (from, to, bytes) = (t.source, t.destination, t.contents.into());
                     self.outbox.push(Parcel::Datagram { from, to, bytes });
                 }
-                Ok(StrOutput::Event(StrEvent::ChannelOpen(id, label))) => self.open.push((id, label)),
+                Ok(StrOutput::Event(StrEvent::ChannelOpen(id, label))) => {
+                    self.open.push((id, label))
+                }
                 Ok(StrOutput::Event(StrEvent::ChannelData(data))) => {
                     self.received.push((data.id, data.binary, data.data));
                 }
@@ -145,12 +159,17 @@ impl Foreign {
     /// The channel with this label.
     fn channel(&self, label: &str) -> StrChannelId {
         let found = self.open.iter().find(|(_, open)| open == label);
-        found.unwrap_or_else(|| panic!("no channel {label} in {:?}", self.open)).0
+        found
+            .unwrap_or_else(|| panic!("no channel {label} in {:?}", self.open))
+            .0
     }
 
     /// Writes a message, and says whether there was room.
     fn write(&mut self, channel: StrChannelId, binary: bool, data: &[u8], now: Instant) -> bool {
-        let wrote = self.rtc.channel(channel).is_some_and(|mut c| c.write(binary, data).expect("fits"));
+        let wrote = self
+            .rtc
+            .channel(channel)
+            .is_some_and(|mut c| c.write(binary, data).expect("fits"));
         self.settle(now);
         wrote
     }
@@ -158,7 +177,8 @@ impl Foreign {
     fn received_on(&self, label: &str) -> Vec<(bool, Vec<u8>)> {
         let channel = self.channel(label);
         let on = self.received.iter().filter(|(id, ..)| *id == channel);
-        on.map(|(_, binary, data)| (*binary, data.clone())).collect()
+        on.map(|(_, binary, data)| (*binary, data.clone()))
+            .collect()
     }
 }
 
@@ -182,10 +202,16 @@ impl Duo {
         if foreign_offers {
             duo.foreign.offer(now);
         } else {
-            duo.world.endpoint(0).connect(id("browser"), ConnectOptions::default(), now).expect("starts");
+            duo.world
+                .endpoint(0)
+                .connect(id("browser"), ConnectOptions::default(), now)
+                .expect("starts");
         }
         duo.run(secs(3));
-        assert!(duo.world.is_connected(0, "browser"), "foreign offers: {foreign_offers}");
+        assert!(
+            duo.world.is_connected(0, "browser"),
+            "foreign offers: {foreign_offers}"
+        );
         duo
     }
 
@@ -214,7 +240,11 @@ impl Duo {
         self.world.now = end;
     }
 
-    fn send(&mut self, channel: impl Into<ChannelId>, message: Message) -> Result<u64, SendRefusal> {
+    fn send(
+        &mut self,
+        channel: impl Into<ChannelId>,
+        message: Message,
+    ) -> Result<u64, SendRefusal> {
         let now = self.world.now;
         let sent = self.world.peer(0, "browser").send(channel, message, now);
         sent.map(|id| id.0).map_err(|error| error.reason)
@@ -223,7 +253,9 @@ impl Duo {
     /// The channel that Alice was told to be open under this label, and the whole of what she was told.
     fn opened(&self, wanted: &str) -> (ChannelId, Event) {
         let found = self.world.events(0).iter().find_map(|event| match event {
-            Event::ChannelOpen { channel, label, .. } if label == wanted => Some((*channel, event.clone())),
+            Event::ChannelOpen { channel, label, .. } if label == wanted => {
+                Some((*channel, event.clone()))
+            }
             _ => None,
         });
         found.expect("it was told")
@@ -240,18 +272,41 @@ fn the_four_kinds_are_in_band_channels_whoever_offers() {
         duo.run(secs(1));
         for kind in ChannelKind::ALL {
             let label = format!("alice/{kind}");
-            assert_eq!(duo.foreign.received_on(&label), [(false, b"hello".to_vec())], "{label}");
+            assert_eq!(
+                duo.foreign.received_on(&label),
+                [(false, b"hello".to_vec())],
+                "{label}"
+            );
             let channel = duo.foreign.channel(&label);
-            let config = duo.foreign.rtc.channel(channel).expect("open").config().expect("known").clone();
+            let config = duo
+                .foreign
+                .rtc
+                .channel(channel)
+                .expect("open")
+                .config()
+                .expect("known")
+                .clone();
             let unreliable = kind == ChannelKind::Unreliable;
             let expected = match unreliable {
                 true => StrReliability::MaxRetransmits { retransmits: 0 },
                 false => StrReliability::Reliable,
             };
-            assert_eq!((config.ordered, config.reliability), (!unreliable, expected), "{label}");
+            assert_eq!(
+                (config.ordered, config.reliability),
+                (!unreliable, expected),
+                "{label}"
+            );
         }
-        let seen: Vec<_> = duo.foreign.open.iter().filter(|(_, label)| label.is_empty()).collect();
-        assert!(seen.is_empty(), "the internal stream is never announced: {seen:?}");
+        let seen: Vec<_> = duo
+            .foreign
+            .open
+            .iter()
+            .filter(|(_, label)| label.is_empty())
+            .collect();
+        assert!(
+            seen.is_empty(),
+            "the internal stream is never announced: {seen:?}"
+        );
     }
 }
 
@@ -281,14 +336,22 @@ fn text_and_binary_and_empty_messages_arrive_in_order() {
         assert!(duo.foreign.write(channel, false, b"and back", now));
         assert!(duo.foreign.write(channel, true, &[1, 2, 3], now));
         duo.run(secs(1));
-        let expected = [(1, Message::text("and back")), (1, Message::binary(vec![1, 2, 3]))];
+        let expected = [
+            (1, Message::text("and back")),
+            (1, Message::binary(vec![1, 2, 3])),
+        ];
         assert_eq!(duo.world.messages(0), expected);
-        let delivered = duo.world.events(0).iter().rev().find_map(|event| match event {
-            Event::Delivered { channel, through, .. } if *channel == ChannelKind::Reliable.id() => {
-                Some(through.0)
-            }
-            _ => None,
-        });
+        let delivered = duo
+            .world
+            .events(0)
+            .iter()
+            .rev()
+            .find_map(|event| match event {
+                Event::Delivered {
+                    channel, through, ..
+                } if *channel == ChannelKind::Reliable.id() => Some(through.0),
+                _ => None,
+            });
         assert_eq!(delivered, Some(4), "told when SCTP has acknowledged it");
     }
 }
@@ -297,9 +360,12 @@ fn text_and_binary_and_empty_messages_arrive_in_order() {
 fn a_message_of_the_size_that_the_peer_takes_arrives_and_a_larger_one_is_refused() {
     let mut duo = Duo::connected(false, &Config::default());
     let largest: Vec<u8> = (0..FOREIGN_MAX).map(|n| (n % 251) as u8).collect();
-    duo.send(ChannelKind::File, Message::binary(largest.clone())).expect("queued");
+    duo.send(ChannelKind::File, Message::binary(largest.clone()))
+        .expect("queued");
     let too_large = Message::binary(vec![0; FOREIGN_MAX + 1]);
-    let refusal = duo.send(ChannelKind::File, too_large).expect_err("too large");
+    let refusal = duo
+        .send(ChannelKind::File, too_large)
+        .expect_err("too large");
     assert_eq!(refusal, SendRefusal::TooLarge { limit: FOREIGN_MAX });
     duo.run(secs(10));
     let received = duo.foreign.received_on("alice/file");
@@ -311,10 +377,25 @@ fn a_message_of_the_size_that_the_peer_takes_arrives_and_a_larger_one_is_refused
 fn channels_that_the_peer_opens_are_told_with_their_mode_and_can_be_closed_by_either_side() {
     let mut duo = Duo::connected(true, &Config::default());
     let (_, theirs) = duo.opened("theirs");
-    assert!(matches!(theirs, Event::ChannelOpen { remote: true, ordering: Ordering::Ordered, .. }));
+    assert!(matches!(
+        theirs,
+        Event::ChannelOpen {
+            remote: true,
+            ordering: Ordering::Ordered,
+            ..
+        }
+    ));
     for (label, reliability, expected) in [
-        ("a", StrReliability::MaxRetransmits { retransmits: 3 }, Reliability::MaxRetransmits(3)),
-        ("b", StrReliability::MaxPacketLifetime { lifetime: 250 }, Reliability::MaxLifetime(millis(250))),
+        (
+            "a",
+            StrReliability::MaxRetransmits { retransmits: 3 },
+            Reliability::MaxRetransmits(3),
+        ),
+        (
+            "b",
+            StrReliability::MaxPacketLifetime { lifetime: 250 },
+            Reliability::MaxLifetime(millis(250)),
+        ),
         ("c", StrReliability::Reliable, Reliability::Reliable),
     ] {
         let config = StrChannelConfig {
@@ -344,7 +425,10 @@ fn channels_that_the_peer_opens_are_told_with_their_mode_and_can_be_closed_by_ei
     }
     let (now, closed) = (duo.world.now, duo.opened("a").0);
     let theirs = duo.foreign.channel("b");
-    duo.world.peer(0, "browser").close_channel(closed, now).expect("a custom channel");
+    duo.world
+        .peer(0, "browser")
+        .close_channel(closed, now)
+        .expect("a custom channel");
     duo.foreign.rtc.direct_api().close_data_channel(theirs);
     duo.foreign.settle(now);
     duo.run(secs(2));
@@ -352,7 +436,14 @@ fn channels_that_the_peer_opens_are_told_with_their_mode_and_can_be_closed_by_ei
         let is = |e: &&Event| matches!(e, Event::ChannelClosed { channel: c, .. } if *c == channel);
         duo.world.events(0).iter().filter(is).count()
     };
-    assert_eq!((told(closed), told(duo.opened("b").0), told(duo.opened("c").0)), (1, 1, 0));
+    assert_eq!(
+        (
+            told(closed),
+            told(duo.opened("b").0),
+            told(duo.opened("c").0)
+        ),
+        (1, 1, 0)
+    );
     assert!(duo.foreign.closed.contains(&duo.foreign.channel("a")));
     assert!(duo.world.is_connected(0, "browser"));
 }
@@ -360,7 +451,14 @@ fn channels_that_the_peer_opens_are_told_with_their_mode_and_can_be_closed_by_ei
 #[test]
 fn a_label_that_is_too_long_to_be_announced_closes_only_its_channel() {
     let mut duo = Duo::connected(false, &Config::default());
-    for (label, protocol) in [(1_488, 0), (1_400, 88), (0, 1_488), (1_489, 0), (1_400, 89), (65_535, 65_535)] {
+    for (label, protocol) in [
+        (1_488, 0),
+        (1_400, 88),
+        (0, 1_488),
+        (1_489, 0),
+        (1_400, 89),
+        (65_535, 65_535),
+    ] {
         let now = duo.world.now;
         let label_text = "l".repeat(label);
         let mut config = ChannelConfig::new(label_text.clone());
@@ -373,14 +471,24 @@ fn a_label_that_is_too_long_to_be_announced_closes_only_its_channel() {
         duo.run(secs(15));
         let told = &duo.world.events(0)[since..];
         let is_open = told.iter().any(|e| matches!(e, Event::ChannelOpen { .. }));
-        let is_closed = told.iter().any(|e| matches!(e, Event::ChannelClosed { .. }));
+        let is_closed = told
+            .iter()
+            .any(|e| matches!(e, Event::ChannelClosed { .. }));
         let fits = label + protocol <= 1_488;
-        assert_eq!((is_open, is_closed), (fits, !fits), "{label} and {protocol}: {told:?}");
+        assert_eq!(
+            (is_open, is_closed),
+            (fits, !fits),
+            "{label} and {protocol}: {told:?}"
+        );
         if fits {
             let channel = duo.foreign.open.last().expect("open").0;
-            assert_eq!(duo.foreign.received.last().map(|(id, ..)| *id), Some(channel));
+            assert_eq!(
+                duo.foreign.received.last().map(|(id, ..)| *id),
+                Some(channel)
+            );
         }
-        duo.send(ChannelKind::Control, Message::text("alive")).expect("queued");
+        duo.send(ChannelKind::Control, Message::text("alive"))
+            .expect("queued");
         duo.run(secs(1));
     }
     assert_eq!(duo.foreign.received_on("alice/control").len(), 6);
@@ -388,7 +496,10 @@ fn a_label_that_is_too_long_to_be_announced_closes_only_its_channel() {
 
 #[test]
 fn a_peer_that_floods_a_channel_loses_only_that_channel() {
-    let config = Config::builder().receive_window(100_000).build().expect("valid");
+    let config = Config::builder()
+        .receive_window(100_000)
+        .build()
+        .expect("valid");
     let mut duo = Duo::connected(true, &config);
     duo.world.nodes[0].releases = false;
     let theirs = duo.foreign.channel("theirs");
@@ -403,14 +514,20 @@ fn a_peer_that_floods_a_channel_loses_only_that_channel() {
         channel: flooded,
         error: ChannelFault::WindowExceeded,
     };
-    assert_eq!(duo.world.events(0).iter().filter(|e| **e == error).count(), 1);
+    assert_eq!(
+        duo.world.events(0).iter().filter(|e| **e == error).count(),
+        1
+    );
     let taken: usize = duo.world.messages(0).iter().map(|(_, m)| m.len()).sum();
     assert!((80_000..=120_000).contains(&taken), "{taken}");
     let control = duo.foreign.channel("alice/control");
     let now = duo.world.now;
     assert!(duo.foreign.write(control, false, b"sorry", now));
     duo.run(secs(1));
-    assert_eq!(duo.world.messages(0).last(), Some(&(0, Message::text("sorry"))));
+    assert_eq!(
+        duo.world.messages(0).last(),
+        Some(&(0, Message::text("sorry")))
+    );
     assert!(duo.world.is_connected(0, "browser"));
 }
 
@@ -421,7 +538,10 @@ fn a_channel_beyond_the_limit_is_closed_again_and_a_peer_that_goes_on_is_ended()
     let open = |duo: &mut Duo, labels: &[&str]| {
         for label in labels {
             let label = (*label).to_owned();
-            let config = StrChannelConfig { label, ..StrChannelConfig::default() };
+            let config = StrChannelConfig {
+                label,
+                ..StrChannelConfig::default()
+            };
             duo.foreign.rtc.direct_api().create_data_channel(config);
         }
         duo.foreign.settle(duo.world.now);
@@ -442,7 +562,8 @@ fn a_foreign_peer_can_close_by_signalling_and_by_its_transport() {
     for by_signalling in [true, false] {
         let mut duo = Duo::connected(false, &Config::default());
         if by_signalling {
-            duo.foreign.signal(json!({ "type": "bye", "reason": "closed" }));
+            duo.foreign
+                .signal(json!({ "type": "bye", "reason": "closed" }));
         } else {
             duo.foreign.rtc.close().expect("says farewell");
             duo.foreign.settle(duo.world.now);
@@ -457,14 +578,23 @@ fn a_foreign_peer_can_close_by_signalling_and_by_its_transport() {
 fn closing_tells_a_foreign_peer_and_delivers_what_is_queued() {
     let mut duo = Duo::connected(false, &Config::default());
     for _ in 0..20 {
-        duo.send(ChannelKind::File, Message::binary(vec![9; 10_000])).expect("queued");
+        duo.send(ChannelKind::File, Message::binary(vec![9; 10_000]))
+            .expect("queued");
     }
     let now = duo.world.now;
     duo.world.peer(0, "browser").close(now);
     duo.run(secs(8));
     assert_eq!(duo.foreign.received_on("alice/file").len(), 20);
     assert_eq!(duo.foreign.byes.first().map(String::as_str), Some("closed"));
-    assert_eq!(duo.world.end(0).map(|(_, cause, _)| cause), Some(Cause::LocalClose));
-    assert!(!duo.world.events(0).iter().any(|e| matches!(e, Event::NotDelivered { .. })));
+    assert_eq!(
+        duo.world.end(0).map(|(_, cause, _)| cause),
+        Some(Cause::LocalClose)
+    );
+    assert!(
+        !duo.world
+            .events(0)
+            .iter()
+            .any(|e| matches!(e, Event::NotDelivered { .. }))
+    );
     duo.world.assert_at_rest();
 }

@@ -7,5 +7,6 @@ mod bad_input;
 mod foreign;
 mod lifecycle;
 mod pair;
+mod property;
 mod replay;
 mod secrets;

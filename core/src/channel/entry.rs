@@ -347,11 +347,7 @@ impl Entry {
     }
 
     fn can_never_go(&self, message: &Message, limits: PeerLimits) -> bool {
-        let max = self.message_max(Some(limits.framing), limits.message_max);
-        // str0m sends nothing for an empty message and spoils the order of its stream; a byte in its place would be
-        // another message to the peer, because the PPID that says otherwise (RFC 8831 §6.6) cannot be chosen.
-        let is_inexpressible = limits.framing == Framing::Plain && message.is_empty();
-        message.len() > max || is_inexpressible
+        message.len() > self.message_max(Some(limits.framing), limits.message_max)
     }
 
     fn framed_turn(&self, message: &Message, offset: usize, limits: PeerLimits) -> Turn {

@@ -50,7 +50,7 @@ pub(crate) struct StreamConfig {
     pub(crate) negotiated: Option<u16>,
 }
 
-/// One SCTP user message. It has at least one byte.
+/// One SCTP user message. Only a plain one may be empty, for which SCTP has a form of its own (RFC 8831 §6.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Write<'a> {
     /// The stream.

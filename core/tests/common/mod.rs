@@ -67,6 +67,8 @@ pub struct Node {
     pub endpoint: Endpoint,
     pub deadline: Option<Instant>,
     pub events: Vec<Event>,
+    /// When each event was told.
+    times: Vec<Instant>,
     /// Whether offers are accepted as they come.
     pub accepts: bool,
     /// Whether messages are released as they come.
@@ -94,6 +96,13 @@ pub struct World {
 impl World {
     /// Endpoints with these names, each with a socket at 192.0.2.1, 192.0.2.2 and so on.
     pub fn new(names: &[&str], config: &Config) -> Self {
+        let mut world = Self::new_unbound(names, config);
+        world.bind();
+        world
+    }
+
+    /// Endpoints that nothing has happened to.
+    pub fn new_unbound(names: &[&str], config: &Config) -> Self {
         let now = Instant::now();
         let mut world = Self {
             now,
@@ -110,6 +119,18 @@ impl World {
             world.nodes.push(node);
         }
         world
+    }
+
+    /// Gives every endpoint its socket.
+    pub fn bind(&mut self) {
+        for node in &mut self.nodes {
+            node.endpoint.handle_input(
+                Input::SocketBound {
+                    local: node.address,
+                },
+                self.now,
+            );
+        }
     }
 
     pub fn pair() -> Self {
@@ -132,14 +153,14 @@ impl World {
     fn node(&self, name: PeerId, address: SocketAddr, seed: u8, config: &Config) -> Node {
         let (seed, wall) = (Seed::from([seed; 32]), self.now - self.started);
         let wall = UnixTime::from_duration(wall);
-        let mut endpoint =
+        let endpoint =
             Endpoint::new(config.clone(), name, seed, self.now, wall).expect("a certificate");
-        endpoint.handle_input(Input::SocketBound { local: address }, self.now);
         Node {
             address,
             endpoint,
             deadline: None,
             events: Vec::new(),
+            times: Vec::new(),
             accepts: true,
             releases: true,
             asleep: false,
@@ -151,6 +172,10 @@ impl World {
     pub fn restart(&mut self, n: usize, seed: u8, config: &Config) {
         let old = &self.nodes[n];
         self.nodes[n] = self.node(old.endpoint.id(), old.address, seed, config);
+        let Node {
+            endpoint, address, ..
+        } = &mut self.nodes[n];
+        endpoint.handle_input(Input::SocketBound { local: *address }, self.now);
     }
 
     /// From now on the network does this to what is sent.
@@ -204,6 +229,12 @@ impl World {
         self.endpoint(n)
             .peer(id(peer))
             .is_ok_and(|p| p.state() == PeerState::Connected)
+    }
+
+    /// The events of a node, and when each was told.
+    pub fn timed_events(&self, n: usize) -> impl Iterator<Item = (Instant, Event)> {
+        let Node { times, events, .. } = &self.nodes[n];
+        times.iter().copied().zip(events.iter().cloned())
     }
 
     pub fn saw_state(&self, n: usize, state: PeerState) -> bool {
@@ -312,6 +343,19 @@ impl World {
             .expect("there was one")
     }
 
+    /// The ICE passwords in all descriptions that were sent.
+    pub fn passwords(&self) -> Vec<String> {
+        let text = |parcel: &Parcel| match parcel {
+            Parcel::Signal { text, .. } => Some(json(text)["sdp"].as_str()?.to_owned()),
+            Parcel::Datagram { .. } => None,
+        };
+        let password =
+            |sdp: String| Some(sdp.split_once("a=ice-pwd:")?.1.lines().next()?.to_owned());
+        let sent = self.sent.iter().filter_map(|(_, parcel)| text(parcel));
+        let passwords: BTreeSet<String> = sent.filter_map(password).collect();
+        passwords.into_iter().collect()
+    }
+
     /// Hands a parcel to the network.
     pub fn post(&mut self, parcel: Parcel) {
         self.sent.push((self.now, parcel.clone()));
@@ -412,6 +456,7 @@ impl Node {
             _ => {}
         }
         self.events.push(event);
+        self.times.push(now);
     }
 
     fn check(&mut self, event: &Event) {

@@ -4,5 +4,9 @@
 mod common;
 
 mod bad_input;
+mod foreign;
 mod lifecycle;
 mod pair;
+mod property;
+mod replay;
+mod secrets;

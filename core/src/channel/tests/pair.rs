@@ -315,7 +315,7 @@ impl Pair {
     fn write(&mut self, side: usize) {
         let s = &mut self.sides[side];
         while let Some(write) = s.channels.poll_write(self.now) {
-            assert!(!write.data.is_empty(), "never an empty SCTP message");
+            assert!(!write.data.is_empty(), "frames have headers");
             assert!(write.data.len() <= 65_536);
             if self.rng.u8(0..100) < self.refusals {
                 s.channels.on_write_refused(self.now);

@@ -282,7 +282,7 @@ impl Socket {
 
     /// Sends until the socket is full. Returns how many bytes need not be sent any more: those that left, and those
     /// that the operating system refused for good, which count as lost.
-    fn send(&self, transmit: &Transmit, contents: &[u8], stats: &mut DriverStats) -> usize {
+    fn send(&mut self, transmit: &Transmit, contents: &[u8], stats: &mut DriverStats) -> usize {
         let segment = transmit.segment_size.max(1);
         let source = self.is_wildcard().then(|| transmit.source.ip());
         let mut done = 0;
@@ -297,6 +297,7 @@ impl Socket {
                 Err(error) => {
                     tracing::trace!(%error, destination = %transmit.destination, "not sent");
                     stats.send_errors += outbox::datagrams(transmit, burst);
+                    self.restore_offload(&error);
                     done = end;
                 }
             }
@@ -321,6 +322,18 @@ impl Socket {
         };
         self.io
             .try_io(|| self.offload.try_send((&self.io).into(), &burst))
+    }
+
+    /// Switches segmentation offload on again after a plain datagram was refused as invalid.
+    ///
+    /// The kernel answers EINVAL also when the source address cannot reach the destination (loopback to elsewhere, or
+    /// an address that is gone), and quinn-udp takes every EINVAL for missing offload and switches it off for good.
+    fn restore_offload(&mut self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::InvalidInput
+            && let Ok(fresh) = UdpSocketState::new((&self.io).into())
+        {
+            self.offload = fresh;
+        }
     }
 
     /// How many bytes one call may carry: whole segments, as many as the offload takes.
@@ -497,6 +510,25 @@ mod tests {
             .expect("refused");
         assert_eq!(stats.send_errors, 3);
         assert!(sockets.at(0).expect("not lost").outbox.is_empty());
+    }
+
+    #[test]
+    fn an_unreachable_destination_costs_a_socket_none_of_its_offload() {
+        let poll = Poll::new().expect("a poll");
+        let loopback = [([127, 0, 0, 1], 0).into()];
+        let mut sockets = Sockets::bind(poll.registry(), FIRST, &loopback).expect("bound");
+        let source = sockets.at(0).expect("not lost").bound;
+        let before = sockets.at(0).expect("not lost").burst(1_200);
+        let bad = Transmit {
+            source,
+            destination: ([192, 0, 2, 1], 9).into(),
+            segment_size: 10,
+        };
+        for size in [10, 25] {
+            let refused = sockets.transmit(bad, &vec![0; size], &mut DriverStats::default());
+            refused.expect("the socket lives");
+            assert_eq!(sockets.at(0).expect("not lost").burst(1_200), before);
+        }
     }
 
     #[test]

@@ -41,6 +41,38 @@ async fn the_demo_tells_its_story_without_control_characters_and_succeeds() {
         .lines()
         .filter(|line| line.ends_with("closed by the peer") || line.ends_with("closed by us"));
     assert!(ends.count() >= 3, "{story}");
+    // 60 messages between three, the file in 32 chunks, 25 messages during the outage, and bob's last word.
+    let table: Vec<&str> = story.lines().rev().take(3).collect();
+    for (row, counts) in table.iter().rev().zip([
+        ["20/20", "52/52"].as_slice(),
+        &["45/45", "20/20"],
+        &["20/20", "20/20"],
+    ]) {
+        for count in counts {
+            assert!(row.contains(count), "{count} is not in:\n{row}");
+        }
+        assert!(!row.contains("0/0 "), "{row}");
+    }
+    for line in story.lines() {
+        assert!(line.chars().count() <= 100, "too wide:\n{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_recording_of_the_demo_replays_as_recorded() {
+    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/alice.rec");
+    let output = bowline(&["demo", "--file", "1", "--record", file]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+
+    let output = bowline(&["replay", file]).await;
+    let (story, errors) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!((output.status.code(), &*errors), (Some(0), ""), "{story}");
+    let summary = story.lines().last().unwrap_or_default();
+    assert!(summary.ends_with("as recorded"), "{summary}");
+    assert!(
+        story.contains("carol: connecting -> connected, established"),
+        "{story}"
+    );
 }
 
 #[tokio::test]

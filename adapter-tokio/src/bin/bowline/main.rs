@@ -30,6 +30,18 @@ enum Command {
     Sim(sim::Arguments),
 }
 
+impl Command {
+    /// What is shown on standard error unless the environment says something else.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Self::Demo(_) | Self::Relay(_) | Self::Replay(_) => "warn",
+            // Every simulated endpoint warns that it encrypts nothing.
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => "error",
+        }
+    }
+}
+
 const HELP: &str = "\
 Examples:
   bowline demo                        three peers on this machine, no set-up
@@ -44,7 +56,8 @@ Set BOWLINE_LOG=debug (or info, trace, bowline_tokio=debug) to see more on stand
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("BOWLINE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("BOWLINE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(arguments.command.log_level()));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

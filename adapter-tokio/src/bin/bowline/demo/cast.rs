@@ -189,6 +189,15 @@ impl Player {
         self.name
     }
 
+    /// Waits for the link. The relay keeps nothing: an offer to somebody who is not there yet would be lost, and come
+    /// again only after half a second.
+    pub(crate) async fn is_reachable(&self) -> Result<(), Box<dyn Error>> {
+        if let Some(mut link) = self.endpoint.signalling_status() {
+            patiently("the relay", link.wait_for(|status| status.up)).await??;
+        }
+        Ok(())
+    }
+
     pub(crate) fn addresses(&self) -> String {
         let all: Vec<_> = self
             .endpoint
@@ -196,11 +205,7 @@ impl Player {
             .iter()
             .map(ToString::to_string)
             .collect();
-        if all.is_empty() {
-            "nowhere".to_owned()
-        } else {
-            all.join(", ")
-        }
+        all.join(", ")
     }
 
     /// The connection to another player.

@@ -14,7 +14,6 @@ use bowline_tokio::{Connection, Delivery, Events};
 
 use cast::{Cast, Player};
 use style::Stage;
-use summary::Figures;
 
 /// Show what bowline does: three peers and a relay in this process, over UDP on this machine.
 ///
@@ -46,6 +45,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     stage.line("relay", &format!("listens on {}", relay.url()));
     let mut cast = Cast::on(&relay, arguments.record.as_deref())?;
     for player in cast.players() {
+        player.is_reachable().await?;
         stage.line(
             player.name(),
             &format!("speaks from {}", player.addresses()),
@@ -62,10 +62,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     stage.heading("Carol loses her network for a second, and comes back from another port");
     lose_network(&stage, &cast).await?;
 
-    let figures = Figures::of(&cast, throughput);
     stage.heading("Everybody leaves");
     leave(&stage, &mut cast).await?;
-    figures.print(&stage, &cast);
+    summary::print(&stage, &cast, throughput);
     relay.close().await;
     Ok(())
 }

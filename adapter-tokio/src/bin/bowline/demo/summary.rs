@@ -1,55 +1,39 @@
 use bowline::{ChannelKind, PeerMetrics};
 
-use super::cast::{Cast, Player};
+use super::cast::{Cast, Player, Seen};
 use super::style::{Stage, millis};
 
-/// The figures of every pair before anybody left.
-pub(crate) struct Figures {
-    rows: Vec<Vec<String>>,
+/// Prints what became of every pair; alice sent bob a file at `throughput` bytes per second. Everybody must have left.
+pub(crate) fn print(stage: &Stage, cast: &Cast, throughput: f64) {
+    stage.heading("What the first of each pair saw, and when");
+    for (one, other) in cast.pairs() {
+        stage.entry(&pair(one, other), &story(stage, &one.history_of(other)));
+    }
+    stage.heading("Messages received of messages sent, both ways");
+    let rows = cast.pairs().map(|(one, other)| {
+        let has_file = one.name() == "alice" && other.name() == "bob";
+        row(one, other, has_file.then_some(throughput))
+    });
+    stage.table(&HEAD, &rows);
 }
 
-impl Figures {
-    /// Takes the figures; alice sent bob a file at `throughput` bytes per second.
-    pub(crate) fn of(cast: &Cast, throughput: f64) -> Self {
-        let row = |(one, other): (&Player, &Player)| {
-            let has_file = one.name() == "alice" && other.name() == "bob";
-            let rate = if has_file {
-                format!("{:.0}", throughput / 1e6)
-            } else {
-                "-".to_owned()
-            };
-            row(one, other, rate)
-        };
-        Self {
-            rows: cast.pairs().map(row).into(),
+/// The states after the first, which every connection begins with, and the cause of the last.
+fn story(stage: &Stage, history: &[Seen]) -> String {
+    let told = history.iter().skip(1).map(|seen| {
+        let at = (seen.at - stage.start()).as_secs_f64();
+        if seen.state.is_terminal() {
+            format!("{at:.3} {}", seen.cause)
+        } else {
+            format!("{at:.3} {}", seen.state)
         }
-    }
-
-    /// Prints what became of every pair. Everybody must have left.
-    pub(crate) fn print(mut self, stage: &Stage, cast: &Cast) {
-        stage.heading("What the first of each pair saw, and when");
-        for (row, (one, other)) in self.rows.iter_mut().zip(cast.pairs()) {
-            let history = one.history_of(other);
-            let at = |seen: &super::cast::Seen| (seen.at - stage.start()).as_secs_f64();
-            let states: Vec<_> = history
-                .iter()
-                .map(|seen| format!("{:.3} {}", at(seen), seen.state))
-                .collect();
-            stage.entry(&pair(one, other), &states.join(" > "));
-            row.push(
-                history
-                    .last()
-                    .map_or_else(String::new, |seen| seen.cause.to_string()),
-            );
-        }
-        stage.heading("Messages received of messages sent, both ways, and how it ended");
-        stage.table(&HEAD, &self.rows);
-    }
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
-fn row(one: &Player, other: &Player, throughput: String) -> Vec<String> {
+fn row(one: &Player, other: &Player, throughput: Option<f64>) -> Vec<String> {
     let (there, here) = (one.to(other).metrics(), other.to(one).metrics());
     let duration = |d: Option<_>| d.map_or_else(|| "-".to_owned(), millis);
+    // Both sides count a restart, whoever began it.
     let restarts = there.restarts.max(here.restarts);
     let mut row = vec![
         pair(one, other),
@@ -67,7 +51,7 @@ fn row(one: &Player, other: &Player, throughput: String) -> Vec<String> {
         let (sent_back, received_back) = count(&here, kind);
         row.push(format!("{}/{}", received + received_back, sent + sent_back));
     }
-    row.push(throughput);
+    row.push(throughput.map_or_else(|| "-".to_owned(), |rate| format!("{:.0}", rate / 1e6)));
     row
 }
 
@@ -81,7 +65,7 @@ fn pair(one: &Player, other: &Player) -> String {
     format!("{} - {}", one.name(), other.name())
 }
 
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 9] = [
     "pair",
     "connect",
     "rtt",
@@ -91,5 +75,4 @@ const HEAD: [&str; 10] = [
     "unreliable",
     "file",
     "MB/s",
-    "end",
 ];

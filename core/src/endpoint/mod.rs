@@ -220,6 +220,7 @@ impl Endpoint {
         if peer == self.id {
             return Err(ConnectError::Oneself);
         }
+        self.bury_now_if_ended(peer);
         if let Some(key) = self.by_id.get(&peer).copied() {
             return self
                 .accept_offered(key)
@@ -579,6 +580,15 @@ impl Endpoint {
         slot.ufrags = current.iter().flatten().map(|s| (*s).to_owned()).collect();
         slot.ufrags.iter().for_each(|new| demux.add_ufrag(new, key));
         slot.sources.reset();
+    }
+
+    /// A peer that ended by a message or a command, and was not driven since, hears nothing more and is in nobody's way.
+    fn bury_now_if_ended(&mut self, id: PeerId) {
+        if let Some(key) = self.by_id.get(&id).copied()
+            && self.slots.get(key).is_some_and(|slot| slot.peer.state().is_terminal())
+        {
+            self.drive(key);
+        }
     }
 
     fn bury_if_ended(&mut self, key: PeerKey) {

@@ -39,6 +39,7 @@ impl Endpoint {
 
     fn on_envelope(&mut self, envelope: Envelope) {
         let (from, session) = (envelope.from, envelope.session);
+        self.bury_now_if_ended(from);
         if let Body::Ack { ack } = envelope.body
             && self.farewells.on_ack(from, session, ack)
         {

@@ -21,6 +21,9 @@ use bowline::{
 /// How long a parcel takes, unless the network says otherwise.
 pub const DELAY: Duration = Duration::from_millis(10);
 
+/// Wake-ups at one instant. All endpoints and their parcels share it.
+const MAX_AT_ONCE: usize = 100;
+
 /// Something on its way.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Parcel {
@@ -278,7 +281,10 @@ impl World {
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         self.advance_to(self.now);
+        let mut at_once = 0;
         while let Some(at) = self.next_at().filter(|at| *at <= end) {
+            at_once = if at > self.now { 0 } else { at_once + 1 };
+            assert!(at_once < MAX_AT_ONCE, "the world spins");
             self.advance_to(at);
         }
         self.now = end;

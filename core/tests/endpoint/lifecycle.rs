@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bowline::{
-    Cause, ChannelConfig, ChannelKind, Config, ConnectOptions, Event, Input, Message, PeerState,
-    Phase,
+    Cause, ChannelConfig, ChannelKind, Config, ConnectOptions, Event, Input, Message, Output,
+    PeerState, Phase,
 };
 
 use crate::common::{World, id, json, millis, secs, variants};
@@ -533,4 +533,62 @@ fn a_burst_of_restarts_is_bounded_and_ends() {
         assert_eq!(restarts(&mut world, n, other), begun, "it ends");
         assert!(!world.saw_state(0, PeerState::Disconnected));
     }
+}
+
+#[test]
+fn a_peer_can_be_called_again_while_its_end_is_being_told() {
+    let mut world = World::connected();
+    let now = world.now;
+    world.lose(|parcel| parcel.is_datagram());
+    world.peer(1, "alice").close(now);
+    world.run(millis(5));
+    let bye = world
+        .sent
+        .iter()
+        .rev()
+        .find(|(_, p)| p.kind().as_deref() == Some("bye"))
+        .cloned();
+    world.deliver(bye.expect("it was said").1);
+    let mut buf = Vec::new();
+    let is_end = |output: &Output| {
+        matches!(
+            output,
+            Output::Event(Event::State {
+                to: PeerState::Closed,
+                ..
+            })
+        )
+    };
+    while !is_end(&world.endpoint(0).poll_output(&mut buf)) {}
+    let called = world
+        .endpoint(0)
+        .connect(id("bob"), ConnectOptions::default(), now);
+    assert_eq!(called, Ok(()));
+}
+
+#[test]
+fn a_peer_that_has_ended_hears_nothing_more_in_the_same_breath() {
+    let mut world = World::connected();
+    let now = world.now;
+    world.peer(1, "alice").restart_ice(now);
+    world.peer(1, "alice").close(now);
+    world.lose(|_| true);
+    world.run(millis(5));
+    let find = |kind: &str| {
+        let sent = world
+            .sent
+            .iter()
+            .rev()
+            .find(|(_, p)| p.kind().as_deref() == Some(kind));
+        sent.cloned().expect("it was sent").1
+    };
+    let (bye, restart) = (find("bye"), find("ice-restart"));
+    // The world checks that nothing is told after the end.
+    world.deliver(bye);
+    world.deliver(restart);
+    world.run(secs(1));
+    assert_eq!(
+        world.end(0).map(|(_, cause, _)| cause),
+        Some(Cause::RemoteClose)
+    );
 }

@@ -34,7 +34,7 @@ pub(super) struct Entry {
     pub(super) is_told: bool,
     pub(super) queue: Queue,
     pub(super) receiver: Receiver,
-    /// The payload bytes that the peer lets us send, since the beginning.
+    /// What the peer lets us send since the beginning: payload, and the overhead of each message.
     pub(super) credit: u64,
     /// The size of the message that was refused last, until `Writable` is told.
     pub(super) refused: Option<usize>,
@@ -110,6 +110,8 @@ pub(super) enum Closure {
 pub(super) struct PeerSide {
     pub(super) epoch: u8,
     pub(super) received: u64,
+    /// What those messages took of our credit.
+    pub(super) position: u64,
 }
 
 /// What is to be said to the peer on META, beside new credit and acknowledgements.
@@ -356,7 +358,10 @@ impl Entry {
             return Turn::Blocked;
         }
         let left = message.len() - offset;
-        let credit = self.credit.saturating_sub(self.queue.position());
+        let charged = self.queue.position() + self.queue.overhead_due() as u64;
+        let Some(credit) = self.credit.checked_sub(charged) else {
+            return Turn::Blocked;
+        };
         let credit = usize::try_from(credit).unwrap_or(usize::MAX);
         let wanted = if self.is_fragmented() {
             left.min(FRAGMENT)
@@ -397,6 +402,7 @@ impl Entry {
             reliable: self.is_reliable(),
             negotiated: self.origin == Origin::Agreed,
             received: self.receiver.received(),
+            position: self.receiver.finished(),
         })
     }
 }

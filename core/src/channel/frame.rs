@@ -100,7 +100,7 @@ pub(super) enum MetaFrame {
     Closed { stream: u16 },
     /// I have this many complete messages of the channel, over all its epochs.
     Ack { stream: u16, received: u64 },
-    /// You may send this many payload bytes on the channel, since its beginning.
+    /// You may send this much on the channel, since its beginning: payload, and [`MESSAGE_OVERHEAD`] for each message.
     Credit { stream: u16, bytes: u64 },
 }
 
@@ -125,6 +125,8 @@ pub(super) struct Ready {
     /// Whether the applications agreed on the stream id themselves.
     pub(super) negotiated: bool,
     pub(super) received: u64,
+    /// What those messages took of the credit, so that what was lost is not charged for ever.
+    pub(super) position: u64,
 }
 
 impl MetaFrame {
@@ -252,6 +254,7 @@ impl Ready {
             .fold(0, |mode, bit| mode << 1 | u8::from(*bit));
         out.push(mode | self.epoch << EPOCH_SHIFT);
         put_varint(out, self.received);
+        put_varint(out, self.position);
     }
 
     fn decode(data: &mut &[u8]) -> Result<Self, Malformed> {
@@ -267,6 +270,7 @@ impl Ready {
             reliable: mode & 2 != 0,
             negotiated: mode & 4 != 0,
             received: varint(data)?,
+            position: varint(data)?,
         })
     }
 }
@@ -356,6 +360,10 @@ pub(super) const FRAGMENT: usize = 16 * 1024;
 /// A fragment that does not end its message has at least this much payload, so that a peer cannot make reassembly
 /// expensive with crumbs.
 pub(super) const FRAGMENT_MIN: usize = 1024;
+/// What a message takes of the credit beside its payload, so that neither empty nor tiny messages can fill a receiver
+/// that does not consume them. Both sides charge it with the first frame of the message. It is also what a kept message
+/// costs its sender, about.
+pub(super) const MESSAGE_OVERHEAD: usize = 64;
 /// The most that one frame carries. Channels that are unordered or unreliable cannot be reassembled across gaps, so
 /// that there a message is one frame. With its header byte it fits the 64 KiB that every WebRTC endpoint takes
 /// (RFC 8841 §6.1).
@@ -411,18 +419,25 @@ mod tests {
         prop_oneof![
             any::<u64>().prop_map(|max_message_size| MetaFrame::Hello { max_message_size }),
             open().prop_map(MetaFrame::Open),
-            (stream.clone(), 0..16u8, any::<[bool; 3]>(), any::<u64>()).prop_map(
-                |(stream, epoch, [ordered, reliable, negotiated], received)| {
-                    MetaFrame::Ready(Ready {
-                        stream,
-                        epoch,
-                        ordered,
-                        reliable,
-                        negotiated,
-                        received,
-                    })
-                }
-            ),
+            (
+                stream.clone(),
+                0..16u8,
+                any::<[bool; 3]>(),
+                any::<[u64; 2]>()
+            )
+                .prop_map(
+                    |(stream, epoch, [ordered, reliable, negotiated], [received, position])| {
+                        MetaFrame::Ready(Ready {
+                            stream,
+                            epoch,
+                            ordered,
+                            reliable,
+                            negotiated,
+                            received,
+                            position,
+                        })
+                    }
+                ),
             stream
                 .clone()
                 .prop_map(|stream| MetaFrame::Close { stream }),

@@ -92,6 +92,7 @@ impl Channels {
             entry.peer = Some(PeerSide {
                 epoch: ready.epoch,
                 received: ready.received,
+                position: ready.position,
             });
             entry.epoch = ready.epoch;
         }
@@ -438,11 +439,8 @@ impl Channels {
         };
         entry.phase = Phase::Open;
         let ordered = entry.is_ordered();
-        let received = entry
-            .peer
-            .map(|peer| peer.received)
-            .filter(|_| entry.epoch > 0);
-        let rewound = received.map(|received| entry.queue.rewind(received, ordered));
+        let resumed = entry.peer.filter(|_| entry.epoch > 0);
+        let rewound = resumed.map(|peer| entry.queue.rewind(peer.received, peer.position, ordered));
         self.queued = self.queued - before + self.queued(channel);
         self.opens.clear(channel);
         self.tell_open(channel);

@@ -308,6 +308,7 @@ impl Channels {
             entry.peer = Some(PeerSide {
                 epoch: 0,
                 received: 0,
+                position: 0,
             });
         }
         self.set_up(channel, now);
@@ -347,6 +348,7 @@ impl Channels {
         let peer = PeerSide {
             epoch: ready.epoch,
             received: ready.received,
+            position: ready.position,
         };
         self.on_peer_ready(channel, peer, now);
         Ok(())

@@ -216,7 +216,8 @@ impl Channels {
         Ok(id)
     }
 
-    /// The application has consumed `bytes` of what came on the channel.
+    /// The application has consumed a message of `bytes` that came on the channel. One call is one message: it gives
+    /// back the overhead of a message too.
     pub(crate) fn release(&mut self, channel: ChannelId, bytes: usize, _now: Instant) {
         if let Some(entry) = self.entries.get_mut(&channel) {
             entry.receiver.release(bytes);
@@ -578,4 +579,4 @@ const WRITE_RETRY: Duration = Duration::from_millis(10);
 /// by twice as much.
 const URGENT_SLACK: usize = 64 * 1024;
 /// The allowance for the message that overshoots the bound on what is kept.
-const MESSAGE_SLACK: usize = queue::MESSAGE_OVERHEAD;
+const MESSAGE_SLACK: usize = frame::MESSAGE_OVERHEAD;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::frame::MESSAGE_OVERHEAD;
 use super::kind::Message;
 use crate::id::MessageId;
 
@@ -33,7 +34,8 @@ pub(super) struct Queue {
     unsent_bytes: usize,
     /// The cost of `unacknowledged`: payload and overhead.
     retained: usize,
-    /// Payload bytes handed over in the order of the channel, less what was taken back.
+    /// What was handed over in the order of the channel, less what was taken back: payload, and the overhead of each
+    /// message whose first frame is among it.
     position: u64,
     settled: u64,
     sent: u64,
@@ -87,9 +89,13 @@ impl Queue {
             return false;
         };
         let bytes = bytes.min(front.len() - self.offset);
+        debug_assert!(
+            bytes > 0 || front.is_empty(),
+            "every frame but an empty message has payload"
+        );
+        self.position += (bytes + self.overhead_due()) as u64;
         self.offset += bytes;
         self.unsent_bytes -= bytes;
-        self.position += bytes as u64;
         if self.offset < front.len() {
             return false;
         }
@@ -134,8 +140,9 @@ impl Queue {
         self.settle(self.sent)
     }
 
-    /// The stream was opened again, and what was under way and is not among the `received` messages is lost. Gives the
-    /// newly settled messages, and those whose outcome cannot be known because nothing is kept to send again.
+    /// The stream was opened again, and what was under way and is not among the `received` messages, which took
+    /// `position` of the credit, is lost. Gives the newly settled messages, and those whose outcome cannot be known
+    /// because nothing is kept to send again.
     ///
     /// # Errors
     ///
@@ -143,6 +150,7 @@ impl Queue {
     pub(super) fn rewind(
         &mut self,
         received: u64,
+        position: u64,
         ordered: bool,
     ) -> Result<(Range<u64>, Range<u64>), NotSent> {
         let delivered = self.confirm(received, ordered)?;
@@ -158,6 +166,10 @@ impl Queue {
             }
             Keep::Nothing => self.sent..self.sent,
         };
+        if position > self.position {
+            return Err(NotSent);
+        }
+        self.position = position;
         Ok((delivered, unknown))
     }
 
@@ -197,6 +209,15 @@ impl Queue {
         self.position
     }
 
+    /// What the next frame takes of the credit beside its payload.
+    pub(super) fn overhead_due(&self) -> usize {
+        if self.offset == 0 {
+            MESSAGE_OVERHEAD
+        } else {
+            0
+        }
+    }
+
     /// Whether messages were handed over whose outcome is not known.
     pub(super) fn is_waiting(&self) -> bool {
         self.settled < self.sent
@@ -234,13 +255,15 @@ impl Queue {
 
     fn take_back_front(&mut self) {
         self.unsent_bytes += self.offset;
-        self.position -= self.offset as u64;
+        if self.offset > 0 {
+            self.position -= (self.offset + MESSAGE_OVERHEAD) as u64;
+        }
         self.offset = 0;
     }
 
     fn take_back_unacknowledged(&mut self) {
         while let Some(message) = self.unacknowledged.pop_back() {
-            self.position -= message.len() as u64;
+            self.position -= cost(&message) as u64;
             self.unsent_bytes += message.len();
             self.unsent.push_front(message);
         }
@@ -270,9 +293,6 @@ fn cost(message: &Message) -> usize {
     message.len() + MESSAGE_OVERHEAD
 }
 
-/// What a kept message costs beyond its payload, about.
-pub(super) const MESSAGE_OVERHEAD: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,7 +320,7 @@ mod tests {
         assert!(queue.advance(0), "an empty message ends at once");
         assert_eq!(
             (queue.sent(), queue.unsent_bytes(), queue.position()),
-            (2, 6, 10)
+            (2, 6, 10 + 2 * 64)
         );
         queue.check_invariants();
     }
@@ -336,7 +356,7 @@ mod tests {
         let mut queue = queue(Keep::Payload, &[10, 20, 30, 40]);
         (0..3).for_each(|i| assert!(queue.advance((i + 1) * 10)));
         queue.advance(7);
-        assert_eq!(queue.rewind(1, true), Ok((0..1, 1..1)));
+        assert_eq!(queue.rewind(1, 10 + 64, true), Ok((0..1, 1..1)));
         assert_eq!(
             queue
                 .front()
@@ -345,7 +365,7 @@ mod tests {
         );
         assert_eq!(
             (queue.sent(), queue.position(), queue.unsent_bytes()),
-            (1, 10, 90)
+            (1, 10 + 64, 90)
         );
         assert_eq!(queue.retained(), 0);
         queue.check_invariants();
@@ -357,11 +377,19 @@ mod tests {
         queue.advance(1);
         queue.advance(1);
         // The peer has one of the two; which one cannot be told.
-        assert_eq!(queue.rewind(1, false), Ok((0..0, 0..2)));
+        assert_eq!(queue.rewind(1, 1 + 64, false), Ok((0..0, 0..2)));
+        assert_eq!(queue.position(), 1 + 64, "what was lost takes no credit");
         queue.advance(1);
         assert_eq!(queue.confirm(1, false), Ok(2..2));
         assert_eq!(queue.confirm(2, false), Ok(2..3));
         queue.check_invariants();
+    }
+
+    #[test]
+    fn a_rewound_queue_refuses_a_position_that_it_has_not_reached() {
+        let mut queue = queue(Keep::Number, &[1, 1]);
+        queue.advance(1);
+        assert_eq!(queue.rewind(1, 66, false), Err(NotSent));
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! What comes in on one channel: reassembly, the room it may take, and what is owed to the sender for it.
 //!
-//! A reliable channel between bowline peers works on credit. The sender may send `announced` payload bytes since the
-//! beginning, at first [`INITIAL_CREDIT`]; what the application releases is announced again, half a window at a time.
+//! A message takes its payload and [`MESSAGE_OVERHEAD`] of the window, so that no number of empty or tiny messages
+//! exceeds it. Both sides charge the overhead with the first frame, and releasing the message gives back both.
+//!
+//! A reliable channel between bowline peers works on credit. The sender may send `announced` bytes, so counted, since
+//! the beginning, at first [`INITIAL_CREDIT`]; what the application releases is announced again, half a window at a
+//! time.
 //! A message that is larger than the window must complete all the same, so the bytes of an unfinished message are
 //! announced again as they arrive. What is held is then at most one window and one message:
 //! [`ChannelLimits::max_message_size`](crate::config::ChannelLimits) bounds it, and the length is known at its start.
@@ -11,7 +15,7 @@
 
 use bytes::Bytes;
 
-use super::frame::{FRAGMENT_MIN, Header, Part, UNSAID_MESSAGE_MAX, WHOLE_MAX};
+use super::frame::{FRAGMENT_MIN, Header, MESSAGE_OVERHEAD, Part, UNSAID_MESSAGE_MAX, WHOLE_MAX};
 use super::kind::Message;
 use crate::event::PeerFault;
 
@@ -39,7 +43,7 @@ pub(super) struct Receiver {
     received: u64,
     /// Their payload bytes.
     received_bytes: u64,
-    /// Payload bytes that were given to the application and not released.
+    /// What was given to the application and not released: payload and overhead.
     held: usize,
     dropped: u64,
     announced: u64,
@@ -104,9 +108,10 @@ impl Receiver {
         payload: Bytes,
         binary: bool,
     ) -> Result<Option<Message>, Refusal> {
-        if self.overflow == Overflow::Fault
-            && self.position() + payload.len() as u64 > self.announced
-        {
+        let begins = matches!(header.part, Part::Whole | Part::First { .. });
+        let overhead = if begins { MESSAGE_OVERHEAD } else { 0 };
+        let charged = self.position() + (payload.len() + overhead) as u64;
+        if self.overflow == Overflow::Fault && charged > self.announced {
             return Err(PeerFault::WindowExceeded.into());
         }
         let ends = matches!(header.part, Part::Whole | Part::Last);
@@ -136,9 +141,10 @@ impl Receiver {
         self.deliver(data, binary)
     }
 
-    /// The application consumed `bytes`. More than it holds counts for nothing.
+    /// The application consumed a message of `bytes`. More than it holds counts for nothing.
     pub(super) fn release(&mut self, bytes: usize) {
-        self.held = self.held.saturating_sub(bytes);
+        let cost = bytes.saturating_add(MESSAGE_OVERHEAD);
+        self.held = self.held.saturating_sub(cost);
     }
 
     /// The stream was reset: forgets the unfinished message.
@@ -154,8 +160,8 @@ impl Receiver {
         let allowed = self.allowed();
         let gain = allowed.saturating_sub(self.announced);
         // A sender of whole messages may be stuck with less credit than the message needs.
-        let may_be_stuck =
-            !self.fragments && self.announced - self.position() < WHOLE_MAX as u64 && gain > 0;
+        let most = (WHOLE_MAX + MESSAGE_OVERHEAD) as u64;
+        let may_be_stuck = !self.fragments && self.announced - self.position() < most && gain > 0;
         (gain >= self.window as u64 / 2 || may_be_stuck).then_some(allowed)
     }
 
@@ -199,6 +205,11 @@ impl Receiver {
         self.received_bytes
     }
 
+    /// What the messages received whole took of the credit: payload and overhead.
+    pub(super) fn finished(&self) -> u64 {
+        self.received_bytes + self.received * MESSAGE_OVERHEAD as u64
+    }
+
     /// Messages that found the window full.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
@@ -206,10 +217,11 @@ impl Receiver {
 
     pub(super) fn check_invariants(&self) {
         assert!(self.acknowledged <= self.received);
-        assert!(self.held as u64 <= self.received_bytes);
+        assert!(self.held as u64 <= self.finished());
         if self.overflow == Overflow::Fault {
             assert!(self.position() <= self.announced, "the credit is kept");
-            assert!(self.held <= self.window + self.max_message_size);
+            let most = self.max_message_size + MESSAGE_OVERHEAD;
+            assert!(self.held <= self.window + most);
         }
         if let Some(partial) = &self.partial {
             assert!(partial.data.len() < partial.total && partial.total <= self.max_message_size);
@@ -278,7 +290,8 @@ impl Receiver {
 
     fn deliver(&mut self, data: Bytes, binary: bool) -> Result<Option<Message>, Refusal> {
         // A single message always fits, however small the window.
-        let full = self.held > 0 && self.held + data.len() > self.window;
+        let cost = data.len() + MESSAGE_OVERHEAD;
+        let full = self.held > 0 && self.held + cost > self.window;
         match self.overflow {
             Overflow::Drop if full => {
                 self.dropped += 1;
@@ -289,7 +302,7 @@ impl Receiver {
         }
         self.received += 1;
         self.received_bytes += data.len() as u64;
-        self.held += data.len();
+        self.held += cost;
         self.unacknowledged_bytes += data.len();
         Ok(Some(Message {
             data,
@@ -297,25 +310,20 @@ impl Receiver {
         }))
     }
 
-    /// Payload bytes received, an unfinished message included.
+    /// What came, an unfinished message included: payload and overhead.
     fn position(&self) -> u64 {
-        self.received_bytes + self.partial_bytes()
-    }
-
-    fn partial_bytes(&self) -> u64 {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| partial.data.len() as u64)
+        let unfinished = |partial: &Partial| (partial.data.len() + MESSAGE_OVERHEAD) as u64;
+        self.finished() + self.partial.as_ref().map_or(0, unfinished)
     }
 
     fn allowed(&self) -> u64 {
-        self.received_bytes - self.held as u64 + self.partial_bytes() + self.window as u64
+        self.position() - self.held as u64 + self.window as u64
     }
 }
 
-/// What a sender may send on a channel before it hears of more, in payload bytes. A smaller
+/// What a sender may send on a channel before it hears of more: enough for one message in a single frame. A smaller
 /// `receive_window` counts as this much.
-pub(super) const INITIAL_CREDIT: usize = 64 * 1024;
+pub(super) const INITIAL_CREDIT: usize = WHOLE_MAX + 1 + MESSAGE_OVERHEAD;
 /// So many messages are acknowledged at once.
 pub(super) const ACK_MESSAGES: u64 = 32;
 /// So many payload bytes are acknowledged at once.
@@ -443,21 +451,38 @@ mod tests {
     #[test]
     fn credit_is_kept_to_the_byte() {
         let mut r = receiver(Overflow::Fault, true);
-        assert!(frame(&mut r, Part::Whole, INITIAL_CREDIT).is_ok());
-        assert!(
-            frame(&mut r, Part::Whole, 0).is_ok(),
-            "an empty message costs no credit"
+        assert!(frame(&mut r, Part::Whole, INITIAL_CREDIT - MESSAGE_OVERHEAD).is_ok());
+        assert_eq!(
+            frame(&mut r, Part::Whole, 0),
+            fault(PeerFault::WindowExceeded),
+            "an empty message costs its overhead"
         );
+        r.on_credit_announced((INITIAL_CREDIT + MESSAGE_OVERHEAD) as u64);
         assert_eq!(
             frame(&mut r, Part::Whole, 1),
             fault(PeerFault::WindowExceeded)
         );
-        r.on_credit_announced(INITIAL_CREDIT as u64 + 1);
-        assert!(frame(&mut r, Part::Whole, 1).is_ok());
+        assert!(frame(&mut r, Part::Whole, 0).is_ok());
         assert_eq!(
-            frame(&mut r, Part::Whole, 1),
+            frame(&mut r, Part::Whole, 0),
             fault(PeerFault::WindowExceeded)
         );
+    }
+
+    #[test]
+    fn a_message_in_fragments_is_charged_its_overhead_once_and_at_its_start() {
+        let mut r = receiver(Overflow::Fault, true);
+        r.on_credit_announced((50_000 + MESSAGE_OVERHEAD) as u64);
+        let charged = INITIAL_CREDIT - MESSAGE_OVERHEAD - 50_000;
+        assert!(frame(&mut r, Part::Whole, charged - MESSAGE_OVERHEAD).is_ok());
+        assert_eq!(
+            frame(&mut r, Part::First { total: 50_000 }, 49_000),
+            Ok(None)
+        );
+        assert_eq!(r.position(), (INITIAL_CREDIT - 1_000) as u64);
+        assert!(matches!(frame(&mut r, Part::Last, 1_000), Ok(Some(_))));
+        assert_eq!(r.position(), INITIAL_CREDIT as u64);
+        assert_eq!(r.finished(), r.position());
     }
 
     #[test]
@@ -470,14 +495,16 @@ mod tests {
             "the first raises the initial credit"
         );
         r.on_credit_announced(window);
+        let len = WINDOW / 4 - MESSAGE_OVERHEAD;
         for _ in 0..4 {
-            assert!(frame(&mut r, Part::Whole, WINDOW / 4).is_ok());
+            assert!(frame(&mut r, Part::Whole, len).is_ok());
         }
-        r.release(WINDOW / 2 - 1);
+        r.release(len);
+        r.release(len - 1);
         assert_eq!(r.credit_due(), None);
-        r.release(1);
-        assert_eq!(r.credit_due(), Some(window + window / 2));
-        r.release(10 * WINDOW);
+        r.release(len + 1);
+        assert_eq!(r.credit_due(), Some(window + 3 * window / 4));
+        r.release(usize::MAX);
         assert_eq!(
             r.credit_due(),
             Some(2 * window),
@@ -506,16 +533,17 @@ mod tests {
         // It is held now, and nothing more is granted until it is released.
         assert_eq!(r.credit_due(), None);
         r.release(MAX);
-        assert_eq!(r.credit_due(), Some((MAX + WINDOW) as u64));
+        let most = MAX + MESSAGE_OVERHEAD + WINDOW;
+        assert_eq!(r.credit_due(), Some(most as u64));
     }
 
     #[test]
     fn a_sender_of_whole_messages_is_never_left_with_too_little_credit() {
         let mut r = Receiver::new(1, 1);
         r.set_mode(Overflow::Fault, false);
-        for _ in 0..10 {
-            assert!(frame(&mut r, Part::Whole, 20_000).is_ok());
-            r.release(20_000);
+        for len in [20_000, WHOLE_MAX, 0, WHOLE_MAX, 1] {
+            assert!(frame(&mut r, Part::Whole, len).is_ok());
+            r.release(len);
             let credit = r
                 .credit_due()
                 .expect("less than the largest message is left");
@@ -526,11 +554,14 @@ mod tests {
     #[test]
     fn without_credit_a_message_beyond_the_window_is_dropped_or_closes_the_channel() {
         let mut r = receiver(Overflow::Drop, false);
-        assert!(matches!(frame(&mut r, Part::Whole, WINDOW), Ok(Some(_))));
-        assert_eq!(frame(&mut r, Part::Whole, 1), Ok(None));
-        assert_eq!((r.received(), r.dropped()), (1, 1));
-        r.release(1);
-        assert!(matches!(frame(&mut r, Part::Whole, 1), Ok(Some(_))));
+        let most = WINDOW / MESSAGE_OVERHEAD;
+        for _ in 0..most {
+            assert!(matches!(frame(&mut r, Part::Whole, 0), Ok(Some(_))));
+        }
+        assert_eq!(frame(&mut r, Part::Whole, 0), Ok(None));
+        assert_eq!((r.received(), r.dropped()), (most as u64, 1));
+        r.release(0);
+        assert!(matches!(frame(&mut r, Part::Whole, 0), Ok(Some(_))));
 
         let mut r = receiver(Overflow::Close, false);
         assert!(matches!(
@@ -538,7 +569,7 @@ mod tests {
             Ok(Some(_))
         ));
         assert_eq!(
-            r.on_message(vec![0; 1].into(), true),
+            r.on_message(vec![].into(), true),
             Err(Refusal::WindowExceeded)
         );
     }

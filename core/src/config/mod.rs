@@ -141,8 +141,9 @@ pub struct ChannelLimits {
     pub low_water: usize,
     /// The largest message, sent or received, between two bowline peers.
     pub max_message_size: usize,
-    /// Bytes received on one channel that the application has not released yet. The other bowline peer stops sending
-    /// there; a foreign peer that goes on loses the channel.
+    /// Bytes received on one channel that the application has not released yet, with 64 more for each message. The
+    /// other bowline peer stops sending there; a foreign peer that goes on loses the channel. Less than 65,600 counts
+    /// as 65,600, so that a message in one frame always fits.
     pub receive_window: usize,
     /// The least that is kept in SCTP's send buffer while there is more to send.
     pub backlog_min: usize,

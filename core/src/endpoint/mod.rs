@@ -723,9 +723,13 @@ impl Peer<'_> {
         outcome
     }
 
-    /// Gives back the room that `bytes` of received messages took, so that the peer may send more.
+    /// Gives back the room that a received message of `bytes` took, so that the peer may send more. Call it once for
+    /// each message, with its length.
     ///
-    /// Every received message takes its length of the channel's receive window until it is released.
+    /// Every received message takes its length and 64 bytes of the channel's
+    /// [`receive_window`](crate::config::ChannelLimits::receive_window) until it is released. One call gives back the
+    /// 64 bytes of one message, so one call for several messages leaves room taken. Calls beyond what was received
+    /// count for nothing.
     pub fn release(&mut self, channel: impl Into<ChannelId>, bytes: usize, now: Instant) {
         let channel = channel.into();
         let step = Step::Release {

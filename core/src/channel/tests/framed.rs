@@ -178,6 +178,11 @@ fn a_channel_that_ends_makes_room_for_those_that_were_refused() {
 #[test]
 fn what_was_learnt_of_a_path_is_forgotten_when_it_was_lost() {
     let (mut channels, mut now) = open(&limits());
+    let credit = MetaFrame::Credit {
+        stream: 1,
+        bytes: u64::MAX,
+    };
+    hear(&mut channels, &[credit], now);
     assert!(channels.send(RELIABLE, message(60_000), now).is_ok());
     for _ in 0..3 {
         assert!(channels.send(RELIABLE, message(60_000), now).is_ok());
@@ -190,19 +195,12 @@ fn what_was_learnt_of_a_path_is_forgotten_when_it_was_lost() {
         now += Duration::from_millis(20);
         channels.on_backlog(key(RELIABLE), 0, now);
         let received = channels.metrics()[1].messages_sent;
-        let credit = MetaFrame::Credit {
-            stream: 1,
-            bytes: u64::MAX,
-        };
         hear(
             &mut channels,
-            &[
-                MetaFrame::Ack {
-                    stream: 1,
-                    received,
-                },
-                credit,
-            ],
+            &[MetaFrame::Ack {
+                stream: 1,
+                received,
+            }],
             now,
         );
     }

@@ -240,7 +240,8 @@ fn an_application_that_does_not_consume_stops_the_sender_at_the_window() {
         while pair.step() {}
         pair.advance(Duration::from_millis(25));
     }
-    let unreleased = pair.sides[1].apps[&RELIABLE].unreleased;
+    let unreleased = &pair.sides[1].apps[&RELIABLE].unreleased;
+    let unreleased: usize = unreleased.iter().map(|len| len + 64).sum();
     assert!(
         unreleased <= window && unreleased > window - 16_384,
         "{unreleased}"
@@ -249,6 +250,66 @@ fn an_application_that_does_not_consume_stops_the_sender_at_the_window() {
     assert!(pair.send(0, CONTROL, message(10)), "others go on");
     while pair.step() {}
     assert_eq!(received(&pair, 1, CONTROL).len(), 1);
+    pair.finish();
+}
+
+#[test]
+fn empty_and_tiny_messages_stop_at_the_window_and_go_on_when_they_are_released() {
+    let ordered = ChannelConfig::new("or");
+    let unordered = ChannelConfig {
+        ordering: Ordering::Unordered,
+        ..ChannelConfig::new("ur")
+    };
+    for (config, len) in [(ordered.clone(), 0), (ordered, 1), (unordered, 0)] {
+        let limits = ChannelLimits {
+            receive_window: 131_200,
+            ..tight_limits()
+        };
+        let mut pair = Pair::new([limits.clone(), limits], 9);
+        pair.start();
+        let channel = pair.open(0, config.clone()).expect("room");
+        pair.settle();
+        let other = *pair.sides[1].apps.keys().last().expect("opened");
+        let stop = |pair: &mut Pair| {
+            for _ in 0..3_000 {
+                pair.send(0, channel, message(len));
+                while pair.step() {}
+            }
+            pair.advance(Duration::from_secs(1));
+            while pair.step() {}
+            pair.sides[1].apps[&other].unreleased.len()
+        };
+        let most = 131_200 / (len + 64);
+        assert_eq!(stop(&mut pair), most, "{config:?}");
+        pair.release(1, other, usize::MAX);
+        assert_eq!(stop(&mut pair), most, "{config:?}");
+        assert_eq!(received(&pair, 1, other).len(), 2 * most);
+        assert_eq!(pair.faults(), []);
+        pair.finish();
+    }
+}
+
+#[test]
+fn what_a_reset_lost_takes_no_credit_on_a_channel_that_sends_nothing_again() {
+    let mut pair = Pair::new([tight_limits(), tight_limits()], 10);
+    pair.start();
+    let config = ChannelConfig {
+        ordering: Ordering::Unordered,
+        ..ChannelConfig::new("ur")
+    };
+    let channel = pair.open(0, config).expect("room");
+    pair.settle();
+    for _ in 0..3 {
+        assert!(pair.send(0, channel, message(30_000)));
+        assert!(pair.send(0, channel, message(30_000)));
+        pair.sides[0].wires.get_mut(&6).expect("written").clear();
+        pair.reset(6);
+        pair.settle();
+    }
+    assert_eq!(outcomes(&pair, 0, channel), [Outcome::Maybe; 6]);
+    assert!(pair.send(0, channel, message(65_535)));
+    pair.settle();
+    assert_eq!(outcomes(&pair, 0, channel)[6], Outcome::Delivered);
     pair.finish();
 }
 

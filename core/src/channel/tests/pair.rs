@@ -65,7 +65,8 @@ pub(super) struct App {
     /// The first message without an outcome.
     settled: usize,
     pub(super) received: Vec<Message>,
-    pub(super) unreleased: usize,
+    /// The lengths of the messages that were not released.
+    pub(super) unreleased: VecDeque<usize>,
     pub(super) is_closed: bool,
 }
 
@@ -149,12 +150,15 @@ impl Pair {
             .map(|(id, _)| *id)
     }
 
-    pub(super) fn release(&mut self, side: usize, channel: ChannelId, bytes: usize) {
+    /// Releases messages, the oldest first, as long as they are within `bytes`.
+    pub(super) fn release(&mut self, side: usize, channel: ChannelId, mut bytes: usize) {
         let s = &mut self.sides[side];
         let app = s.apps.get_mut(&channel).expect("known");
-        let bytes = bytes.min(app.unreleased);
-        app.unreleased -= bytes;
-        s.channels.release(channel, bytes, self.now);
+        while let Some(len) = app.unreleased.front().copied().filter(|len| *len <= bytes) {
+            app.unreleased.pop_front();
+            bytes -= len;
+            s.channels.release(channel, len, self.now);
+        }
         self.pump();
     }
 
@@ -501,7 +505,7 @@ impl Side {
                     .get_mut(channel)
                     .expect("open before its first message");
                 assert!(!app.is_closed, "nothing after closed");
-                app.unreleased += message.len();
+                app.unreleased.push_back(message.len());
                 app.received.push(message.clone());
             }
             ChannelOutput::Sent { channel, through } => {

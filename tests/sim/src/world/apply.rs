@@ -264,8 +264,10 @@ impl World {
     pub fn set_reader(&mut self, host: HostId, reader: Reader) {
         self.nodes[host].spec.reader = reader;
         if reader != Reader::Absent {
-            for ((peer, birth, channel), bytes) in std::mem::take(&mut self.nodes[host].unread) {
-                self.on_release((host, peer), birth, channel, bytes);
+            for ((peer, birth, channel), unread) in std::mem::take(&mut self.nodes[host].unread) {
+                for bytes in unread {
+                    self.on_release((host, peer), birth, channel, bytes);
+                }
             }
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Node {
     /// Until when a slow reader is busy with what it has got.
     pub(super) reads_until: Time,
     /// What an absent reader keeps: peer, how many times it was initialised, and channel.
-    pub(super) unread: BTreeMap<(HostId, usize, ChannelId), usize>,
+    pub(super) unread: BTreeMap<(HostId, usize, ChannelId), Vec<usize>>,
     /// The serials of the signals that came and were used.
     pub(super) signals: BTreeSet<u64>,
     /// Addresses that were announced as candidates, or wrote to us.

@@ -298,7 +298,8 @@ impl World {
                     Reader::Absent => {
                         let birth = self.model.births(host, peer);
                         let unread = &mut self.nodes[host].unread;
-                        *unread.entry((peer, birth, *channel)).or_default() += message.len();
+                        let unread = unread.entry((peer, birth, *channel)).or_default();
+                        unread.push(message.len());
                     }
                 }
             }

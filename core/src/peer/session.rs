@@ -24,6 +24,7 @@ use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, IceCreds};
 use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
+use super::echoes::Echoes;
 use crate::channel::{META_STREAM, StreamConfig, StreamKey};
 use crate::channel::kind::{Ordering, Reliability};
 use crate::config::{Config, DtlsMode};
@@ -50,6 +51,7 @@ pub(crate) struct Session {
     remote_streams_seen: u64,
     events: VecDeque<Pending>,
     transmits: VecDeque<Datagram>,
+    echoes: Echoes,
     deadline: Option<Instant>,
     /// Whether a remote description was applied: then the next offer restarts ICE.
     negotiated: bool,
@@ -149,6 +151,7 @@ impl Session {
             remote_streams_seen: 0,
             events: VecDeque::new(),
             transmits: VecDeque::new(),
+            echoes: Echoes::default(),
             deadline: None,
             negotiated: false,
             ice_up: false,
@@ -369,6 +372,7 @@ impl Session {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.settle(now);
+        self.transmits.extend(self.echoes.due(now));
         if let Some(closing) = &mut self.closing
             && self.rtc.is_alive()
             && now >= closing.next
@@ -416,7 +420,7 @@ impl Session {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let repeat = self.closing.as_ref().filter(|_| self.rtc.is_alive()).map(|c| c.next);
-        [self.deadline, repeat].into_iter().flatten().min()
+        [self.deadline, repeat, self.echoes.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Whether the transport works or is still saying farewell.
@@ -469,17 +473,21 @@ impl Session {
 
     /// Takes everything that str0m has to say at `now`.
     fn drain(&mut self, now: Instant) {
-        let Self { rtc, crypto, transmits, events, ice_up, .. } = self;
+        let Self { rtc, crypto, transmits, echoes, events, ice_up, .. } = self;
         let mut errors = 0;
         let drained = crypto.enter(|| {
             loop {
                 match rtc.poll_output() {
                     Ok(StrOutput::Timeout(at)) => return Some(at),
-                    Ok(StrOutput::Transmit(t)) => transmits.push_back(Datagram {
-                        source: t.source,
-                        destination: t.destination,
-                        contents: t.contents.into(),
-                    }),
+                    Ok(StrOutput::Transmit(t)) => {
+                        let datagram = Datagram {
+                            source: t.source,
+                            destination: t.destination,
+                            contents: t.contents.into(),
+                        };
+                        echoes.on_sent(&datagram, now);
+                        transmits.push_back(datagram);
+                    }
                     Ok(StrOutput::Event(event)) => {
                         if let StrEvent::IceConnectionStateChange(state) = &event {
                             *ice_up = state.is_connected();

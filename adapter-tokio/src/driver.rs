@@ -50,7 +50,7 @@ impl Driver {
         survey.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // They are announced in the first turn, as new ones always are.
         let unbound = Sockets::none(sockets.plan().clone());
-        shared.lock().new_sockets = Some(sockets);
+        shared.lock().replace_sockets(sockets);
         Self {
             shared,
             sockets: unbound,
@@ -109,7 +109,7 @@ impl Driver {
     }
 
     fn change_sockets(&mut self, state: &mut State, now: Instant) {
-        let (added, removed) = if let Some(sockets) = state.new_sockets.take() {
+        let (added, removed) = if let Some(sockets) = state.take_new_sockets() {
             let old = std::mem::replace(&mut self.sockets, sockets);
             self.blocked = None;
             (self.sockets.locals().collect(), old.locals().collect())

@@ -37,6 +37,7 @@ impl Endpoint {
             addresses: Vec::new(),
             signalling: None,
             incoming: IncomingPolicy::default(),
+            recording: None,
         }
     }
 
@@ -163,7 +164,7 @@ impl Endpoint {
     /// disconnected, here at once and at the other side when it misses us.
     pub fn suspend(&self) {
         let sockets = Sockets::none(self.root.plan.clone());
-        self.root.shared.lock().new_sockets = Some(sockets);
+        self.root.shared.lock().replace_sockets(sockets);
         self.root.shared.wake_driver();
     }
 
@@ -171,14 +172,15 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// What the operating system says of the first address that cannot be bound; the old sockets are kept then.
+    /// What the operating system says of the first address that cannot be bound; the old sockets are kept then. A fixed
+    /// port is in use until the driver has closed the old socket, a moment after [`Endpoint::suspend`].
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     pub fn rebind(&self) -> io::Result<()> {
         let sockets = Sockets::bind(self.root.plan.clone())?;
-        self.root.shared.lock().new_sockets = Some(sockets);
+        self.root.shared.lock().replace_sockets(sockets);
         self.root.shared.wake_driver();
         Ok(())
     }
@@ -216,7 +218,6 @@ impl Endpoint {
 }
 
 /// Settings of an [`Endpoint`].
-#[derive(Debug)]
 #[must_use]
 pub struct EndpointBuilder {
     id: PeerId,
@@ -224,6 +225,15 @@ pub struct EndpointBuilder {
     addresses: Vec<SocketAddr>,
     signalling: Option<Signalling>,
     incoming: IncomingPolicy,
+    recording: Option<(Box<dyn io::Write + Send>, bool)>,
+}
+
+impl std::fmt::Debug for EndpointBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointBuilder")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EndpointBuilder {
@@ -252,6 +262,15 @@ impl EndpointBuilder {
         self
     }
 
+    /// Records the run to `writer`, for `bowline replay`. Default: nothing is recorded.
+    ///
+    /// `payloads` says whether the contents of messages are kept; see [`bowline::Endpoint::record`]. The writer is
+    /// called while the endpoint is locked: let it be buffered.
+    pub fn record(mut self, writer: impl io::Write + Send + 'static, payloads: bool) -> Self {
+        self.recording = Some((Box::new(writer), payloads));
+        self
+    }
+
     /// Binds the sockets and starts the task that drives them.
     ///
     /// # Errors
@@ -271,8 +290,12 @@ impl EndpointBuilder {
         let sockets = Sockets::bind(plan.clone()).map_err(BindError::Socket)?;
         let farewell =
             self.config.timing().close_drain + self.config.timing().close_linger + FAREWELL_MARGIN;
-        let core =
+        let mut core =
             bowline::Endpoint::new(self.config, self.id, seed()?, Instant::now(), wall_clock())?;
+        if let Some((writer, payloads)) = self.recording {
+            core.record(writer, payloads)
+                .expect("nothing has happened to an endpoint just made");
+        }
         let shared = Arc::new(Shared::new(core, self.incoming, farewell));
         let link = self.signalling.as_ref().map(Signalling::status);
         tokio::spawn(Driver::new(Arc::clone(&shared), sockets, self.signalling).run());

@@ -108,7 +108,7 @@ pub(crate) struct State {
     /// How long the last goodbyes may take.
     farewell: Duration,
     /// Sockets that the driver is to use in place of those it has.
-    pub(crate) new_sockets: Option<Sockets>,
+    new_sockets: Option<Sockets>,
     /// The addresses that are announced.
     pub(crate) locals: Vec<SocketAddr>,
 }
@@ -189,6 +189,16 @@ impl State {
             self.core.close(now);
             self.life = Life::Closing(now + self.farewell);
         }
+    }
+
+    /// Has the driver use other sockets from its next turn on.
+    pub(crate) fn replace_sockets(&mut self, sockets: Sockets) {
+        self.locals = sockets.locals().collect();
+        self.new_sockets = Some(sockets);
+    }
+
+    pub(crate) fn take_new_sockets(&mut self) -> Option<Sockets> {
+        self.new_sockets.take()
     }
 
     fn close_if_unused(&mut self, now: Instant) {

@@ -31,7 +31,7 @@ impl PeerId {
     pub fn new(name: &str) -> Result<Self, InvalidPeerId> {
         let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let len = u8::try_from(name.len()).map_err(|_| InvalidPeerId)?;
-        if len == 0 || name.len() > Self::MAX_LEN || !name.as_bytes().iter().all(|b| allowed(b)) {
+        if len == 0 || name.len() > Self::MAX_LEN || !name.as_bytes().iter().all(allowed) {
             return Err(InvalidPeerId);
         }
         let mut bytes = [0; Self::MAX_LEN];
@@ -158,9 +158,7 @@ impl fmt::Display for Generation {
 /// A channel of one peer. Stable for the life of the peer, also when the channel is reopened.
 ///
 /// The four kinds have the ids 0 to 3; see [`ChannelKind`](crate::ChannelKind).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChannelId(pub(crate) u32);
 
@@ -171,9 +169,7 @@ impl fmt::Display for ChannelId {
 }
 
 /// The number of a message among all that were accepted for sending on one channel, from 0 and without gaps.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(pub u64);
 
@@ -212,7 +208,12 @@ mod tests {
         let text = "00112233445566778899aabbccddeeff";
         let id: SessionId = text.parse().expect("valid");
         assert_eq!(id.to_string(), text);
-        for bad in ["", "00", "00112233445566778899AABBCCDDEEFF", "+0112233445566778899aabbccddeeff"] {
+        for bad in [
+            "",
+            "00",
+            "00112233445566778899AABBCCDDEEFF",
+            "+0112233445566778899aabbccddeeff",
+        ] {
             assert!(bad.parse::<SessionId>().is_err(), "{bad}");
         }
     }

@@ -76,13 +76,20 @@ pub use endpoint::replay::{Replay, ReplayError, Replayed};
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};
 pub use error::{
     ConnectError, EndpointError, NotIncoming, OpenError, RecordError, SendError, SendRefusal,
-    UnknownChannel,    UnknownPeer,
+    UnknownChannel, UnknownPeer,
 };
 pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, NegotiationFault, Path, PeerFault, PeerState,
     Phase, Side, SignalKind, SignalRefusal, TransportFault,
 };
-pub use id::{ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId};
+pub use id::{
+    ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId,
+};
 pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics};
 pub use rng::Seed;
 pub use time::UnixTime;
+
+/// The example of the README, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -58,12 +58,21 @@ pub(crate) trait Taped: Serialize + DeserializeOwned {
 
 impl Tape {
     pub(crate) fn record(writer: Box<dyn Write + Send>, payloads: bool, start: Instant) -> Self {
-        let recorder = Recorder { writer, start, payloads, broken: false };
+        let recorder = Recorder {
+            writer,
+            start,
+            payloads,
+            broken: false,
+        };
         Self(Some(Arc::new(Mutex::new(Reel::Recording(recorder)))))
     }
 
     pub(crate) fn play(start: Instant) -> Self {
-        let player = Player { answers: VecDeque::new(), start, diverged: None };
+        let player = Player {
+            answers: VecDeque::new(),
+            start,
+            diverged: None,
+        };
         Self(Some(Arc::new(Mutex::new(Reel::Playing(player)))))
     }
 
@@ -73,8 +82,15 @@ impl Tape {
             return;
         };
         if let Reel::Recording(recorder) = &mut *reel {
-            let redacted = if recorder.payloads { None } else { answer.redacted(framed) };
-            recorder.line(&Answer { call, value: redacted.as_ref().unwrap_or(answer) });
+            let redacted = if recorder.payloads {
+                None
+            } else {
+                answer.redacted(framed)
+            };
+            recorder.line(&Answer {
+                call,
+                value: redacted.as_ref().unwrap_or(answer),
+            });
         }
     }
 
@@ -104,7 +120,8 @@ impl Tape {
     }
 
     pub(crate) fn is_playing(&self) -> bool {
-        self.reel().is_some_and(|reel| matches!(&*reel, Reel::Playing(_)))
+        self.reel()
+            .is_some_and(|reel| matches!(&*reel, Reel::Playing(_)))
     }
 
     /// The time at which the recording begins.
@@ -149,10 +166,12 @@ impl Recorder {
         if self.broken {
             return;
         }
-        let written = serde_json::to_vec(line).map_err(std::io::Error::from).and_then(|mut text| {
-            text.push(b'\n');
-            self.writer.write_all(&text)
-        });
+        let written = serde_json::to_vec(line)
+            .map_err(std::io::Error::from)
+            .and_then(|mut text| {
+                text.push(b'\n');
+                self.writer.write_all(&text)
+            });
         if let Err(error) = written {
             tracing::warn!(%error, "the recording ends here: it cannot be written");
             self.broken = true;
@@ -172,9 +191,15 @@ impl Player {
             {
                 return Some(answer);
             }
-            self.diverged = Some(Divergence { asked, recorded: Some(call) });
+            self.diverged = Some(Divergence {
+                asked,
+                recorded: Some(call),
+            });
         } else {
-            self.diverged = Some(Divergence { asked, recorded: None });
+            self.diverged = Some(Divergence {
+                asked,
+                recorded: None,
+            });
         }
         None
     }
@@ -215,7 +240,10 @@ pub(crate) mod bytes_text {
 
     pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         use std::fmt::Write as _;
-        let significant = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        let significant = bytes
+            .iter()
+            .rposition(|b| *b != 0)
+            .map_or(0, |last| last + 1);
         let mut text = String::with_capacity(2 * significant + 8);
         for byte in &bytes[..significant] {
             let _ = write!(text, "{byte:02x}");
@@ -224,9 +252,13 @@ pub(crate) mod bytes_text {
         serializer.serialize_str(&text)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse(&text).ok_or_else(|| serde::de::Error::custom("expected hexadecimal digits, a colon and a length"))
+        parse(&text).ok_or_else(|| {
+            serde::de::Error::custom("expected hexadecimal digits, a colon and a length")
+        })
     }
 
     fn parse(text: &str) -> Option<Vec<u8>> {
@@ -247,25 +279,38 @@ pub(crate) mod bytes_text {
     const MAX_LEN: usize = u32::MAX as usize;
 }
 
-/// `text` with every ICE password in it replaced by as many `x`.
+/// `text` with every ICE password in it replaced by the user name fragment that stands beside it, over and over, to the
+/// same length.
 ///
-/// Works on a description and on a description inside a JSON string: the password ends at the first character that
-/// is no ice-char (RFC 8839 §5.4).
+/// Nothing of the password is left, and another one still looks like another one where ICE restarted. Works on a
+/// description and on a description inside a JSON string: either value ends at the first character that is no ice-char
+/// (RFC 8839 §5.4).
 pub(crate) fn without_passwords(text: &str) -> String {
+    let ufrag = text
+        .split_once(UFRAG)
+        .map_or("", |(_, after)| ice_chars(after));
+    let filler = if ufrag.is_empty() { "x" } else { ufrag };
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(PASSWORD) {
         let (before, after) = rest.split_at(at + PASSWORD.len());
         out.push_str(before);
-        let is_ice_char = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
-        let end = after.find(|c| !is_ice_char(c)).unwrap_or(after.len());
-        out.extend(std::iter::repeat_n('x', end));
+        let end = ice_chars(after).len();
+        out.extend(filler.chars().cycle().take(end));
         rest = &after[end..];
     }
     out.push_str(rest);
     out
 }
 
+/// The ice-chars at the beginning of `text`.
+fn ice_chars(text: &str) -> &str {
+    let is_ice_char = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
+    let end = text.find(|c| !is_ice_char(c)).unwrap_or(text.len());
+    &text[..end]
+}
+
+const UFRAG: &str = "a=ice-ufrag:";
 const PASSWORD: &str = "a=ice-pwd:";
 
 #[cfg(test)]
@@ -300,7 +345,8 @@ mod tests {
         let (written, start) = (Shared::default(), Instant::now());
         let tape = Tape::record(Box::new(written.clone()), false, start);
         tape.keep("blob", &Blob(vec![1, 2, 3]), true);
-        let text = String::from_utf8(written.0.lock().expect("not poisoned").clone()).expect("text");
+        let text =
+            String::from_utf8(written.0.lock().expect("not poisoned").clone()).expect("text");
         assert_eq!(text, "{\"call\":\"blob\",\"value\":\":3\"}\n");
 
         let player = Tape::play(start);
@@ -315,7 +361,10 @@ mod tests {
         tape.load("one".to_owned(), Value::from(true));
         assert_eq!(tape.replay::<bool>("two"), None);
         assert_eq!(tape.replay::<bool>("three"), None);
-        let expected = Divergence { asked: "two", recorded: Some("one".to_owned()) };
+        let expected = Divergence {
+            asked: "two",
+            recorded: Some("one".to_owned()),
+        };
         assert_eq!(tape.divergence(), Some(expected));
     }
 
@@ -323,9 +372,12 @@ mod tests {
     fn passwords_are_replaced_in_plain_and_in_json_text() {
         assert_eq!(
             without_passwords("a=ice-ufrag:ab\r\na=ice-pwd:s3cr/t+\r\na=mid:0"),
-            "a=ice-ufrag:ab\r\na=ice-pwd:xxxxxxx\r\na=mid:0"
+            "a=ice-ufrag:ab\r\na=ice-pwd:abababa\r\na=mid:0"
         );
-        assert_eq!(without_passwords(r#"{"sdp":"a=ice-pwd:abc\r\n"}"#), r#"{"sdp":"a=ice-pwd:xxx\r\n"}"#);
+        assert_eq!(
+            without_passwords(r#"{"sdp":"a=ice-pwd:abc\r\n"}"#),
+            r#"{"sdp":"a=ice-pwd:xxx\r\n"}"#
+        );
         assert_eq!(without_passwords("a=ice-pwd:"), "a=ice-pwd:");
     }
 
@@ -333,9 +385,18 @@ mod tests {
     fn bytes_survive_a_round_trip_and_bad_text_is_refused() {
         for bytes in [vec![], vec![0, 0], vec![1, 0, 2, 0, 0]] {
             let text = serde_json::to_string(&Blob(bytes.clone())).expect("has a form");
-            assert_eq!(serde_json::from_str::<Blob>(&text).expect("reads"), Blob(bytes));
+            assert_eq!(
+                serde_json::from_str::<Blob>(&text).expect("reads"),
+                Blob(bytes)
+            );
         }
-        for bad in ["\"01\"", "\"0:1\"", "\"zz:1\"", "\"0102:1\"", "\":99999999999\""] {
+        for bad in [
+            "\"01\"",
+            "\"0:1\"",
+            "\"zz:1\"",
+            "\"0102:1\"",
+            "\":99999999999\"",
+        ] {
             assert!(serde_json::from_str::<Blob>(bad).is_err(), "{bad}");
         }
     }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Time since 1970-01-01 00:00 UTC, as the caller's wall clock gave it.
 ///
 /// Only used where two machines compare times: in envelopes and in time-limited credentials. It may jump.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct UnixTime(Duration);
 
 impl UnixTime {

@@ -20,6 +20,11 @@ async fn an_unused_endpoint_ends_when_it_is_dropped() {
     let signalling = MemoryHub::new().join(id("alice"));
     let link = signalling.status();
     let alice = on_loopback("alice", signalling).bind().expect("binds");
+    assert_eq!(
+        alice.local_addrs().len(),
+        1,
+        "an endpoint knows its address at once"
+    );
     let other_handle = alice.clone();
     drop(alice);
     assert_eq!(other_handle.id(), id("alice"));

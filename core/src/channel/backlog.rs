@@ -14,6 +14,10 @@
 //!   quarter each time; slow rounds have to be the best of the last eight before it falls. The round trip is probed
 //!   again after a while, because a path that became longer would otherwise look like a full queue.
 //!
+//! Where the processor is the bottleneck, as between two processes of one machine, a round measures the work that the
+//! bytes under way cause, and the product of that would ask for more of them. So the round trip is at most what the
+//! connectivity checks on the same path have measured lately: they are small, and wait for nothing.
+//!
 //! Only integers are used, so that the cap is the same on every machine.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +41,8 @@ pub(super) struct Backlog {
     /// The rates of the last rounds, in bytes per second.
     rates: VecDeque<u64>,
     round_trip: Option<Duration>,
+    /// The last round trips of connectivity checks.
+    checks: VecDeque<Duration>,
 }
 
 /// A place in the stream of written bytes.
@@ -77,6 +83,7 @@ impl Backlog {
             mode: Mode::Grow { stalled: 0 },
             rates: VecDeque::new(),
             round_trip: None,
+            checks: VecDeque::new(),
         }
     }
 
@@ -124,6 +131,14 @@ impl Backlog {
         self.advance(now);
     }
 
+    /// A connectivity check on the path took `round_trip`.
+    pub(super) fn on_check(&mut self, round_trip: Duration) {
+        if self.checks.len() == CHECKS {
+            self.checks.pop_front();
+        }
+        self.checks.push_back(round_trip);
+    }
+
     /// The stream is gone, with what was buffered.
     pub(super) fn on_closed(&mut self, stream: StreamKey) {
         if let Some(lost) = self.streams.remove(&stream) {
@@ -140,6 +155,7 @@ impl Backlog {
         self.mode = Mode::Grow { stalled: 0 };
         self.rates.clear();
         self.round_trip = None;
+        self.checks.clear();
     }
 
     pub(super) fn total(&self) -> usize {
@@ -235,7 +251,11 @@ impl Backlog {
     /// Rate times round trip, in bytes.
     fn product(&self) -> usize {
         let rate = self.rates.iter().max().copied().unwrap_or(0);
-        let round_trip = self.round_trip.unwrap_or_default().as_micros();
+        let measured = self
+            .round_trip
+            .into_iter()
+            .chain(self.checks.iter().copied());
+        let round_trip = measured.min().unwrap_or_default().as_micros();
         usize::try_from(u128::from(rate) * round_trip / 1_000_000).unwrap_or(usize::MAX)
     }
 }
@@ -244,6 +264,8 @@ fn rate(bytes: u64, time: Duration) -> u64 {
     u64::try_from(u128::from(bytes) * 1_000_000 / time.as_micros().max(1)).unwrap_or(u64::MAX)
 }
 
+/// Round trips of checks that are remembered. There is one about every three seconds.
+const CHECKS: usize = 8;
 /// The first cap: enough to learn from, little on any path.
 const START: usize = 64 * 1024;
 /// So many rounds without gain end the growth.
@@ -423,5 +445,18 @@ mod tests {
         backlog.on_closed(STREAM);
         assert_eq!((backlog.total(), backlog.delivered()), (0, 0));
         backlog.check_invariants();
+    }
+
+    /// Two processes on one machine: what takes time is the work on the bytes, and the checks show it.
+    #[test]
+    fn rounds_that_are_longer_than_the_checks_do_not_make_a_long_path() {
+        let cap_after = |check: Duration| {
+            let mut run = Run::new(1_000, 20);
+            run.backlog.on_check(check);
+            run.bulk(Duration::from_secs(5));
+            run.backlog.cap()
+        };
+        assert_eq!(cap_after(Duration::from_micros(200)), 32 * 1024);
+        assert_eq!(cap_after(Duration::from_millis(20)), 1024 * 1024);
     }
 }

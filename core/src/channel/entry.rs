@@ -89,7 +89,7 @@ pub(super) enum Phase {
 pub(super) struct Closing {
     /// CLOSE is to be said.
     pub(super) say: bool,
-    /// The peer's CLOSE is to come: what comes before it is of the old channel, what comes after it of the next.
+    /// The peer's CLOSE or CLOSED is to come: what comes before it is of this channel, what comes after it of the next.
     pub(super) hear: bool,
     pub(super) stream: Closure,
 }

@@ -94,8 +94,10 @@ pub(super) enum MetaFrame {
     Open(Open),
     /// My stream is open in this epoch, and I have this many messages.
     Ready(Ready),
-    /// The channel is gone.
+    /// The channel is gone, or not wanted. Always answered by `Closed`.
     Close { stream: u16 },
+    /// The answer to `Close`: what the sender says of this stream from here on is of the next channel on it.
+    Closed { stream: u16 },
     /// I have this many complete messages of the channel, over all its epochs.
     Ack { stream: u16, received: u64 },
     /// You may send this many payload bytes on the channel, since its beginning.
@@ -138,6 +140,10 @@ impl MetaFrame {
                 out.push(CLOSE);
                 put_varint(out, u64::from(*stream));
             }
+            Self::Closed { stream } => {
+                out.push(CLOSED);
+                put_varint(out, u64::from(*stream));
+            }
             Self::Ack { stream, received } => {
                 out.push(ACK);
                 put_varint(out, u64::from(*stream));
@@ -160,6 +166,9 @@ impl MetaFrame {
             OPEN => Self::Open(Open::decode(data)?),
             READY => Self::Ready(Ready::decode(data)?),
             CLOSE => Self::Close {
+                stream: stream_id(data)?,
+            },
+            CLOSED => Self::Closed {
                 stream: stream_id(data)?,
             },
             ACK => Self::Ack {
@@ -339,6 +348,7 @@ const READY: u8 = 2;
 const CLOSE: u8 = 3;
 const ACK: u8 = 4;
 const CREDIT: u8 = 5;
+const CLOSED: u8 = 6;
 
 /// The payload of a fragment: large enough to cost little, small enough that the next one of another channel comes
 /// soon.
@@ -416,6 +426,9 @@ mod tests {
             stream
                 .clone()
                 .prop_map(|stream| MetaFrame::Close { stream }),
+            stream
+                .clone()
+                .prop_map(|stream| MetaFrame::Closed { stream }),
             (stream.clone(), any::<u64>())
                 .prop_map(|(stream, received)| MetaFrame::Ack { stream, received }),
             (stream, any::<u64>()).prop_map(|(stream, bytes)| MetaFrame::Credit { stream, bytes }),
@@ -508,7 +521,7 @@ mod tests {
             );
         }
         let bad: [&[u8]; 8] = [
-            &[6],                                                     // unknown type
+            &[7],                                                     // unknown type
             &[CLOSE, 0x80, 0x00],                                     // a padded integer
             &[CLOSE, 0xff, 0xff, 0x03],                               // stream 65,535
             &[CLOSE, 0x80, 0x80, 0x04],                               // stream 65,536

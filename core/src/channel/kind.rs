@@ -28,7 +28,8 @@ impl ChannelKind {
 
     /// The kinds in the order in which a graceful close drains them: bulk first, so that a last word on
     /// [`ChannelKind::Control`] is the last that the peer hears.
-    pub const CLOSE_ORDER: [Self; 4] = [Self::File, Self::Unreliable, Self::Reliable, Self::Control];
+    pub const CLOSE_ORDER: [Self; 4] =
+        [Self::File, Self::Unreliable, Self::Reliable, Self::Control];
 
     /// The id that this kind has with every peer.
     #[must_use]
@@ -55,7 +56,9 @@ impl ChannelKind {
 
     pub(crate) const fn mode(self) -> (Ordering, Reliability) {
         match self {
-            Self::Control | Self::Reliable | Self::File => (Ordering::Ordered, Reliability::Reliable),
+            Self::Control | Self::Reliable | Self::File => {
+                (Ordering::Ordered, Reliability::Reliable)
+            }
             Self::Unreliable => (Ordering::Unordered, Reliability::MaxRetransmits(0)),
         }
     }
@@ -104,7 +107,9 @@ pub enum Reliability {
 }
 
 /// The place of a channel in the schedule above SCTP.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Priority {
     /// Before all others, always.
     High,
@@ -161,19 +166,29 @@ impl Message {
     /// A binary message.
     #[must_use]
     pub fn binary(data: impl Into<Bytes>) -> Self {
-        Self { data: data.into(), text: false }
+        Self {
+            data: data.into(),
+            text: false,
+        }
     }
 
     /// A text message.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self { data: Bytes::from(text.into()), text: true }
+        Self {
+            data: Bytes::from(text.into()),
+            text: true,
+        }
     }
 
     /// The text, when this is a text message of valid UTF-8.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
-        if self.text { std::str::from_utf8(&self.data).ok() } else { None }
+        if self.text {
+            std::str::from_utf8(&self.data).ok()
+        } else {
+            None
+        }
     }
 
     /// The number of bytes.

@@ -141,13 +141,13 @@ impl Channels {
             Phase::Resetting { asked: true } => Closure::Asked,
             Phase::Idle | Phase::Closing(_) => Closure::Done,
         };
-        let say = is_framed && entry.is_shared();
+        let say = is_framed && entry.is_shared() && !is_heard;
         self.end(channel);
         self.set_closing(
             channel,
             Closing {
                 say,
-                hear: say && !is_heard,
+                hear: say,
                 stream,
             },
         );
@@ -169,14 +169,30 @@ impl Channels {
     /// The peer has said CLOSE.
     pub(super) fn on_close_heard(&mut self, channel: ChannelId) {
         match self.closing(channel) {
-            Some(closing) => self.set_closing(
+            Some(closing) => {
+                self.set_closing(
+                    channel,
+                    Closing {
+                        say: false,
+                        hear: false,
+                        ..closing
+                    },
+                );
+            }
+            None => self.close_channel(channel, true),
+        }
+    }
+
+    /// The peer has said CLOSED.
+    pub(super) fn on_closed_heard(&mut self, channel: ChannelId) {
+        if let Some(closing) = self.closing(channel) {
+            self.set_closing(
                 channel,
                 Closing {
                     hear: false,
                     ..closing
                 },
-            ),
-            None => self.close_channel(channel, true),
+            );
         }
     }
 
@@ -495,13 +511,9 @@ impl Channels {
 
     /// The next free stream id that is ours to give out.
     fn find_stream(&self) -> Option<u16> {
-        let is_free = |id: &u16| {
-            !self.by_stream.contains_key(id)
-                && !self.entries.values().any(|entry| entry.stream == Some(*id))
-        };
         let mut id = self.next_stream;
         for _ in 0..=self.entries.len() {
-            if is_free(&id) {
+            if !self.by_stream.contains_key(&id) {
                 return Some(id);
             }
             id = following(id, self.role());

@@ -26,8 +26,8 @@ pub(super) struct Meta {
     is_hello_said: bool,
     /// Channels that owe the peer a frame.
     owing: BTreeSet<ChannelId>,
-    /// Streams that the peer opened and that are refused.
-    refused: VecDeque<u16>,
+    /// CLOSE for streams that the peer opened in vain, and CLOSED for those that it closed.
+    answers: VecDeque<MetaFrame>,
     /// Refusals in a row.
     refusals: usize,
     /// READY for streams that our application has not opened yet.
@@ -51,7 +51,7 @@ impl Meta {
             reopened: 0,
             is_hello_said: false,
             owing: BTreeSet::new(),
-            refused: VecDeque::new(),
+            answers: VecDeque::new(),
             refusals: 0,
             early: BTreeMap::new(),
             message: Vec::new(),
@@ -109,7 +109,7 @@ impl Meta {
     }
 
     fn has_something_to_say(&self) -> bool {
-        !self.is_hello_said || !self.refused.is_empty() || !self.owing.is_empty()
+        !self.is_hello_said || !self.answers.is_empty() || !self.owing.is_empty()
     }
 }
 
@@ -188,9 +188,9 @@ impl Channels {
             MetaFrame::Hello { max_message_size }.encode(&mut meta.message);
         }
         while meta.message.len() < FRAGMENT
-            && let Some(stream) = meta.refused.pop_front()
+            && let Some(answer) = meta.answers.pop_front()
         {
-            MetaFrame::Close { stream }.encode(&mut meta.message);
+            answer.encode(&mut meta.message);
         }
         while meta.message.len() < FRAGMENT
             && let Some(channel) = meta.owing.pop_first()
@@ -236,6 +236,11 @@ impl Channels {
             MetaFrame::Open(open) => return self.on_peer_open(open, now),
             MetaFrame::Ready(ready) => return self.on_ready(ready, now),
             MetaFrame::Close { stream } => return self.on_peer_close(stream),
+            MetaFrame::Closed { stream } => {
+                if let Some((channel, _)) = self.entry_of(stream) {
+                    self.on_closed_heard(channel);
+                }
+            }
             MetaFrame::Ack { stream, received } => return self.on_ack(stream, received),
             MetaFrame::Credit { stream, bytes } => self.on_credit(stream, bytes),
         }
@@ -314,8 +319,7 @@ impl Channels {
         if self.meta.refusals > REFUSALS_MAX {
             return Err(PeerFault::TooManyChannels);
         }
-        self.meta.refused.push_back(stream);
-        Ok(())
+        self.answer(MetaFrame::Close { stream })
     }
 
     fn on_ready(&mut self, ready: Ready, now: Instant) -> Result<(), PeerFault> {
@@ -362,12 +366,18 @@ impl Channels {
         if stream == META_STREAM {
             return Err(PeerFault::Frame);
         }
-        if self.meta.early.remove(&stream).is_some() {
-            return self.refuse(stream);
-        }
+        self.meta.early.remove(&stream);
         if let Some((channel, _)) = self.entry_of(stream) {
             self.on_close_heard(channel);
         }
+        self.answer(MetaFrame::Closed { stream })
+    }
+
+    fn answer(&mut self, answer: MetaFrame) -> Result<(), PeerFault> {
+        if self.meta.answers.len() >= ANSWERS_MAX {
+            return Err(PeerFault::TooManyChannels);
+        }
+        self.meta.answers.push_back(answer);
         Ok(())
     }
 
@@ -409,5 +419,7 @@ fn malformed(_: Malformed) -> PeerFault {
 pub(crate) const META_STREAM: u16 = 4;
 /// The label of META. It is opened without DCEP, so that the peer does not see it.
 const META_LABEL: &str = "bowline/meta";
+/// So many answers wait to be written before a peer that goes on asking for them is at fault.
+const ANSWERS_MAX: usize = 2 * REFUSALS_MAX;
 /// So many streams in a row the peer may open in vain before it is at fault.
 const REFUSALS_MAX: usize = 1_024;

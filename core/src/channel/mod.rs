@@ -66,7 +66,7 @@ pub(crate) struct Channels {
     life: Life,
     is_draining: bool,
     entries: BTreeMap<ChannelId, Entry>,
-    /// The channels whose stream id is known.
+    /// The channels by stream id: those that have one.
     by_stream: BTreeMap<u16, ChannelId>,
     next_channel: u32,
     next_stream: u16,
@@ -311,6 +311,11 @@ impl Channels {
         self.by_stream.clear();
     }
 
+    /// A connectivity check on the path in use took `round_trip`.
+    pub(crate) fn on_check(&mut self, round_trip: Duration) {
+        self.backlog.on_check(round_trip);
+    }
+
     /// Whether datagrams reach the peer. Deadlines for opening stand still while they do not, and what was learnt
     /// about the path is forgotten when they do again.
     pub(crate) fn on_path(&mut self, is_up: bool, now: Instant) {
@@ -378,9 +383,11 @@ impl Channels {
 
     /// Whether all four kinds are open, or were.
     pub(crate) fn is_ready(&self) -> bool {
-        ChannelKind::ALL
-            .into_iter()
-            .all(|kind| self.entries.get(&kind.id()).is_none_or(|entry| entry.is_told))
+        ChannelKind::ALL.into_iter().all(|kind| {
+            self.entries
+                .get(&kind.id())
+                .is_none_or(|entry| entry.is_told)
+        })
     }
 
     /// Bytes that the transport holds and that are not acknowledged.
@@ -471,7 +478,7 @@ impl Channels {
         {
             return Err(OpenError::Lifetime);
         }
-        let in_use = |id| self.entries.values().any(|entry| entry.stream == Some(id));
+        let in_use = |id| self.by_stream.contains_key(&id);
         match config.negotiated {
             Some(id) if id < FIRST_CUSTOM_STREAM || id == u16::MAX || in_use(id) => {
                 Err(OpenError::StreamId(id))
@@ -484,6 +491,9 @@ impl Channels {
         let channel = ChannelId(self.next_channel);
         // Ids are not used twice: four billion channels outlast any peer.
         self.next_channel = self.next_channel.saturating_add(1);
+        if let Some(id) = config.negotiated {
+            self.by_stream.insert(id, channel);
+        }
         let receiver = Receiver::new(self.limits.receive_window, self.limits.max_message_size);
         self.entries
             .insert(channel, Entry::new(config, origin, receiver));

@@ -514,8 +514,8 @@ mod tests {
         let mut r = Receiver::new(1, 1);
         r.set_mode(Overflow::Fault, false);
         for _ in 0..10 {
-            assert!(frame(&mut r, Part::Whole, 40_000).is_ok());
-            r.release(40_000);
+            assert!(frame(&mut r, Part::Whole, 20_000).is_ok());
+            r.release(20_000);
             let credit = r
                 .credit_due()
                 .expect("less than the largest message is left");

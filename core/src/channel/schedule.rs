@@ -153,6 +153,8 @@ mod tests {
     #[test]
     fn idleness_earns_no_credit() {
         let mut schedule = Schedule::default();
+        schedule.activate(ChannelId(1), 1);
+        schedule.deactivate(ChannelId(1));
         schedule.activate(ChannelId(0), 1);
         serve(&mut schedule, 1_000, |_| 16_384);
         schedule.activate(ChannelId(1), 1);

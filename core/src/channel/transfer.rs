@@ -10,7 +10,7 @@ use crate::id::ChannelId;
 use super::entry::{Entry, Phase, Turn};
 use super::frame::{FRAGMENT, Header, Part};
 use super::io::{ChannelOutput, Framing, StreamKey, Write};
-use super::kind::Message;
+use super::kind::{Message, Reliability};
 use super::receive::Refusal;
 use super::{ACK_DELAY, Channels, URGENT_SLACK, WRITE_RETRY, rank};
 
@@ -116,7 +116,13 @@ impl Channels {
 
     /// Whether something of the channel was handed over and has not arrived for sure.
     pub(super) fn is_under_way(&self, channel: ChannelId, entry: &Entry) -> bool {
-        entry.queue.is_waiting() || self.backlog.of(StreamKey::Channel(channel)) > 0
+        // What is reliable is settled by its acknowledgement. SCTP's own may come 200 ms later, and says no more.
+        match entry.reliability {
+            Reliability::Reliable => entry.queue.is_waiting(),
+            Reliability::MaxRetransmits(_) | Reliability::MaxLifetime(_) => {
+                self.backlog.of(StreamKey::Channel(channel)) > 0
+            }
+        }
     }
 
     /// Has credit and acknowledgement written, if there are any.

@@ -17,13 +17,11 @@ pub struct Config {
 
 impl Config {
     /// A builder that starts from the `standard` preset.
-    #[must_use]
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder::new(Preset::Standard)
     }
 
     /// A builder that starts from `preset`.
-    #[must_use]
     pub fn preset(preset: Preset) -> ConfigBuilder {
         ConfigBuilder::new(preset)
     }
@@ -292,7 +290,10 @@ impl ConfigBuilder {
             ("max_peers", c.limits.max_peers),
             ("max_candidates", c.limits.max_candidates),
             ("max_unvalidated_sources", c.limits.max_unvalidated_sources),
-            ("max_unacknowledged_signals", c.limits.max_unacknowledged_signals),
+            (
+                "max_unacknowledged_signals",
+                c.limits.max_unacknowledged_signals,
+            ),
             ("queue_messages", c.channels.queue_messages),
             ("queue_bytes", c.channels.queue_bytes),
             ("receive_window", c.channels.receive_window),
@@ -308,25 +309,74 @@ impl ConfigBuilder {
             ("dtls_retry", c.timing.dtls_retry),
             ("stun_retry", c.timing.stun_retry),
             ("channel_open_timeout", c.timing.channel_open_timeout),
-            ("metrics_interval", c.metrics_interval.unwrap_or(MIN_INTERVAL)),
+            (
+                "metrics_interval",
+                c.metrics_interval.unwrap_or(MIN_INTERVAL),
+            ),
         ];
-        if let Some((option, _)) = intervals.into_iter().find(|(_, value)| *value < MIN_INTERVAL) {
-            return Err(ConfigError::TooShort { option, least: MIN_INTERVAL });
+        if let Some((option, _)) = intervals
+            .into_iter()
+            .find(|(_, value)| *value < MIN_INTERVAL)
+        {
+            return Err(ConfigError::TooShort {
+                option,
+                least: MIN_INTERVAL,
+            });
         }
         let ranges = [
             ("mtu", c.transport.mtu, MIN_MTU, MAX_MTU),
-            ("max_transmit_segments", c.transport.max_transmit_segments, 1, 64),
-            ("max_signal_size", c.limits.max_signal_size, 4 * KIB, 16 * 1024 * KIB),
+            (
+                "max_transmit_segments",
+                c.transport.max_transmit_segments,
+                1,
+                64,
+            ),
+            (
+                "max_signal_size",
+                c.limits.max_signal_size,
+                4 * KIB,
+                16 * 1024 * KIB,
+            ),
             ("max_channels", c.channels.max_channels, 4, 65_534),
-            ("max_message_size", c.channels.max_message_size, 1, u32::MAX as usize),
-            ("backlog_min", c.channels.backlog_min, 4 * KIB, c.channels.backlog_max),
-            ("backlog_max", c.channels.backlog_max, 4 * KIB, 64 * 1024 * KIB),
-            ("low_water", c.channels.low_water, 0, c.channels.queue_bytes - 1),
-            ("queue_bytes", c.channels.queue_bytes, 1, c.channels.peer_queue_bytes),
+            (
+                "max_message_size",
+                c.channels.max_message_size,
+                1,
+                u32::MAX as usize,
+            ),
+            (
+                "backlog_min",
+                c.channels.backlog_min,
+                4 * KIB,
+                c.channels.backlog_max,
+            ),
+            (
+                "backlog_max",
+                c.channels.backlog_max,
+                4 * KIB,
+                64 * 1024 * KIB,
+            ),
+            (
+                "low_water",
+                c.channels.low_water,
+                0,
+                c.channels.queue_bytes - 1,
+            ),
+            (
+                "queue_bytes",
+                c.channels.queue_bytes,
+                1,
+                c.channels.peer_queue_bytes,
+            ),
         ];
         for (option, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
-                return Err(ConfigError::OutOfRange { option, value, least, most });
+                return Err(ConfigError::OutOfRange {
+                    option,
+                    value,
+                    least,
+                    most,
+                });
             }
         }
         if c.timing.signal_retry_max < c.timing.signal_retry {
@@ -452,7 +502,10 @@ mod tests {
         assert!(Config::builder().mtu(MAX_MTU).build().is_ok());
         for mtu in [MIN_MTU - 1, MAX_MTU + 1] {
             let err = Config::builder().mtu(mtu).build();
-            assert!(matches!(err, Err(ConfigError::OutOfRange { option: "mtu", .. })), "{mtu}");
+            assert!(
+                matches!(err, Err(ConfigError::OutOfRange { option: "mtu", .. })),
+                "{mtu}"
+            );
         }
     }
 
@@ -467,7 +520,10 @@ mod tests {
             err(Config::builder().ipv4(false).ipv6(false)),
             "at least one of ipv4 and ipv6 must be on"
         );
-        assert_eq!(err(Config::builder().max_peers(0)), "max_peers must not be zero");
+        assert_eq!(
+            err(Config::builder().max_peers(0)),
+            "max_peers must not be zero"
+        );
         assert_eq!(
             err(Config::builder().signal_retry(Duration::ZERO)),
             "signal_retry must be at least 1ms"

@@ -209,7 +209,7 @@ fn nothing_is_passed_on_after_the_peer_broke_a_rule() {
     let mut link = Link::connected();
     let fair = packet(&[&data_chunk(1, 3, b"hello")]);
     link.evil_sends(&fair);
-    assert_eq!(link.receive(), [fair.clone()]);
+    assert_eq!(link.receive(), std::slice::from_ref(&fair));
 
     let tiny = packet(&[&data_chunk(1, 0, b"bit")]);
     for _ in 0..64 {

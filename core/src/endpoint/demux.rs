@@ -69,12 +69,19 @@ impl Demux {
         remote: SocketAddr,
         now: Instant,
     ) {
-        let check = Check { peer, remote, sent: now };
+        let check = Check {
+            peer,
+            remote,
+            sent: now,
+        };
         if self.checks.insert(id, check).is_none() {
             self.began.push_back(id);
         }
         while self.began.len() > self.max_checks
-            || self.began.front().is_some_and(|id| self.is_expired(id, now))
+            || self
+                .began
+                .front()
+                .is_some_and(|id| self.is_expired(id, now))
         {
             if let Some(id) = self.began.pop_front() {
                 self.checks.remove(&id);

@@ -28,8 +28,8 @@ use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
 use crate::peer::{self, Context, Datagram};
 use crate::rng::{Rng, Seed};
-use crate::tape::Tape;
 use crate::signal::{EarlyCandidates, EndedSessions, Farewells};
+use crate::tape::Tape;
 use crate::time::UnixTime;
 
 use demux::Demux;
@@ -72,7 +72,10 @@ struct Seeds {
 impl Seeds {
     fn new(seed: &Seed) -> Self {
         let mut root = Rng::new(seed);
-        Self { secrets: root.split(), public: root.bytes() }
+        Self {
+            secrets: root.split(),
+            public: root.bytes(),
+        }
     }
 }
 
@@ -102,9 +105,12 @@ impl Endpoint {
         unix_time: UnixTime,
     ) -> Result<Self, EndpointError> {
         let mut seeds = Seeds::new(&seed);
-        let crypto =
-            Crypto::new(&config.transport, &config.timing, &mut seeds.secrets.split())
-                .map_err(|_| EndpointError::Certificate)?;
+        let crypto = Crypto::new(
+            &config.transport,
+            &config.timing,
+            &mut seeds.secrets.split(),
+        )
+        .map_err(|_| EndpointError::Certificate)?;
         Ok(Self::with_crypto(config, id, crypto, seeds, now, unix_time))
     }
 
@@ -128,11 +134,19 @@ impl Endpoint {
 
     /// An endpoint for which a recording answers in place of transports.
     fn replaying(header: Header, seed: [u8; 32], tape: Tape, start: Instant) -> Option<Self> {
-        let Header { id, config, unix_time, .. } = header;
+        let Header {
+            id,
+            config,
+            unix_time,
+            ..
+        } = header;
         // Never used: no transport is made.
         let mut secrets = Rng::new(&Seed::from([0; 32]));
         let crypto = Crypto::new(&config.transport, &config.timing, &mut secrets).ok()?;
-        let seeds = Seeds { secrets, public: seed };
+        let seeds = Seeds {
+            secrets,
+            public: seed,
+        };
         let mut endpoint = Self::with_crypto(config, id, crypto, seeds, start, unix_time);
         endpoint.ctx.tape = tape;
         Some(endpoint)
@@ -149,14 +163,22 @@ impl Endpoint {
         let Seeds { secrets, public } = seeds;
         let mut rng = Rng::new(&Seed::from(public));
         let Limits {
-            max_peers, max_candidates, max_early_candidates, max_ended_sessions, ..
+            max_peers,
+            max_candidates,
+            max_early_candidates,
+            max_ended_sessions,
+            ..
         } = config.limits;
         let farewells = Farewells::new(max_ended_sessions, &config.timing, rng.split());
         Self {
             id,
             rng,
             now,
-            origin: Some(Origin { seed: public, started: now, unix_time }),
+            origin: Some(Origin {
+                seed: public,
+                started: now,
+                unix_time,
+            }),
             slots: Slots::new(),
             by_id: BTreeMap::new(),
             demux: Demux::new(max_peers),
@@ -198,7 +220,9 @@ impl Endpoint {
             return Err(ConnectError::Oneself);
         }
         if let Some(key) = self.by_id.get(&peer).copied() {
-            return self.accept_offered(key).map_err(|NotIncoming| ConnectError::AlreadyExists);
+            return self
+                .accept_offered(key)
+                .map_err(|NotIncoming| ConnectError::AlreadyExists);
         }
         if self.by_id.len() >= self.ctx.config.limits.max_peers {
             return Err(ConnectError::TooManyPeers(self.ctx.config.limits.max_peers));
@@ -230,7 +254,8 @@ impl Endpoint {
     pub fn refuse(&mut self, peer: PeerId, now: Instant) -> Result<(), NotIncoming> {
         self.begin(now, |_| Step::Refuse { peer });
         let key = self.by_id.get(&peer).copied().ok_or(NotIncoming)?;
-        self.with(key, |peer, ctx, now| peer.refuse(ctx, now)).ok_or(NotIncoming)?
+        self.with(key, |peer, ctx, now| peer.refuse(ctx, now))
+            .ok_or(NotIncoming)?
     }
 
     /// A handle to one peer.
@@ -240,7 +265,11 @@ impl Endpoint {
     /// [`UnknownPeer`] when there is none, or not any more.
     pub fn peer(&mut self, peer: PeerId) -> Result<Peer<'_>, UnknownPeer> {
         let key = self.by_id.get(&peer).copied().ok_or(UnknownPeer)?;
-        Ok(Peer { endpoint: self, id: peer, key })
+        Ok(Peer {
+            endpoint: self,
+            id: peer,
+            key,
+        })
     }
 
     /// The peers that exist, in the order of their ids.
@@ -260,7 +289,8 @@ impl Endpoint {
         let mut outcome = Broadcast::default();
         let keys: Vec<_> = self.by_id.iter().map(|(id, key)| (*id, *key)).collect();
         for (id, key) in keys {
-            if !self.slots.get(key).is_some_and(|s| s.peer.state() == PeerState::Connected) {
+            let is_connected = |slot: &Slot| slot.peer.state() == PeerState::Connected;
+            if self.slots.get(key).is_none_or(|slot| !is_connected(slot)) {
                 continue;
             }
             let sent = self.with(key, |peer, _, now| peer.send(channel, message.clone(), now));
@@ -289,7 +319,12 @@ impl Endpoint {
         match input {
             Input::SocketBound { local } => self.on_socket_bound(local),
             Input::SocketClosed { local } => self.on_socket_closed(local),
-            Input::Datagrams { local, remote, contents, segment_size } => {
+            Input::Datagrams {
+                local,
+                remote,
+                contents,
+                segment_size,
+            } => {
                 for datagram in contents.chunks(segment_size.max(1)) {
                     self.on_datagram(local, remote, datagram);
                 }
@@ -311,7 +346,10 @@ impl Endpoint {
             }
             if let Some(envelope) = self.ctx.envelopes.pop_front() {
                 self.stats.signals_sent += 1;
-                return Output::Signal(Signal { to: envelope.to, text: envelope.encode() });
+                return Output::Signal(Signal {
+                    to: envelope.to,
+                    text: envelope.encode(),
+                });
             }
             if let Some(event) = self.ctx.events.pop_front() {
                 return Output::Event(event);
@@ -366,7 +404,8 @@ impl Endpoint {
     }
 
     fn accept_offered(&mut self, key: PeerKey) -> Result<(), NotIncoming> {
-        self.with(key, |peer, ctx, now| peer.accept(ctx, now)).unwrap_or(Err(NotIncoming))
+        self.with(key, |peer, ctx, now| peer.accept(ctx, now))
+            .unwrap_or(Err(NotIncoming))
     }
 
     fn on_socket_bound(&mut self, local: SocketAddr) {
@@ -463,16 +502,29 @@ impl Endpoint {
         self.sync_ufrags(key);
         self.take_datagrams(key);
         self.bury_if_ended(key);
+        self.file_leftovers();
         self.schedule(key);
     }
 
     fn take_datagrams(&mut self, key: PeerKey) {
-        let Self { slots, demux, transmits, stats, ctx, now, .. } = self;
+        let Self {
+            slots,
+            demux,
+            transmits,
+            stats,
+            ctx,
+            now,
+            ..
+        } = self;
         let Some(slot) = slots.get_mut(key) else {
             return;
         };
         while let Some(datagram) = slot.peer.poll_datagram() {
-            let Datagram { source: local, destination: remote, contents } = &datagram;
+            let Datagram {
+                source: local,
+                destination: remote,
+                contents,
+            } = &datagram;
             let (local, remote) = (*local, *remote);
             let gate = gate::classify(contents);
             match gate {
@@ -506,7 +558,12 @@ impl Endpoint {
             return;
         };
         let current = slot.peer.ufrags();
-        if current.iter().flatten().copied().eq(slot.ufrags.iter().map(String::as_str)) {
+        if current
+            .iter()
+            .flatten()
+            .copied()
+            .eq(slot.ufrags.iter().map(String::as_str))
+        {
             return;
         }
         slot.ufrags.iter().for_each(|old| demux.remove_ufrag(old));
@@ -526,14 +583,19 @@ impl Endpoint {
             return;
         };
         self.by_id.remove(&slot.peer.id());
-        slot.ufrags.iter().for_each(|ufrag| self.demux.remove_ufrag(ufrag));
-        slot.tuples.iter().for_each(|tuple| self.demux.remove_tuple(*tuple));
+        slot.ufrags
+            .iter()
+            .for_each(|ufrag| self.demux.remove_ufrag(ufrag));
+        slot.tuples
+            .iter()
+            .for_each(|tuple| self.demux.remove_tuple(*tuple));
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, key));
         }
         let id = slot.peer.id();
-        self.ctx.given_up.extend(slot.peer.sessions().map(|session| (session, id)));
-        self.file_leftovers();
+        self.ctx
+            .given_up
+            .extend(slot.peer.sessions().map(|session| (session, id)));
     }
 
     /// Enters the next deadline of a peer.
@@ -557,7 +619,14 @@ impl Endpoint {
 
     fn deadline(&self) -> Option<Instant> {
         let peers = self.timers.first().map(|(at, _)| *at);
-        [peers, self.ctx.early.poll_timeout(), self.farewells.poll_timeout()].into_iter().flatten().min()
+        [
+            peers,
+            self.ctx.early.poll_timeout(),
+            self.farewells.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn insert(&mut self, id: PeerId, peer: peer::Peer) -> PeerKey {
@@ -622,9 +691,13 @@ impl Peer<'_> {
     ) -> Result<MessageId, SendError> {
         let (channel, message) = (channel.into(), message.into());
         let id = self.id;
-        self.endpoint.begin(now, |payloads| Step::send(id, channel, &message, payloads));
+        self.endpoint
+            .begin(now, |payloads| Step::send(id, channel, &message, payloads));
         let Some(slot) = self.endpoint.slots.get_mut(self.key) else {
-            return Err(SendError { reason: SendRefusal::Closing, message });
+            return Err(SendError {
+                reason: SendRefusal::Closing,
+                message,
+            });
         };
         let outcome = slot.peer.send(channel, message, self.endpoint.now);
         self.endpoint.touch(self.key);
@@ -636,7 +709,11 @@ impl Peer<'_> {
     /// Every received message takes its length of the channel's receive window until it is released.
     pub fn release(&mut self, channel: impl Into<ChannelId>, bytes: usize, now: Instant) {
         let channel = channel.into();
-        let step = Step::Release { peer: self.id, channel, bytes };
+        let step = Step::Release {
+            peer: self.id,
+            channel,
+            bytes,
+        };
         self.command(now, step, |peer, _, now| peer.release(channel, bytes, now));
     }
 
@@ -650,7 +727,10 @@ impl Peer<'_> {
         config: ChannelConfig,
         now: Instant,
     ) -> Result<ChannelId, OpenError> {
-        let step = Step::OpenChannel { peer: self.id, config: config.clone() };
+        let step = Step::OpenChannel {
+            peer: self.id,
+            config: config.clone(),
+        };
         self.command(now, step, |peer, _, now| peer.open_channel(config, now))
             .unwrap_or(Err(OpenError::Closing))
     }
@@ -660,8 +740,15 @@ impl Peer<'_> {
     /// # Errors
     ///
     /// [`UnknownChannel`] when there is none, or it is one of the four kinds.
-    pub fn close_channel(&mut self, channel: ChannelId, now: Instant) -> Result<(), UnknownChannel> {
-        let step = Step::CloseChannel { peer: self.id, channel };
+    pub fn close_channel(
+        &mut self,
+        channel: ChannelId,
+        now: Instant,
+    ) -> Result<(), UnknownChannel> {
+        let step = Step::CloseChannel {
+            peer: self.id,
+            channel,
+        };
         self.command(now, step, |peer, _, now| peer.close_channel(channel, now))
             .unwrap_or(Err(UnknownChannel))
     }
@@ -676,7 +763,11 @@ impl Peer<'_> {
 
     /// Begins an ICE restart: new credentials and checks, while the old path works until the new one does.
     pub fn restart_ice(&mut self, now: Instant) {
-        self.command(now, Step::RestartIce { peer: self.id }, peer::Peer::restart_ice);
+        self.command(
+            now,
+            Step::RestartIce { peer: self.id },
+            peer::Peer::restart_ice,
+        );
     }
 
     /// The state.
@@ -701,9 +792,12 @@ impl Peer<'_> {
     /// Why the peer is not connected.
     #[must_use]
     pub fn explain(&self, now: Instant) -> Explanation {
-        self.endpoint.slots.get(self.key).map_or_else(Explanation::ended, |slot| {
-            slot.peer.explain(!self.endpoint.ctx.local.is_empty(), now)
-        })
+        self.endpoint
+            .slots
+            .get(self.key)
+            .map_or_else(Explanation::ended, |slot| {
+                slot.peer.explain(!self.endpoint.ctx.local.is_empty(), now)
+            })
     }
 
     fn command<R>(

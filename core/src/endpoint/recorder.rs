@@ -3,7 +3,7 @@
 //! A recording is text, one JSON object a line. The first line says which endpoint it is of; each following line is a
 //! step (an input, a command, or the driving of a peer) with its time, or an answer that a transport gave during the
 //! step before it (see [`crate::tape`]). Unless payloads are asked for, messages and secured datagrams are kept as
-//! zeros of the same length, and ICE passwords as `x`; DTLS keys, the endpoint's seed and its certificate are never in
+//! zeros of the same length, and ICE passwords as the user name fragment beside them; DTLS keys, the endpoint's seed and its certificate are never in
 //! it. Addresses, labels, peer ids and sizes are.
 
 use std::io::Write;
@@ -135,10 +135,21 @@ impl Endpoint {
         writer: impl Write + Send + 'static,
         payloads: bool,
     ) -> Result<(), RecordError> {
-        let Origin { seed, started, unix_time } = self.origin.take().ok_or(RecordError)?;
+        let Origin {
+            seed,
+            started,
+            unix_time,
+        } = self.origin.take().ok_or(RecordError)?;
         let tape = Tape::record(Box::new(writer), payloads, started);
         let (id, config) = (self.id, self.ctx.config.clone());
-        tape.line(&Header { version: VERSION, id, config, seed: seed.to_vec(), unix_time, payloads });
+        tape.line(&Header {
+            version: VERSION,
+            id,
+            config,
+            seed: seed.to_vec(),
+            unix_time,
+            payloads,
+        });
         self.ctx.tape = tape;
         Ok(())
     }
@@ -147,9 +158,13 @@ impl Endpoint {
     pub(super) fn begin(&mut self, now: Instant, step: impl FnOnce(bool) -> Step) {
         self.now = self.now.max(now);
         self.origin = None;
-        if let (Some(payloads), Some(start)) = (self.ctx.tape.is_recording(), self.ctx.tape.start()) {
+        if let (Some(payloads), Some(start)) = (self.ctx.tape.is_recording(), self.ctx.tape.start())
+        {
             let at = Stamp::new(self.now.saturating_duration_since(start));
-            self.ctx.tape.line(&Line { at, step: step(payloads) });
+            self.ctx.tape.line(&Line {
+                at,
+                step: step(payloads),
+            });
         }
     }
 }
@@ -159,30 +174,64 @@ impl Step {
         match input {
             Input::SocketBound { local } => Self::SocketBound { local },
             Input::SocketClosed { local } => Self::SocketClosed { local },
-            Input::Datagrams { local, remote, contents, segment_size } => {
+            Input::Datagrams {
+                local,
+                remote,
+                contents,
+                segment_size,
+            } => {
                 let mut contents = contents.to_vec();
                 if !payloads {
-                    contents.chunks_mut(segment_size.max(1)).for_each(redact_datagram);
+                    contents
+                        .chunks_mut(segment_size.max(1))
+                        .for_each(redact_datagram);
                 }
-                Self::Datagrams { local, remote, contents, segment_size }
+                Self::Datagrams {
+                    local,
+                    remote,
+                    contents,
+                    segment_size,
+                }
             }
-            Input::Signal { text } if payloads => Self::Signal { text: text.to_owned() },
-            Input::Signal { text } => Self::Signal { text: without_passwords(text) },
+            Input::Signal { text } if payloads => Self::Signal {
+                text: text.to_owned(),
+            },
+            Input::Signal { text } => Self::Signal {
+                text: without_passwords(text),
+            },
             Input::Timeout => Self::Timeout,
         }
     }
 
-    pub(super) fn send(peer: PeerId, channel: ChannelId, message: &Message, payloads: bool) -> Self {
-        Self::Send { peer, channel, text: message.text, data: payload(message, payloads) }
+    pub(super) fn send(
+        peer: PeerId,
+        channel: ChannelId,
+        message: &Message,
+        payloads: bool,
+    ) -> Self {
+        Self::Send {
+            peer,
+            channel,
+            text: message.text,
+            data: payload(message, payloads),
+        }
     }
 
     pub(super) fn broadcast(channel: ChannelId, message: &Message, payloads: bool) -> Self {
-        Self::Broadcast { channel, text: message.text, data: payload(message, payloads) }
+        Self::Broadcast {
+            channel,
+            text: message.text,
+            data: payload(message, payloads),
+        }
     }
 }
 
 fn payload(message: &Message, payloads: bool) -> Vec<u8> {
-    if payloads { message.data.to_vec() } else { vec![0; message.len()] }
+    if payloads {
+        message.data.to_vec()
+    } else {
+        vec![0; message.len()]
+    }
 }
 
 /// STUN holds no secret and is kept; of anything else the first byte tells the protocol.

@@ -85,8 +85,17 @@ impl<R: BufRead> Replay<R> {
             return Err(ReplayError::Header);
         }
         let tape = Tape::play(start);
-        let endpoint = Endpoint::replaying(header, seed, tape.clone(), start).ok_or(ReplayError::Header)?;
-        Ok(Self { lines, endpoint, tape, start, next: None, line: 1, ended: false })
+        let endpoint =
+            Endpoint::replaying(header, seed, tape.clone(), start).ok_or(ReplayError::Header)?;
+        Ok(Self {
+            lines,
+            endpoint,
+            tape,
+            start,
+            next: None,
+            line: 1,
+            ended: false,
+        })
     }
 
     /// A handle to one peer of the endpoint as it is after the last step; `None` when there is none.
@@ -111,7 +120,11 @@ impl<R: BufRead> Replay<R> {
         }
         if let Some(divergence) = self.tape.divergence() {
             let (asked, recorded) = (divergence.asked, divergence.recorded);
-            return Err(ReplayError::Diverged { line: self.line, asked, recorded });
+            return Err(ReplayError::Diverged {
+                line: self.line,
+                asked,
+                recorded,
+            });
         }
         Ok(Some(Replayed { at, what, outputs }))
     }
@@ -155,9 +168,19 @@ impl Endpoint {
         match step {
             Step::SocketBound { local } => self.handle_input(Input::SocketBound { local }, now),
             Step::SocketClosed { local } => self.handle_input(Input::SocketClosed { local }, now),
-            Step::Datagrams { local, remote, contents, segment_size } => {
+            Step::Datagrams {
+                local,
+                remote,
+                contents,
+                segment_size,
+            } => {
                 let contents = contents.as_slice();
-                let input = Input::Datagrams { local, remote, contents, segment_size };
+                let input = Input::Datagrams {
+                    local,
+                    remote,
+                    contents,
+                    segment_size,
+                };
                 self.handle_input(input, now);
             }
             Step::Signal { text } => self.handle_input(Input::Signal { text: &text }, now),
@@ -171,8 +194,19 @@ impl Endpoint {
             Step::Refuse { peer } => {
                 let _ = self.refuse(peer, now);
             }
-            Step::Broadcast { channel, text, data } => {
-                self.broadcast(channel, Message { data: data.into(), text }, now);
+            Step::Broadcast {
+                channel,
+                text,
+                data,
+            } => {
+                self.broadcast(
+                    channel,
+                    Message {
+                        data: data.into(),
+                        text,
+                    },
+                    now,
+                );
             }
             Step::Close => self.close(now),
             Step::Drive => {
@@ -196,8 +230,20 @@ impl Endpoint {
 impl Peer<'_> {
     fn replay(mut self, step: Step, now: Instant) {
         match step {
-            Step::Send { channel, text, data, .. } => {
-                let _ = self.send(channel, Message { data: data.into(), text }, now);
+            Step::Send {
+                channel,
+                text,
+                data,
+                ..
+            } => {
+                let _ = self.send(
+                    channel,
+                    Message {
+                        data: data.into(),
+                        text,
+                    },
+                    now,
+                );
             }
             Step::Release { channel, bytes, .. } => self.release(channel, bytes, now),
             Step::OpenChannel { config, .. } => {
@@ -235,22 +281,39 @@ fn describe(step: &Step) -> String {
     match step {
         Step::SocketBound { local } => format!("socket bound at {local}"),
         Step::SocketClosed { local } => format!("socket closed at {local}"),
-        Step::Datagrams { local, remote, contents, segment_size } => {
+        Step::Datagrams {
+            local,
+            remote,
+            contents,
+            segment_size,
+        } => {
             let count = contents.len().div_ceil((*segment_size).max(1));
-            format!("{count} datagrams of {} bytes from {remote} at {local}", contents.len())
+            format!(
+                "{count} datagrams of {} bytes from {remote} at {local}",
+                contents.len()
+            )
         }
         Step::Signal { text } => format!("signal of {} bytes", text.len()),
         Step::Timeout => "timeout".to_owned(),
         Step::Connect { peer, .. } => format!("connect to {peer}"),
         Step::Accept { peer } => format!("accept {peer}"),
         Step::Refuse { peer } => format!("refuse {peer}"),
-        Step::Send { peer, channel, data, .. } => {
+        Step::Send {
+            peer,
+            channel,
+            data,
+            ..
+        } => {
             format!("send {} bytes to {peer} on channel {channel}", data.len())
         }
         Step::Broadcast { channel, data, .. } => {
             format!("broadcast {} bytes on channel {channel}", data.len())
         }
-        Step::Release { peer, channel, bytes } => {
+        Step::Release {
+            peer,
+            channel,
+            bytes,
+        } => {
             format!("release {bytes} bytes of {peer} on channel {channel}")
         }
         Step::OpenChannel { peer, config } => format!("open channel {:?} to {peer}", config.label),

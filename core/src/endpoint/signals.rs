@@ -10,10 +10,13 @@ use crate::signal::{Body, ByeReason, EarlyCandidate, Envelope, reply_to_unknown}
 impl Endpoint {
     pub(super) fn on_signal(&mut self, text: &str) {
         self.stats.signals_received += 1;
-        let decoded = Envelope::decode(text, self.ctx.config.limits.max_signal_size).and_then(|envelope| {
-            envelope.check_addressed(self.id).map_err(|reason| (reason, Some(envelope.from)))?;
-            Ok(envelope)
-        });
+        let decoded =
+            Envelope::decode(text, self.ctx.config.limits.max_signal_size).and_then(|envelope| {
+                envelope
+                    .check_addressed(self.id)
+                    .map_err(|reason| (reason, Some(envelope.from)))?;
+                Ok(envelope)
+            });
         match decoded {
             Ok(envelope) => self.on_envelope(envelope),
             Err((reason, peer)) => self.refuse_signal(peer, reason),
@@ -66,9 +69,14 @@ impl Endpoint {
 
     fn on_farewell_acknowledged(&mut self, from: PeerId, session: SessionId) {
         if let Some(key) = self.by_id.get(&from).copied()
-            && self.slots.get(key).is_some_and(|slot| slot.peer.session() == session)
+            && self
+                .slots
+                .get(key)
+                .is_some_and(|slot| slot.peer.session() == session)
         {
-            self.with(key, |peer, ctx, now| peer.on_farewell_acknowledged(ctx, now));
+            self.with(key, |peer, ctx, now| {
+                peer.on_farewell_acknowledged(ctx, now)
+            });
         }
     }
 
@@ -104,7 +112,11 @@ impl Endpoint {
     }
 
     fn on_stranger_offer(&mut self, offer: Envelope) {
-        let waiting = self.slots.values().filter(|slot| slot.peer.is_offered()).count();
+        let waiting = self
+            .slots
+            .values()
+            .filter(|slot| slot.peer.is_offered())
+            .count();
         let limits = &self.ctx.config.limits;
         if self.by_id.len() >= limits.max_peers || waiting >= limits.max_incoming {
             self.ctx.envelopes.extend(offer.ack());
@@ -123,6 +135,8 @@ impl Endpoint {
     fn refuse_signal(&mut self, peer: Option<PeerId>, reason: SignalRefusal) {
         self.stats.signals_refused += 1;
         tracing::debug!(?peer, %reason, "signalling message refused");
-        self.ctx.events.push_back(Event::SignalRefused { peer, reason });
+        self.ctx
+            .events
+            .push_back(Event::SignalRefused { peer, reason });
     }
 }

@@ -22,7 +22,10 @@ struct Entry<T> {
 
 impl<T> Slots<T> {
     pub(crate) fn new() -> Self {
-        Self { entries: Vec::new(), free: Vec::new() }
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     pub(crate) fn insert(&mut self, value: T) -> PeerKey {
@@ -31,11 +34,21 @@ impl<T> Slots<T> {
         {
             entry.generation = entry.generation.wrapping_add(1);
             entry.value = Some(value);
-            return PeerKey { index, generation: entry.generation };
+            return PeerKey {
+                index,
+                generation: entry.generation,
+            };
         }
-        let index = u32::try_from(self.entries.len()).expect("the limit on peers is far below 2^32");
-        self.entries.push(Entry { generation: 0, value: Some(value) });
-        PeerKey { index, generation: 0 }
+        let index =
+            u32::try_from(self.entries.len()).expect("the limit on peers is far below 2^32");
+        self.entries.push(Entry {
+            generation: 0,
+            value: Some(value),
+        });
+        PeerKey {
+            index,
+            generation: 0,
+        }
     }
 
     pub(crate) fn remove(&mut self, key: PeerKey) -> Option<T> {
@@ -50,12 +63,18 @@ impl<T> Slots<T> {
 
     pub(crate) fn get(&self, key: PeerKey) -> Option<&T> {
         let entry = self.entries.get(key.index as usize)?;
-        entry.value.as_ref().filter(|_| entry.generation == key.generation)
+        entry
+            .value
+            .as_ref()
+            .filter(|_| entry.generation == key.generation)
     }
 
     pub(crate) fn get_mut(&mut self, key: PeerKey) -> Option<&mut T> {
         let entry = self.entries.get_mut(key.index as usize)?;
-        entry.value.as_mut().filter(|_| entry.generation == key.generation)
+        entry
+            .value
+            .as_mut()
+            .filter(|_| entry.generation == key.generation)
     }
 
     /// The values in the order of their places.
@@ -67,7 +86,10 @@ impl<T> Slots<T> {
 #[cfg(test)]
 impl PeerKey {
     pub(crate) const fn first_of(index: u32) -> Self {
-        Self { index, generation: 0 }
+        Self {
+            index,
+            generation: 0,
+        }
     }
 }
 

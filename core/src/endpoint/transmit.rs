@@ -93,12 +93,18 @@ mod tests {
     #[test]
     fn equal_datagrams_to_one_address_go_together_with_a_shorter_last() {
         let queue = queue(&[(1, 100), (1, 100), (1, 40), (1, 100), (2, 100), (2, 200)]);
-        assert_eq!(runs(queue, 8), [(1, 100, 240), (1, 100, 100), (2, 100, 100), (2, 200, 200)]);
+        assert_eq!(
+            runs(queue, 8),
+            [(1, 100, 240), (1, 100, 100), (2, 100, 100), (2, 200, 200)]
+        );
     }
 
     #[test]
     fn a_run_ends_at_the_most_segments_and_at_the_most_bytes() {
-        assert_eq!(runs(queue(&[(1, 10); 5]), 2), [(1, 10, 20), (1, 10, 20), (1, 10, 10)]);
+        assert_eq!(
+            runs(queue(&[(1, 10); 5]), 2),
+            [(1, 10, 20), (1, 10, 20), (1, 10, 10)]
+        );
         let large = runs(queue(&[(1, 1_400); 64]), 64);
         assert_eq!(large[0], (1, 1_400, 46 * 1_400));
     }

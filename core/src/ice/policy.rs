@@ -379,7 +379,10 @@ mod tests {
             .admit("1 1 udp 7 ::ffff:192.0.2.1 5 typ host ufrag abcd")
             .expect("admitted");
         assert_eq!(accepted.address, at("192.0.2.1", 5));
-        assert_eq!(accepted.candidate.to_string(), "candidate:1 1 udp 7 192.0.2.1 5 typ host ufrag abcd");
+        assert_eq!(
+            accepted.candidate.to_string(),
+            "candidate:1 1 udp 7 192.0.2.1 5 typ host ufrag abcd"
+        );
         assert!(remote.contains(at("::ffff:192.0.2.1", 5)));
         let again = remote.admit("2 1 udp 8 192.0.2.1 5 typ srflx");
         assert_eq!(again, Err(CandidateRefusal::Duplicate));

@@ -25,8 +25,8 @@ use crate::event::{Cause, Event, Path, PeerState, SignalRefusal};
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
 use crate::rng::Rng;
-use crate::tape::Tape;
 use crate::signal::{ByeReason, EarlyCandidates, Envelope};
+use crate::tape::Tape;
 
 pub(crate) use session::Datagram;
 use signalling::Signalling;
@@ -150,7 +150,9 @@ impl Peer {
         ctx: &Context,
         now: Instant,
     ) -> Self {
-        let Config { timing, channels, .. } = &ctx.config;
+        let Config {
+            timing, channels, ..
+        } = &ctx.config;
         Self {
             own,
             id,
@@ -197,7 +199,10 @@ impl Peer {
         now: Instant,
     ) -> Result<MessageId, SendError> {
         if !self.takes_messages() {
-            return Err(SendError { reason: SendRefusal::Closing, message });
+            return Err(SendError {
+                reason: SendRefusal::Closing,
+                message,
+            });
         }
         self.channels.send(channel, message, now)
     }
@@ -241,6 +246,7 @@ impl Peer {
         // of our own making, and what is left is done at the next call.
         for _ in 0..MAX_ROUNDS {
             let mut busy = self.drive_session(ctx, now);
+            busy |= self.drive_restart(ctx, now);
             busy |= self.drive_channels(ctx, now);
             busy |= self.drive_writes(ctx, now);
             if !busy || self.state().is_terminal() {
@@ -262,7 +268,8 @@ impl Peer {
             self.channels.poll_timeout(),
             self.signalling.poll_timeout(),
             self.next_restart,
-            self.next_metrics.filter(|_| self.state() == PeerState::Connected),
+            self.next_metrics
+                .filter(|_| self.state() == PeerState::Connected),
         ]
         .into_iter()
         .flatten()
@@ -282,7 +289,9 @@ impl Peer {
     }
 
     pub(crate) fn metrics(&self, now: Instant) -> PeerMetrics {
-        let running = self.connected_since.map_or(Duration::ZERO, |since| now - since);
+        let running = self
+            .connected_since
+            .map_or(Duration::ZERO, |since| now - since);
         PeerMetrics {
             connected_time: self.metrics.connected_time + running,
             backlog: self.channels.backlog(),
@@ -294,7 +303,10 @@ impl Peer {
     /// Takes a fact to the life cycle, tells the application, and does what the new state asks for.
     fn on_fact(&mut self, fact: Fact, ctx: &mut Context, now: Instant) {
         let was = self.lifecycle.life();
-        let before = self.lifecycle.fails_at(fact).then(|| Box::new(self.explain(!ctx.local.is_empty(), now)));
+        let before = self
+            .lifecycle
+            .fails_at(fact)
+            .then(|| Box::new(self.explain(!ctx.local.is_empty(), now)));
         let told = self.lifecycle.on_fact(fact, &ctx.config.timing, now);
         let is = self.lifecycle.life();
         if was == is {
@@ -314,7 +326,15 @@ impl Peer {
             }
             let (peer, deadline) = (self.id, self.lifecycle.deadline());
             let explanation = before;
-            ctx.events.push_back(Event::State { peer, from, to, cause, at: now, deadline, explanation });
+            ctx.events.push_back(Event::State {
+                peer,
+                from,
+                to,
+                cause,
+                at: now,
+                deadline,
+                explanation,
+            });
         }
     }
 
@@ -375,10 +395,6 @@ impl Peer {
         if due(self.lifecycle.deadline()) {
             self.on_fact(Fact::Deadline, ctx, now);
         }
-        if due(self.next_restart) {
-            self.next_restart = Some(now + ctx.config.timing.restart_interval);
-            self.restart_ice(ctx, now);
-        }
         if self.state() == PeerState::Connected && due(self.next_metrics) {
             self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
             self.tell_metrics(ctx, now);
@@ -393,9 +409,24 @@ impl Peer {
         }
     }
 
+    /// Restarts ICE when it is time to: over and over while the path is lost, once when a restart that the application
+    /// wanted came too soon. Returns whether it was time.
+    fn drive_restart(&mut self, ctx: &mut Context, now: Instant) -> bool {
+        if self.next_restart.is_none_or(|at| at > now) {
+            return false;
+        }
+        let again = now.checked_add(ctx.config.timing.restart_interval);
+        self.next_restart = again.filter(|_| self.lifecycle.life() == Life::Disconnected);
+        self.restart_ice(ctx, now);
+        true
+    }
+
     fn tell_metrics(&self, ctx: &mut Context, now: Instant) {
         let metrics = Box::new(self.metrics(now));
-        ctx.events.push_back(Event::Metrics { peer: self.id, metrics });
+        ctx.events.push_back(Event::Metrics {
+            peer: self.id,
+            metrics,
+        });
     }
 
     fn stop_connected_clock(&mut self, now: Instant) {

@@ -41,6 +41,7 @@ impl Peer {
         self.checks.answered += 1;
         if self.path.is_none_or(|used| used == path) {
             self.metrics.rtt = Some(rtt);
+            self.channels.on_check(rtt);
         }
     }
 
@@ -53,19 +54,33 @@ impl Peer {
 
     /// Secured data was sent along `path`.
     pub(crate) fn on_path_used(&mut self, path: Path, ctx: &mut Context) {
+        // The farewell may be the first secured datagram of all, and nothing is told after the end.
         if self.path != Some(path) && !self.state().is_terminal() {
             let from = self.path.replace(path);
-            ctx.events.push_back(Event::PathChanged { peer: self.id, from, to: path });
+            ctx.events.push_back(Event::PathChanged {
+                peer: self.id,
+                from,
+                to: path,
+            });
         }
     }
 
     /// A new address of ours can be used.
-    pub(crate) fn on_local_address(&mut self, address: SocketAddr, ctx: &mut Context, now: Instant) {
+    pub(crate) fn on_local_address(
+        &mut self,
+        address: SocketAddr,
+        ctx: &mut Context,
+        now: Instant,
+    ) {
         let Some(session) = &mut self.session else {
             return;
         };
         if let Some(line) = session.add_local_candidate(address, now) {
-            ctx.events.push_back(Event::CandidateAdded { peer: self.id, side: Side::Local, address });
+            ctx.events.push_back(Event::CandidateAdded {
+                peer: self.id,
+                side: Side::Local,
+                address,
+            });
             self.send_candidate(line, ctx, now);
         }
     }
@@ -84,7 +99,11 @@ impl Peer {
         for address in &ctx.local {
             if session.add_local_candidate(*address, now).is_some() {
                 let (peer, side) = (self.id, Side::Local);
-                ctx.events.push_back(Event::CandidateAdded { peer, side, address: *address });
+                ctx.events.push_back(Event::CandidateAdded {
+                    peer,
+                    side,
+                    address: *address,
+                });
             }
         }
         self.session = Some(session);
@@ -95,7 +114,11 @@ impl Peer {
         if let Some(session) = &mut self.session {
             session.set_framed(framing == Framing::Bowline);
         }
-        let role = if self.own < self.id { Role::Even } else { Role::Odd };
+        let role = if self.own < self.id {
+            Role::Even
+        } else {
+            Role::Odd
+        };
         self.channels.start(framing, role, limit, now);
     }
 
@@ -131,9 +154,16 @@ impl Peer {
             }
             SessionEvent::StreamClosed(stream) => self.channels.on_stream_closed(stream, now),
             SessionEvent::RemoteStream { handle, config } => {
-                let StreamConfig { label, protocol, ordering, reliability, .. } = config;
+                let StreamConfig {
+                    label,
+                    protocol,
+                    ordering,
+                    reliability,
+                    ..
+                } = config;
                 let key =
-                    self.channels.on_remote_stream(label, protocol, ordering, reliability, now);
+                    self.channels
+                        .on_remote_stream(label, protocol, ordering, reliability, now);
                 if let Some(session) = &mut self.session {
                     match key {
                         Some(key) => session.adopt_stream(handle, key),
@@ -141,7 +171,11 @@ impl Peer {
                     }
                 }
             }
-            SessionEvent::Data { stream, binary, data } => {
+            SessionEvent::Data {
+                stream,
+                binary,
+                data,
+            } => {
                 self.channels.on_data(stream, binary, data, now);
             }
             SessionEvent::Closed => match self.lifecycle.life() {
@@ -182,8 +216,10 @@ impl Peer {
         let peer = self.id;
         let event = match output {
             ChannelOutput::OpenStream { stream, config } => {
-                let opened =
-                    self.session.as_mut().is_some_and(|s| s.open_stream(stream, &config, now));
+                let opened = self
+                    .session
+                    .as_mut()
+                    .is_some_and(|s| s.open_stream(stream, &config, now));
                 if !opened {
                     self.channels.on_stream_closed(stream, now);
                 }
@@ -203,27 +239,67 @@ impl Peer {
                 self.on_fact(Fact::TransportFailed(TransportFault::Sctp), ctx, now);
                 return;
             }
-            ChannelOutput::Open { channel, label, protocol, ordering, reliability, remote } => {
-                Event::ChannelOpen { peer, channel, label, protocol, ordering, reliability, remote }
-            }
+            ChannelOutput::Open {
+                channel,
+                label,
+                protocol,
+                ordering,
+                reliability,
+                remote,
+            } => Event::ChannelOpen {
+                peer,
+                channel,
+                label,
+                protocol,
+                ordering,
+                reliability,
+                remote,
+            },
             ChannelOutput::Closed { channel } => Event::ChannelClosed { peer, channel },
-            ChannelOutput::Error { channel, error } => Event::ChannelError { peer, channel, error },
+            ChannelOutput::Error { channel, error } => Event::ChannelError {
+                peer,
+                channel,
+                error,
+            },
             ChannelOutput::Writable { channel } => Event::Writable { peer, channel },
-            ChannelOutput::Message { channel, message } => Event::Message { peer, channel, message },
-            ChannelOutput::Sent { channel, through } => Event::Sent { peer, channel, through },
-            ChannelOutput::Delivered { channel, through } => {
-                Event::Delivered { peer, channel, through }
-            }
-            ChannelOutput::NotDelivered { channel, first, last, maybe } => {
-                Event::NotDelivered { peer, channel, first, last, maybe }
-            }
+            ChannelOutput::Message { channel, message } => Event::Message {
+                peer,
+                channel,
+                message,
+            },
+            ChannelOutput::Sent { channel, through } => Event::Sent {
+                peer,
+                channel,
+                through,
+            },
+            ChannelOutput::Delivered { channel, through } => Event::Delivered {
+                peer,
+                channel,
+                through,
+            },
+            ChannelOutput::NotDelivered {
+                channel,
+                first,
+                last,
+                maybe,
+            } => Event::NotDelivered {
+                peer,
+                channel,
+                first,
+                last,
+                maybe,
+            },
         };
         ctx.events.push_back(event);
     }
 
     /// Hands queued messages to the transport, as many as the schedule allows. Returns whether there was any.
     pub(super) fn drive_writes(&mut self, ctx: &mut Context, now: Instant) -> bool {
-        let Some(session) = self.session.as_mut().filter(|s| self.secured && s.is_alive()) else {
+        let Some(session) = self
+            .session
+            .as_mut()
+            .filter(|s| self.secured && s.is_alive())
+        else {
             return false;
         };
         let mut wrote = false;
@@ -256,7 +332,8 @@ impl Peer {
         };
         let streams: Vec<_> = self.channels.backlogged().collect();
         for stream in streams {
-            self.channels.on_backlog(stream, session.buffered(stream), now);
+            self.channels
+                .on_backlog(stream, session.buffered(stream), now);
         }
     }
 }

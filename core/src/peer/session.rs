@@ -25,8 +25,8 @@ use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, Ic
 use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
 use super::echoes::Echoes;
-use crate::channel::{META_STREAM, StreamConfig, StreamKey};
 use crate::channel::kind::{Ordering, Reliability};
+use crate::channel::{META_STREAM, StreamConfig, StreamKey};
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
 use crate::event::{NegotiationFault, PeerFault, TransportFault};
@@ -69,6 +69,10 @@ struct Stream {
 
 /// An event that waits to be polled. Those of str0m are translated only then, because a stream that the peer opened
 /// gets its key from the one who polled its announcement.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would cost an allocation for each message"
+)]
 enum Pending {
     Own(SessionEvent),
     Str(StrEvent),
@@ -80,7 +84,6 @@ struct Closing {
     next: Instant,
     pause: Duration,
 }
-
 
 /// A datagram to send.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -104,11 +107,19 @@ pub(crate) enum SessionEvent {
     /// A stream can be written to.
     StreamOpen(StreamKey),
     /// The peer announced a stream in-band. [`Session::adopt_stream`] or [`Session::reject_stream`] must follow.
-    RemoteStream { handle: RemoteStream, config: StreamConfig },
+    RemoteStream {
+        handle: RemoteStream,
+        config: StreamConfig,
+    },
     /// A stream was reset.
     StreamClosed(StreamKey),
     /// A message came.
-    Data { stream: StreamKey, binary: bool, #[serde(with = "bytes_text")] data: Vec<u8> },
+    Data {
+        stream: StreamKey,
+        binary: bool,
+        #[serde(with = "bytes_text")]
+        data: Vec<u8>,
+    },
     /// The peer closed.
     Closed,
     /// The transport failed for good.
@@ -137,7 +148,9 @@ impl Session {
         let (throwaway, credentials) = (credentials(&mut rng), credentials(&mut rng));
         let rtc = session_crypto.enter(|| {
             // str0m logs the credentials it starts with, password and all: these are never announced.
-            rtc_config(crypto, config).set_local_ice_credentials(throwaway).build(now)
+            rtc_config(crypto, config)
+                .set_local_ice_credentials(throwaway)
+                .build(now)
         });
         let mut session = Self {
             rtc,
@@ -164,14 +177,20 @@ impl Session {
     }
 
     /// Adds a host candidate. Returns its candidate line, unless str0m refuses it or has it.
-    pub(crate) fn add_local_candidate(&mut self, address: SocketAddr, now: Instant) -> Option<String> {
+    pub(crate) fn add_local_candidate(
+        &mut self,
+        address: SocketAddr,
+        now: Instant,
+    ) -> Option<String> {
         let candidate = StrCandidate::host(address, Protocol::Udp).ok()?;
         let line = candidate.to_sdp_string();
         if self.local.contains(&address) {
             return None;
         }
         let rtc = &mut self.rtc;
-        self.crypto.enter(|| rtc.add_local_candidate(candidate).is_some()).then_some(())?;
+        self.crypto
+            .enter(|| rtc.add_local_candidate(candidate).is_some())
+            .then_some(())?;
         self.local.push(address);
         self.settle(now);
         Some(line)
@@ -184,7 +203,8 @@ impl Session {
         };
         self.local.retain(|known| *known != address);
         let rtc = &mut self.rtc;
-        self.crypto.enter(|| rtc.direct_api().invalidate_candidate(&candidate));
+        self.crypto
+            .enter(|| rtc.direct_api().invalidate_candidate(&candidate));
         self.settle(now);
     }
 
@@ -207,10 +227,20 @@ impl Session {
         })?;
         if let Some(id) = stream {
             let negotiated = Some(META_STREAM);
-            self.streams.insert(StreamKey::Meta, Stream { id, negotiated, open: false });
+            self.streams.insert(
+                StreamKey::Meta,
+                Stream {
+                    id,
+                    negotiated,
+                    open: false,
+                },
+            );
         }
-        let announced =
-            if restart { credentials(&mut self.rng) } else { self.credentials.clone() };
+        let announced = if restart {
+            credentials(&mut self.rng)
+        } else {
+            self.credentials.clone()
+        };
         let text = self.rewrite(&offer.to_sdp_string(), &announced)?;
         self.pending = Some((pending, announced));
         self.settle(now);
@@ -218,8 +248,13 @@ impl Session {
     }
 
     /// Takes the peer's offer, already validated, and answers it.
-    pub(crate) fn accept_offer(&mut self, text: &str, now: Instant) -> Result<String, NegotiationFault> {
-        let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text)).map_err(|_| NegotiationFault::Unsupported)?;
+    pub(crate) fn accept_offer(
+        &mut self,
+        text: &str,
+        now: Instant,
+    ) -> Result<String, NegotiationFault> {
+        let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text))
+            .map_err(|_| NegotiationFault::Unsupported)?;
         self.pending = None;
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         let minted_before = rtc.direct_api().local_ice_credentials();
@@ -239,8 +274,13 @@ impl Session {
     }
 
     /// Takes the peer's answer, already validated, to the pending offer.
-    pub(crate) fn accept_answer(&mut self, text: &str, now: Instant) -> Result<(), NegotiationFault> {
-        let answer = SdpAnswer::from_sdp_string(&sdp::for_transport(text)).map_err(|_| NegotiationFault::Unsupported)?;
+    pub(crate) fn accept_answer(
+        &mut self,
+        text: &str,
+        now: Instant,
+    ) -> Result<(), NegotiationFault> {
+        let answer = SdpAnswer::from_sdp_string(&sdp::for_transport(text))
+            .map_err(|_| NegotiationFault::Unsupported)?;
         let (pending, announced) = self.pending.take().ok_or(NegotiationFault::Unsupported)?;
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         crypto
@@ -265,10 +305,16 @@ impl Session {
     }
 
     /// Opens a stream. Returns false when it cannot be opened: the id is in use, or the label does not fit.
-    pub(crate) fn open_stream(&mut self, key: StreamKey, config: &StreamConfig, now: Instant) -> bool {
+    pub(crate) fn open_stream(
+        &mut self,
+        key: StreamKey,
+        config: &StreamConfig,
+        now: Instant,
+    ) -> bool {
         if let Some(stream) = self.streams.get(&key) {
             if stream.open {
-                self.events.push_back(Pending::Own(SessionEvent::StreamOpen(key)));
+                self.events
+                    .push_back(Pending::Own(SessionEvent::StreamOpen(key)));
             }
             return true;
         }
@@ -280,8 +326,17 @@ impl Session {
         }
         let rtc = &mut self.rtc;
         let wanted = stream_config(config);
-        let id = self.crypto.enter(|| rtc.direct_api().create_data_channel(wanted));
-        self.streams.insert(key, Stream { id, negotiated: config.negotiated, open: false });
+        let id = self
+            .crypto
+            .enter(|| rtc.direct_api().create_data_channel(wanted));
+        self.streams.insert(
+            key,
+            Stream {
+                id,
+                negotiated: config.negotiated,
+                open: false,
+            },
+        );
         self.settle(now);
         true
     }
@@ -289,7 +344,14 @@ impl Session {
     /// Gives a stream that the peer opened its key.
     pub(crate) fn adopt_stream(&mut self, remote: RemoteStream, key: StreamKey) {
         if let Some(id) = self.remote_streams.remove(&remote.0) {
-            self.streams.insert(key, Stream { id, negotiated: None, open: true });
+            self.streams.insert(
+                key,
+                Stream {
+                    id,
+                    negotiated: None,
+                    open: true,
+                },
+            );
         }
     }
 
@@ -299,7 +361,8 @@ impl Session {
             return;
         };
         let rtc = &mut self.rtc;
-        self.crypto.enter(|| rtc.direct_api().close_data_channel(id));
+        self.crypto
+            .enter(|| rtc.direct_api().close_data_channel(id));
         self.settle(now);
     }
 
@@ -309,7 +372,8 @@ impl Session {
             return;
         };
         let (rtc, id) = (&mut self.rtc, stream.id);
-        self.crypto.enter(|| rtc.direct_api().close_data_channel(id));
+        self.crypto
+            .enter(|| rtc.direct_api().close_data_channel(id));
         self.settle(now);
     }
 
@@ -327,7 +391,10 @@ impl Session {
         } else {
             data
         };
-        let written = self.crypto.enter(|| rtc.channel(id).map(|mut channel| channel.write(binary, data)));
+        let written = self.crypto.enter(|| {
+            rtc.channel(id)
+                .map(|mut channel| channel.write(binary, data))
+        });
         match written {
             Some(Ok(true)) => Written::Yes,
             Some(Ok(false) | Err(_)) | None => Written::NotNow,
@@ -347,7 +414,11 @@ impl Session {
         }
         self.drain(now);
         let farewell = self.transmits.iter().skip(sent_before).cloned().collect();
-        self.closing = Some(Closing { farewell, next: now + FAREWELL_PAUSE, pause: FAREWELL_PAUSE });
+        self.closing = Some(Closing {
+            farewell,
+            next: now + FAREWELL_PAUSE,
+            pause: FAREWELL_PAUSE,
+        });
     }
 
     pub(crate) fn handle_datagram(
@@ -360,10 +431,17 @@ impl Session {
         let Ok(contents) = DatagramRecv::try_from(contents) else {
             return;
         };
-        let receive = Receive { proto: Protocol::Udp, source: remote, destination: local, contents };
+        let receive = Receive {
+            proto: Protocol::Udp,
+            source: remote,
+            destination: local,
+            contents,
+        };
         let rtc = &mut self.rtc;
         // An error here is the sender's: str0m stays usable unless it says that it is not alive.
-        let _ = self.crypto.enter(|| rtc.handle_input(StrInput::Receive(now, receive)));
+        let _ = self
+            .crypto
+            .enter(|| rtc.handle_input(StrInput::Receive(now, receive)));
         self.drain(now);
         if !self.ice_up {
             self.settle(now);
@@ -394,7 +472,11 @@ impl Session {
                 break;
             }
             let rtc = &mut self.rtc;
-            if self.crypto.enter(|| rtc.handle_input(StrInput::Timeout(now))).is_err() {
+            if self
+                .crypto
+                .enter(|| rtc.handle_input(StrInput::Timeout(now)))
+                .is_err()
+            {
                 self.failed = self.failed || !self.rtc.is_alive();
             }
             self.drain(now);
@@ -419,7 +501,11 @@ impl Session {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let repeat = self.closing.as_ref().filter(|_| self.rtc.is_alive()).map(|c| c.next);
+        let repeat = self
+            .closing
+            .as_ref()
+            .filter(|_| self.rtc.is_alive())
+            .map(|c| c.next);
         [self.deadline, repeat, self.echoes.poll_timeout()].into_iter().flatten().min()
     }
 
@@ -435,7 +521,9 @@ impl Session {
 
     /// The user name fragment that the pending offer announces.
     pub(crate) fn pending_ufrag(&self) -> Option<&str> {
-        self.pending.as_ref().map(|(_, announced)| announced.ufrag.as_str())
+        self.pending
+            .as_ref()
+            .map(|(_, announced)| announced.ufrag.as_str())
     }
 
     /// Bytes written to a stream that the peer's SCTP has not acknowledged.
@@ -444,14 +532,17 @@ impl Session {
             return 0;
         };
         let id = stream.id;
-        self.rtc.channel(id).map_or(0, |mut channel| channel.buffered_amount())
+        self.rtc
+            .channel(id)
+            .map_or(0, |mut channel| channel.buffered_amount())
     }
 
     /// Replaces what str0m minted from its weak generator.
     fn use_credentials(&mut self, credentials: IceCreds) {
         self.credentials = credentials.clone();
         let rtc = &mut self.rtc;
-        self.crypto.enter(|| rtc.direct_api().set_local_ice_credentials(credentials));
+        self.crypto
+            .enter(|| rtc.direct_api().set_local_ice_credentials(credentials));
     }
 
     /// The description as it is sent: with our credentials in place of str0m's and our candidates in our order.
@@ -473,7 +564,15 @@ impl Session {
 
     /// Takes everything that str0m has to say at `now`.
     fn drain(&mut self, now: Instant) {
-        let Self { rtc, crypto, transmits, echoes, events, ice_up, .. } = self;
+        let Self {
+            rtc,
+            crypto,
+            transmits,
+            echoes,
+            events,
+            ice_up,
+            ..
+        } = self;
         let mut errors = 0;
         let drained = crypto.enter(|| {
             loop {
@@ -535,7 +634,11 @@ impl Session {
             StrEvent::ChannelOpen(id, label) => self.on_channel_open(id, label),
             StrEvent::ChannelData(data) => {
                 let stream = self.key_of(data.id)?;
-                Some(SessionEvent::Data { stream, binary: data.binary, data: data.data })
+                Some(SessionEvent::Data {
+                    stream,
+                    binary: data.binary,
+                    data: data.data,
+                })
             }
             StrEvent::ChannelClose(id) => {
                 let key = self.key_of(id)?;
@@ -558,7 +661,11 @@ impl Session {
         let config = StreamConfig {
             label,
             protocol: config.protocol.clone(),
-            ordering: if config.ordered { Ordering::Ordered } else { Ordering::Unordered },
+            ordering: if config.ordered {
+                Ordering::Ordered
+            } else {
+                Ordering::Unordered
+            },
             reliability: match config.reliability {
                 StrReliability::Reliable => Reliability::Reliable,
                 StrReliability::MaxRetransmits { retransmits } => {
@@ -577,7 +684,10 @@ impl Session {
     }
 
     fn key_of(&self, id: StrChannelId) -> Option<StreamKey> {
-        self.streams.iter().find(|(_, stream)| stream.id == id).map(|(key, _)| *key)
+        self.streams
+            .iter()
+            .find(|(_, stream)| stream.id == id)
+            .map(|(key, _)| *key)
     }
 }
 
@@ -622,12 +732,18 @@ fn stream_config(config: &StreamConfig) -> StrChannelConfig {
 }
 
 fn meta_config() -> StrChannelConfig {
-    StrChannelConfig { negotiated: Some(META_STREAM), ..StrChannelConfig::default() }
+    StrChannelConfig {
+        negotiated: Some(META_STREAM),
+        ..StrChannelConfig::default()
+    }
 }
 
 /// RFC 8445 §5.3: at least 24 bits for the fragment and 128 for the password. Each character carries 6.
 fn credentials(rng: &mut Rng) -> IceCreds {
-    IceCreds { ufrag: rng.ice_chars(16), pass: rng.ice_chars(32) }
+    IceCreds {
+        ufrag: rng.ice_chars(16),
+        pass: rng.ice_chars(32),
+    }
 }
 
 /// Turns that str0m gets at one instant. It queues at most 100 early checks.

@@ -41,7 +41,13 @@ pub(super) struct Signalling {
 }
 
 impl Signalling {
-    pub(super) fn new(own: PeerId, peer: PeerId, session: SessionId, rng: &mut Rng, config: &Config) -> Self {
+    pub(super) fn new(
+        own: PeerId,
+        peer: PeerId,
+        session: SessionId,
+        rng: &mut Rng,
+        config: &Config,
+    ) -> Self {
         Self {
             session,
             generation: Generation::default(),
@@ -72,7 +78,9 @@ impl Signalling {
 
     /// Whether the peer has named an address that may be used.
     pub(super) fn has_candidates(&self) -> bool {
-        self.candidates.as_ref().is_some_and(|candidates| !candidates.is_empty())
+        self.candidates
+            .as_ref()
+            .is_some_and(|candidates| !candidates.is_empty())
     }
 }
 
@@ -89,7 +97,10 @@ impl Peer {
 
     /// Whether the peer has announced this address as a candidate.
     pub(crate) fn has_named(&self, address: SocketAddr) -> bool {
-        self.signalling.candidates.as_ref().is_some_and(|candidates| candidates.contains(address))
+        self.signalling
+            .candidates
+            .as_ref()
+            .is_some_and(|candidates| candidates.contains(address))
     }
 
     pub(crate) fn is_offered(&self) -> bool {
@@ -100,12 +111,20 @@ impl Peer {
     pub(crate) fn ufrags(&self) -> [Option<&str>; 2] {
         self.session.as_ref().map_or([None, None], |session| {
             let Ufrags { current, pending } = session.ufrags();
-            [Some(current), pending.as_deref().filter(|pending| pending != current)]
+            [
+                Some(current),
+                pending.as_deref().filter(|pending| pending != current),
+            ]
         })
     }
 
     /// Takes a message from the peer.
-    pub(crate) fn on_envelope(&mut self, envelope: Envelope, ctx: &mut Context, now: Instant) -> Outcome {
+    pub(crate) fn on_envelope(
+        &mut self,
+        envelope: Envelope,
+        ctx: &mut Context,
+        now: Instant,
+    ) -> Outcome {
         if envelope.session != self.signalling.session {
             return match envelope.body {
                 Body::Offer { .. } => self.on_other_offer(envelope, ctx, now),
@@ -166,14 +185,23 @@ impl Peer {
         let Body::Offer { replaces, .. } = &offer.body else {
             return;
         };
-        self.signalling.negotiation.handle_offer(offer.session, offer.generation, replaces, now);
+        self.signalling
+            .negotiation
+            .handle_offer(offer.session, offer.generation, replaces, now);
         self.signalling.inbox.accept(offer.seq);
         self.bury(replaces, ctx);
         ctx.envelopes.extend(offer.ack());
         let (peer, session) = (self.id, offer.session);
-        ctx.events.push_back(Event::SignalReceived { peer, kind: SignalKind::Offer });
+        ctx.events.push_back(Event::SignalReceived {
+            peer,
+            kind: SignalKind::Offer,
+        });
         if let Some(deadline) = self.lifecycle.deadline() {
-            ctx.events.push_back(Event::Incoming { peer, session, deadline });
+            ctx.events.push_back(Event::Incoming {
+                peer,
+                session,
+                deadline,
+            });
         }
         self.signalling.offered = Some(offer);
     }
@@ -191,7 +219,10 @@ impl Peer {
 
     /// Whether an offer waited, which is refused now.
     pub(super) fn refuse_waiting_offer(&mut self) -> bool {
-        matches!(self.signalling.negotiation.on_refuse(), Decision::Refuse { .. })
+        matches!(
+            self.signalling.negotiation.on_refuse(),
+            Decision::Refuse { .. }
+        )
     }
 
     /// Announces a candidate of ours that appeared after the description.
@@ -212,8 +243,12 @@ impl Peer {
         }
         self.signalling.said_bye = true;
         let generation = self.signalling.generation;
-        ctx.byes.push(self.signalling.outbox.farewell(generation, reason));
-        ctx.events.push_back(Event::SignalSent { peer: self.id, kind: SignalKind::Bye });
+        ctx.byes
+            .push(self.signalling.outbox.farewell(generation, reason));
+        ctx.events.push_back(Event::SignalSent {
+            peer: self.id,
+            kind: SignalKind::Bye,
+        });
     }
 
     /// Hands out what is due.
@@ -221,7 +256,10 @@ impl Peer {
         while let Some(dispatch) = self.signalling.outbox.poll(now) {
             if dispatch.first {
                 let kind = dispatch.envelope.kind();
-                ctx.events.push_back(Event::SignalSent { peer: self.id, kind });
+                ctx.events.push_back(Event::SignalSent {
+                    peer: self.id,
+                    kind,
+                });
             }
             ctx.envelopes.push_back(dispatch.envelope.clone());
         }
@@ -242,7 +280,11 @@ impl Peer {
             Body::Offer { .. } => self.on_restart_offer(envelope, ctx, now),
             Body::Answer { .. } => self.on_answer(&envelope, ctx, now),
             Body::Candidate { .. } | Body::EndOfCandidates { .. } => {
-                if self.on_candidate(&envelope, ctx, now) { Ok(()) } else { Err(Unused::Later) }
+                if self.on_candidate(&envelope, ctx, now) {
+                    Ok(())
+                } else {
+                    Err(Unused::Later)
+                }
             }
             Body::IceRestart => self.on_restart_request(envelope.generation, ctx, now),
             Body::Bye { reason } => {
@@ -255,7 +297,10 @@ impl Peer {
             Ok(()) => {
                 ctx.envelopes.extend(ack);
                 if !self.state().is_terminal() {
-                    ctx.events.push_back(Event::SignalReceived { peer: self.id, kind });
+                    ctx.events.push_back(Event::SignalReceived {
+                        peer: self.id,
+                        kind,
+                    });
                 }
                 Outcome::Handled
             }
@@ -280,11 +325,18 @@ impl Peer {
         if let Err(reason) = self.read(&offer, Role::Offer) {
             ctx.envelopes.extend(offer.ack());
             ctx.given_up.push((offer.session, self.id));
-            ctx.events.push_back(Event::NegotiationFailed { peer: self.id, reason });
+            ctx.events.push_back(Event::NegotiationFailed {
+                peer: self.id,
+                reason,
+            });
             return Outcome::Handled;
         }
-        let decision =
-            self.signalling.negotiation.handle_offer(offer.session, offer.generation, replaces, now);
+        let decision = self.signalling.negotiation.handle_offer(
+            offer.session,
+            offer.generation,
+            replaces,
+            now,
+        );
         match decision {
             Decision::Answer { took, .. } => {
                 self.yield_to(offer, took, ctx, now);
@@ -314,7 +366,10 @@ impl Peer {
         self.signalling.inbox.accept(offer.seq);
         self.signalling.heard = true;
         ctx.envelopes.extend(offer.ack());
-        ctx.events.push_back(Event::SignalReceived { peer: self.id, kind: SignalKind::Offer });
+        ctx.events.push_back(Event::SignalReceived {
+            peer: self.id,
+            kind: SignalKind::Offer,
+        });
         self.begin_session(ctx, now);
         self.answer(&offer, took, ctx, now);
     }
@@ -340,15 +395,24 @@ impl Peer {
             return Ok(());
         };
         if let Err(reason) = self.read(&offer, Role::Offer) {
-            ctx.events.push_back(Event::NegotiationFailed { peer: self.id, reason });
+            ctx.events.push_back(Event::NegotiationFailed {
+                peer: self.id,
+                reason,
+            });
             return Ok(());
         }
-        let decision =
-            self.signalling.negotiation.handle_offer(offer.session, offer.generation, replaces, now);
+        let decision = self.signalling.negotiation.handle_offer(
+            offer.session,
+            offer.generation,
+            replaces,
+            now,
+        );
         let Decision::AnswerRestart { generation, .. } = decision else {
             return unused(decision);
         };
-        self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
+        self.signalling
+            .outbox
+            .drop_where(|e| is_superseded_by_restart(e, generation));
         self.metrics.restarts += 1;
         self.answer(&offer, Duration::ZERO, ctx, now);
         Ok(())
@@ -360,14 +424,28 @@ impl Peer {
         ctx: &mut Context,
         now: Instant,
     ) -> Result<(), Unused> {
-        let Body::Answer { sdp, replaces, bowline } = &answer.body else {
+        let Body::Answer {
+            sdp,
+            replaces,
+            bowline,
+        } = &answer.body
+        else {
             return Ok(());
         };
         let read = self.read(answer, Role::Answer);
-        let Envelope { session, generation, .. } = *answer;
-        let decision =
-            self.signalling.negotiation.handle_answer(session, generation, replaces, now);
-        let Decision::Complete { generation, took, .. } = decision else {
+        let Envelope {
+            session,
+            generation,
+            ..
+        } = *answer;
+        let decision = self
+            .signalling
+            .negotiation
+            .handle_answer(session, generation, replaces, now);
+        let Decision::Complete {
+            generation, took, ..
+        } = decision
+        else {
             return unused(decision);
         };
         self.bury(replaces, ctx);
@@ -390,8 +468,10 @@ impl Peer {
         now: Instant,
     ) -> Result<(), Unused> {
         let session = self.signalling.session;
-        let decision =
-            self.signalling.negotiation.handle_restart_request(session, generation, now);
+        let decision = self
+            .signalling
+            .negotiation
+            .handle_restart_request(session, generation, now);
         self.carry_out_restart(decision, ctx, now);
         unused(decision)
     }
@@ -399,7 +479,9 @@ impl Peer {
     fn carry_out_restart(&mut self, decision: Decision, ctx: &mut Context, now: Instant) {
         match decision {
             Decision::OfferRestart { generation, .. } => {
-                self.signalling.outbox.drop_where(|e| is_superseded_by_restart(e, generation));
+                self.signalling
+                    .outbox
+                    .drop_where(|e| is_superseded_by_restart(e, generation));
                 self.metrics.restarts += 1;
                 self.send_offer(generation, ctx, now);
             }
@@ -422,12 +504,19 @@ impl Peer {
 
     /// A request for a restart that is not needed any more must not be repeated.
     pub(super) fn forget_restart_requests(&mut self) {
-        self.signalling.outbox.drop_where(|e| matches!(e.body, Body::IceRestart));
+        self.signalling
+            .outbox
+            .drop_where(|e| matches!(e.body, Body::IceRestart));
     }
 
     fn on_bye(&mut self, reason: ByeReason, ctx: &mut Context, now: Instant) {
         self.signalling.negotiation.on_bye(self.signalling.session);
-        if reason == ByeReason::UnknownSession && matches!(self.lifecycle.life(), Life::Connecting(_)) {
+        // Nothing was agreed yet: our offer came to a peer that had left the session, or never knew it.
+        let nothing_agreed = self.signalling.remote.is_none();
+        if reason == ByeReason::UnknownSession
+            && nothing_agreed
+            && matches!(self.lifecycle.life(), Life::Connecting(_))
+        {
             return self.connect_afresh(ctx, now);
         }
         // It knows; nothing has to be repeated to it.
@@ -441,13 +530,11 @@ impl Peer {
         self.on_fact(Fact::Bye(cause), ctx, now);
     }
 
-    /// The peer restarted, or left the session that is being agreed on: begins another one in the time that is left.
+    /// Begins another session in the time that is left.
     fn connect_afresh(&mut self, ctx: &mut Context, now: Instant) {
         let fresh = SessionId::random(&mut self.rng);
         self.signalling.negotiation.on_connect(fresh, now);
         self.begin_other_session(fresh, ctx);
-        self.signalling.remote = None;
-        self.signalling.candidates = None;
         self.begin_session(ctx, now);
         self.send_offer(Generation(0), ctx, now);
     }
@@ -457,15 +544,20 @@ impl Peer {
         let Some(candidate) = EarlyCandidate::of(envelope) else {
             return true;
         };
-        let is_current =
-            self.signalling.remote.as_ref().is_some_and(|remote| remote.ufrag == candidate.ufrag);
+        let is_current = self
+            .signalling
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.ufrag == candidate.ufrag);
         if is_current {
             self.use_candidate(candidate, ctx, now);
             return true;
         }
         // Of another description: one to come, unless its generation is over.
-        let waits_for_description =
-            self.session.as_ref().is_none_or(|session| session.ufrags().pending.is_some());
+        let waits_for_description = self
+            .session
+            .as_ref()
+            .is_none_or(|session| session.ufrags().pending.is_some());
         let is_over = self.signalling.remote.is_some()
             && !waits_for_description
             && envelope.generation <= self.signalling.generation;
@@ -486,7 +578,11 @@ impl Peer {
             self.signalling.end_of_candidates.get_or_insert(seq);
             return;
         };
-        if self.signalling.end_of_candidates.is_some_and(|end| seq > end) {
+        if self
+            .signalling
+            .end_of_candidates
+            .is_some_and(|end| seq > end)
+        {
             return self.ignore_candidate(CandidateRefusal::AfterEnd, ctx);
         }
         self.add_candidate(&line, ctx, now);
@@ -494,12 +590,25 @@ impl Peer {
 
     fn send_offer(&mut self, generation: Generation, ctx: &mut Context, now: Instant) {
         self.signalling.generation = generation;
-        let Some(sdp) = self.session.as_mut().and_then(|session| session.create_offer(now)) else {
+        let Some(sdp) = self
+            .session
+            .as_mut()
+            .and_then(|session| session.create_offer(now))
+        else {
             return self.on_negotiation_failed(NegotiationFault::Unsupported, ctx, now);
         };
         let replaces = self.signalling.negotiation.replaces().to_vec();
         let bowline = Some(capabilities(&ctx.config));
-        self.push(generation, Body::Offer { sdp, replaces, bowline }, ctx, now);
+        self.push(
+            generation,
+            Body::Offer {
+                sdp,
+                replaces,
+                bowline,
+            },
+            ctx,
+            now,
+        );
     }
 
     /// Applies an offer and answers it.
@@ -516,7 +625,16 @@ impl Peer {
             Ok((remote, sdp)) => {
                 let replaces = self.signalling.negotiation.replaces().to_vec();
                 let ours = Some(capabilities(&ctx.config));
-                self.push(offer.generation, Body::Answer { sdp, replaces, bowline: ours }, ctx, now);
+                self.push(
+                    offer.generation,
+                    Body::Answer {
+                        sdp,
+                        replaces,
+                        bowline: ours,
+                    },
+                    ctx,
+                    now,
+                );
                 self.on_negotiated(remote, *bowline, offer.generation, took, ctx, now);
             }
             Err(fault) => self.on_negotiation_failed(fault, ctx, now),
@@ -534,8 +652,15 @@ impl Peer {
         let remote = sdp::validate(&description, role, previous)
             .map_err(sdp::SdpError::negotiation_fault)?;
         // The transport can verify no other.
-        let has_sha256 = remote.fingerprints.iter().any(|f| f.hash == HashFunction::Sha256);
-        if has_sha256 { Ok(remote) } else { Err(NegotiationFault::Fingerprint) }
+        let has_sha256 = remote
+            .fingerprints
+            .iter()
+            .any(|f| f.hash == HashFunction::Sha256);
+        if has_sha256 {
+            Ok(remote)
+        } else {
+            Err(NegotiationFault::Fingerprint)
+        }
     }
 
     /// Both descriptions of a generation are applied.
@@ -549,7 +674,12 @@ impl Peer {
         now: Instant,
     ) {
         let (peer, session) = (self.id, self.signalling.session);
-        ctx.events.push_back(Event::NegotiationDone { peer, session, generation, took });
+        ctx.events.push_back(Event::NegotiationDone {
+            peer,
+            session,
+            generation,
+            took,
+        });
         let policy = AddressPolicy::new(&ctx.config.transport);
         let max = ctx.config.limits.max_candidates;
         let (lines, ufrag) = (remote.candidates.clone(), remote.ufrag.clone());
@@ -581,7 +711,10 @@ impl Peer {
 
     fn on_negotiation_failed(&mut self, reason: NegotiationFault, ctx: &mut Context, now: Instant) {
         tracing::debug!(peer = %self.id, %reason, "negotiation failed");
-        ctx.events.push_back(Event::NegotiationFailed { peer: self.id, reason });
+        ctx.events.push_back(Event::NegotiationFailed {
+            peer: self.id,
+            reason,
+        });
         self.on_fact(Fact::NegotiationFailed(reason), ctx, now);
     }
 
@@ -601,11 +734,18 @@ impl Peer {
             return self.ignore_candidate(CandidateRefusal::Malformed, ctx);
         }
         let (peer, side, address) = (self.id, Side::Remote, accepted.address);
-        ctx.events.push_back(Event::CandidateAdded { peer, side, address });
+        ctx.events.push_back(Event::CandidateAdded {
+            peer,
+            side,
+            address,
+        });
     }
 
     fn ignore_candidate(&self, reason: CandidateRefusal, ctx: &mut Context) {
-        ctx.events.push_back(Event::CandidateIgnored { peer: self.id, reason });
+        ctx.events.push_back(Event::CandidateIgnored {
+            peer: self.id,
+            reason,
+        });
     }
 
     fn push(&mut self, generation: Generation, body: Body, ctx: &mut Context, now: Instant) {
@@ -619,7 +759,8 @@ impl Peer {
 
     /// Sessions that the peer has given up can do nothing any more.
     fn bury(&self, sessions: &[SessionId], ctx: &mut Context) {
-        ctx.given_up.extend(sessions.iter().map(|session| (*session, self.id)));
+        ctx.given_up
+            .extend(sessions.iter().map(|session| (*session, self.id)));
     }
 }
 

@@ -99,25 +99,41 @@ impl Lifecycle {
         Self {
             life: Life::Connecting(Phase::Signalling),
             since: now,
-            deadline: Some(now + timeout),
+            deadline: now.checked_add(timeout),
         }
     }
 
     /// A peer that made an offer.
     pub(crate) fn offered(timing: &Timing, now: Instant) -> Self {
-        Self { life: Life::Offered, since: now, deadline: Some(now + timing.accept_timeout) }
+        Self {
+            life: Life::Offered,
+            since: now,
+            deadline: now.checked_add(timing.accept_timeout),
+        }
     }
 
     /// Takes a fact. Returns the change that the application must be told, if there is one.
-    pub(crate) fn on_fact(&mut self, fact: Fact, timing: &Timing, now: Instant) -> Option<Transition> {
+    pub(crate) fn on_fact(
+        &mut self,
+        fact: Fact,
+        timing: &Timing,
+        now: Instant,
+    ) -> Option<Transition> {
         let (next, cause) = next(self.life, fact)?;
         self.transition_to(next, fact, timing, now);
-        cause.map(|(from, cause)| Transition { from, to: next.visible(), cause })
+        cause.map(|(from, cause)| Transition {
+            from,
+            to: next.visible(),
+            cause,
+        })
     }
 
     /// Whether `fact` would end this peer as failed.
     pub(crate) fn fails_at(&self, fact: Fact) -> bool {
-        matches!(next(self.life, fact), Some((Life::Ended(PeerState::Failed), _)))
+        matches!(
+            next(self.life, fact),
+            Some((Life::Ended(PeerState::Failed), _))
+        )
     }
 
     pub(crate) fn life(&self) -> Life {
@@ -140,9 +156,12 @@ impl Lifecycle {
     fn transition_to(&mut self, next: Life, fact: Fact, timing: &Timing, now: Instant) {
         tracing::debug!(from = ?self.life, to = ?next, ?fact, "transition");
         // The phases of connecting share one deadline: 15 s are for all of them.
-        let keeps = matches!((self.life, next), (Life::Connecting(_), Life::Connecting(_)));
+        let keeps = matches!(
+            (self.life, next),
+            (Life::Connecting(_), Life::Connecting(_))
+        );
         if !keeps {
-            self.deadline = phase_time(next, timing).map(|time| now + time);
+            self.deadline = phase_time(next, timing).and_then(|time| now.checked_add(time));
         }
         self.life = next;
         self.since = now;
@@ -197,29 +216,53 @@ fn next(life: Life, fact: Fact) -> Option<(Life, Option<(PeerState, Cause)>)> {
     match fact {
         Fact::Accepted => match life {
             Offered => told(Connecting(Phase::Checks), Cause::Accepted),
-            Connecting(_) | Connected | Disconnected | Draining { .. } | Leaving { .. } | Ended(_) => None,
+            Connecting(_)
+            | Connected
+            | Disconnected
+            | Draining { .. }
+            | Leaving { .. }
+            | Ended(_) => None,
         },
         Fact::Refused => match life {
             Offered => told(Ended(PeerState::Closed), Cause::Refused),
-            Connecting(_) | Connected | Disconnected | Draining { .. } | Leaving { .. } | Ended(_) => None,
+            Connecting(_)
+            | Connected
+            | Disconnected
+            | Draining { .. }
+            | Leaving { .. }
+            | Ended(_) => None,
         },
         Fact::Progress(phase) => match life {
             Connecting(current) if phase > current => quietly(Connecting(phase)),
-            Offered | Connecting(_) | Connected | Disconnected | Draining { .. } | Leaving { .. }
+            Offered
+            | Connecting(_)
+            | Connected
+            | Disconnected
+            | Draining { .. }
+            | Leaving { .. }
             | Ended(_) => None,
         },
         Fact::Established => match life {
             Connecting(_) => told(Connected, Cause::Established),
-            Offered | Connected | Disconnected | Draining { .. } | Leaving { .. } | Ended(_) => None,
+            Offered | Connected | Disconnected | Draining { .. } | Leaving { .. } | Ended(_) => {
+                None
+            }
         },
         Fact::PathUp => match life {
             Disconnected => told(Connected, Cause::PathRestored),
-            Offered | Connecting(_) | Connected | Draining { .. } | Leaving { .. } | Ended(_) => None,
+            Offered | Connecting(_) | Connected | Draining { .. } | Leaving { .. } | Ended(_) => {
+                None
+            }
         },
         Fact::PathDown => match life {
             Connected => told(Disconnected, Cause::PathLost),
             // While connecting, more candidates may come; the deadline decides. While closing, likewise.
-            Offered | Connecting(_) | Disconnected | Draining { .. } | Leaving { .. } | Ended(_) => None,
+            Offered
+            | Connecting(_)
+            | Disconnected
+            | Draining { .. }
+            | Leaving { .. }
+            | Ended(_) => None,
         },
         Fact::Close => match life {
             Offered => told(Ended(PeerState::Closed), Cause::Refused),
@@ -281,8 +324,12 @@ mod tests {
         Life::Connecting(Phase::Handshake),
         Life::Connected,
         Life::Disconnected,
-        Life::Draining { from: PeerState::Connected },
-        Life::Leaving { from: PeerState::Connected },
+        Life::Draining {
+            from: PeerState::Connected,
+        },
+        Life::Leaving {
+            from: PeerState::Connected,
+        },
         Life::Ended(PeerState::Failed),
         Life::Ended(PeerState::Closed),
     ];
@@ -327,7 +374,10 @@ mod tests {
 
     #[test]
     fn nothing_follows_the_end() {
-        for ended in [Life::Ended(PeerState::Failed), Life::Ended(PeerState::Closed)] {
+        for ended in [
+            Life::Ended(PeerState::Failed),
+            Life::Ended(PeerState::Closed),
+        ] {
             assert!(FACTS.into_iter().all(|fact| next(ended, fact).is_none()));
         }
     }
@@ -337,7 +387,11 @@ mod tests {
         let config = Config::default();
         for life in LIVES {
             let waits = life.phase().is_some();
-            assert_eq!(phase_time(life, config.timing()).is_some(), waits, "{life:?}");
+            assert_eq!(
+                phase_time(life, config.timing()).is_some(),
+                waits,
+                "{life:?}"
+            );
             assert_eq!(next(life, Fact::Deadline).is_some(), waits, "{life:?}");
         }
     }
@@ -350,7 +404,10 @@ mod tests {
         let mut lifecycle = Lifecycle::connecting(config.timing().connect_timeout, start);
         let told = lifecycle.on_fact(Fact::Progress(Phase::Handshake), config.timing(), later);
         assert_eq!(told, None);
-        assert_eq!(lifecycle.deadline(), Some(start + config.timing().connect_timeout));
+        assert_eq!(
+            lifecycle.deadline(),
+            Some(start + config.timing().connect_timeout)
+        );
         assert_eq!(lifecycle.since(), later);
     }
 }

@@ -33,15 +33,32 @@ pub(crate) struct Ufrags {
 }
 
 impl TapedSession {
-    pub(crate) fn new(tape: Tape, crypto: &Crypto, config: &Config, rng: Rng, now: Instant) -> Self {
+    pub(crate) fn new(
+        tape: Tape,
+        crypto: &Crypto,
+        config: &Config,
+        rng: Rng,
+        now: Instant,
+    ) -> Self {
         let live = (!tape.is_playing()).then(|| Session::new(crypto, config, rng, now));
-        let mut session = Self { live, tape, ufrags: Ufrags::default(), framed: false };
+        let mut session = Self {
+            live,
+            tape,
+            ufrags: Ufrags::default(),
+            framed: false,
+        };
         session.refresh_ufrags();
         session
     }
 
-    pub(crate) fn add_local_candidate(&mut self, address: SocketAddr, now: Instant) -> Option<String> {
-        self.call("add_local_candidate", None, |s| s.add_local_candidate(address, now))
+    pub(crate) fn add_local_candidate(
+        &mut self,
+        address: SocketAddr,
+        now: Instant,
+    ) -> Option<String> {
+        self.call("add_local_candidate", None, |s| {
+            s.add_local_candidate(address, now)
+        })
     }
 
     pub(crate) fn remove_local_candidate(&mut self, address: SocketAddr, now: Instant) {
@@ -56,14 +73,24 @@ impl TapedSession {
         offer.0
     }
 
-    pub(crate) fn accept_offer(&mut self, text: &str, now: Instant) -> Result<String, NegotiationFault> {
+    pub(crate) fn accept_offer(
+        &mut self,
+        text: &str,
+        now: Instant,
+    ) -> Result<String, NegotiationFault> {
         let fallback = Answered(Err(NegotiationFault::Unsupported));
-        let answer = self.call("accept_offer", fallback, |s| Answered(s.accept_offer(text, now)));
+        let answer = self.call("accept_offer", fallback, |s| {
+            Answered(s.accept_offer(text, now))
+        });
         self.refresh_ufrags();
         answer.0
     }
 
-    pub(crate) fn accept_answer(&mut self, text: &str, now: Instant) -> Result<(), NegotiationFault> {
+    pub(crate) fn accept_answer(
+        &mut self,
+        text: &str,
+        now: Instant,
+    ) -> Result<(), NegotiationFault> {
         let fallback = Err(NegotiationFault::Unsupported);
         let outcome = self.call("accept_answer", fallback, |s| s.accept_answer(text, now));
         self.refresh_ufrags();
@@ -76,10 +103,17 @@ impl TapedSession {
     }
 
     pub(crate) fn add_remote_candidate(&mut self, line: &str, now: Instant) -> bool {
-        self.call("add_remote_candidate", false, |s| s.add_remote_candidate(line, now))
+        self.call("add_remote_candidate", false, |s| {
+            s.add_remote_candidate(line, now)
+        })
     }
 
-    pub(crate) fn open_stream(&mut self, key: StreamKey, config: &StreamConfig, now: Instant) -> bool {
+    pub(crate) fn open_stream(
+        &mut self,
+        key: StreamKey,
+        config: &StreamConfig,
+        now: Instant,
+    ) -> bool {
         self.call("open_stream", false, |s| s.open_stream(key, config, now))
     }
 
@@ -180,7 +214,12 @@ impl TapedSession {
         });
     }
 
-    fn call<R: Taped>(&mut self, call: &'static str, fallback: R, live: impl FnOnce(&mut Session) -> R) -> R {
+    fn call<R: Taped>(
+        &mut self,
+        call: &'static str,
+        fallback: R,
+        live: impl FnOnce(&mut Session) -> R,
+    ) -> R {
         match &mut self.live {
             Some(session) => {
                 let answer = live(session);
@@ -210,7 +249,12 @@ struct Answered(Result<String, NegotiationFault>);
 
 impl Taped for Answered {
     fn redacted(&self, _: bool) -> Option<Self> {
-        Some(Self(self.0.as_deref().map(without_passwords).map_err(|fault| *fault)))
+        Some(Self(
+            self.0
+                .as_deref()
+                .map(without_passwords)
+                .map_err(|fault| *fault),
+        ))
     }
 }
 
@@ -227,7 +271,10 @@ impl Taped for Option<Datagram> {
         secured.then(|| {
             let mut contents = datagram.contents.clone();
             contents.iter_mut().skip(1).for_each(|byte| *byte = 0);
-            Some(Datagram { contents, ..datagram.clone() })
+            Some(Datagram {
+                contents,
+                ..datagram.clone()
+            })
         })
     }
 }
@@ -236,11 +283,19 @@ impl Taped for Option<SessionEvent> {
     /// Messages are kept as their frame header and their length.
     fn redacted(&self, framed: bool) -> Option<Self> {
         match self {
-            Some(SessionEvent::Data { stream: stream @ StreamKey::Channel(_), binary, data }) => {
+            Some(SessionEvent::Data {
+                stream: stream @ StreamKey::Channel(_),
+                binary,
+                data,
+            }) => {
                 let header = if framed { header_len(data) } else { 0 };
                 let mut data = data.clone();
                 data.iter_mut().skip(header).for_each(|byte| *byte = 0);
-                Some(Some(SessionEvent::Data { stream: *stream, binary: *binary, data }))
+                Some(Some(SessionEvent::Data {
+                    stream: *stream,
+                    binary: *binary,
+                    data,
+                }))
             }
             Some(_) | None => None,
         }

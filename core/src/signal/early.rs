@@ -48,7 +48,12 @@ impl EarlyCandidate {
             | Body::Bye { .. }
             | Body::Ack { .. } => return None,
         };
-        Some(Self { seq: envelope.seq, generation: envelope.generation, ufrag, candidate })
+        Some(Self {
+            seq: envelope.seq,
+            generation: envelope.generation,
+            ufrag,
+            candidate,
+        })
     }
 }
 

@@ -3,6 +3,9 @@
 
 mod demo;
 mod relay;
+mod replay;
+#[cfg(feature = "sim")]
+mod sim;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -22,6 +25,9 @@ struct Arguments {
 enum Command {
     Demo(demo::Arguments),
     Relay(relay::Arguments),
+    Replay(replay::Arguments),
+    #[cfg(feature = "sim")]
+    Sim(sim::Arguments),
 }
 
 const HELP: &str = "\
@@ -29,6 +35,8 @@ Examples:
   bowline demo                        three peers on this machine, no set-up
   bowline relay                       a signalling relay for this machine
   bowline relay --listen [::]:9000    the same for everybody who can reach it
+  bowline demo --record alice.rec     the demo, with a recording of what alice did
+  bowline replay alice.rec            what alice did, step by step
 
 Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong.
 Set BOWLINE_LOG=debug (or info, trace, bowline_tokio=debug) to see more on standard error.";
@@ -44,6 +52,9 @@ async fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Relay(arguments) => relay::run(arguments).await,
+        Command::Replay(arguments) => replay::run(&arguments),
+        #[cfg(feature = "sim")]
+        Command::Sim(arguments) => sim::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

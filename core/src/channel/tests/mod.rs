@@ -1,6 +1,7 @@
 //! The machine as a whole: two of them and a transport that misbehaves.
 
 mod chaos;
+mod framed;
 mod pair;
 mod plain;
 
@@ -326,7 +327,9 @@ fn custom_channels_of_every_mode_open_on_both_sides_and_carry_messages() {
                 channel,
                 label: l,
                 protocol,
-                remote: true, .. } if *l == label => Some((*channel, protocol.clone())),
+                remote: true,
+                ..
+            } if *l == label => Some((*channel, protocol.clone())),
             _ => None,
         });
         let (theirs, protocol) = open.expect("opened at the other side");
@@ -404,13 +407,14 @@ fn an_agreed_channel_waits_for_the_other_side_in_either_order() {
             ..ChannelConfig::new("or-agreed")
         };
         let one = pair.open(first, config.clone()).expect("room");
-        pair.send(first, one, message(5));
+        // More than the initial credit: what the first side grants must not get lost.
+        pair.send(first, one, message(100_000));
         while pair.step() {}
         assert_eq!(outcomes(&pair, first, one), [Outcome::Open]);
         let other = pair.open(1 - first, config).expect("room");
         pair.settle();
         assert_eq!(outcomes(&pair, first, one), [Outcome::Delivered]);
-        assert_eq!(received(&pair, 1 - first, other), [message(5)]);
+        assert_eq!(received(&pair, 1 - first, other), [message(100_000)]);
         pair.finish();
     }
 }
@@ -694,10 +698,17 @@ fn a_reset_meta_stream_is_opened_again_and_says_everything_again() {
         let mut pair = Pair::new([limits(), limits()], seed);
         pair.start();
         let channel = pair.open(0, ChannelConfig::new("or")).expect("room");
-        for _ in 0..3 {
+        for round in 0..3 {
+            // Its OPEN takes several frames.
+            let label = "r".repeat(60_000) + &round.to_string();
+            assert!(pair.open(1, ChannelConfig::new(label)).is_some());
+            assert!(pair.send(1, FILE, message(200_000)));
             (0..30).for_each(|_| _ = pair.send(0, channel, message(16_000)));
             (0..pair.rng.u8(2..40)).for_each(|_| _ = pair.step());
             pair.reset(4);
+            if round == 0 {
+                pair.reset(3);
+            }
         }
         pair.settle();
         let told = outcomes(&pair, 0, channel);
@@ -848,4 +859,51 @@ fn tight_limits_do_not_stop_a_large_message() {
         })
     );
     pair.finish();
+}
+
+/// Both sides open, close and open again under one id at any time, and META is reset meanwhile.
+#[test]
+fn an_agreed_id_is_good_again_after_any_churn() {
+    for seed in 0..300 {
+        let mut pair = Pair::new([limits(), limits()], seed);
+        pair.start();
+        let mut count = 0;
+        let mut open = |pair: &mut Pair, side: usize| {
+            count += 1;
+            let label = format!("or{count}");
+            pair.open(
+                side,
+                ChannelConfig {
+                    negotiated: Some(100),
+                    ..ChannelConfig::new(label)
+                },
+            )
+        };
+        for round in 0..30 {
+            let side = pair.rng.usize(0..2);
+            match pair.agreed(side) {
+                Some(channel) if pair.rng.bool() => pair.close(side, channel),
+                Some(_) => {}
+                None => _ = open(&mut pair, side),
+            }
+            (0..pair.rng.u8(0..8)).for_each(|_| _ = pair.step());
+            if round % 10 == 9 {
+                pair.reset(4);
+            }
+        }
+        pair.settle();
+        for _ in 0..4 {
+            (0..2).for_each(|side| {
+                if pair.agreed(side).is_none() {
+                    open(&mut pair, side);
+                }
+            });
+            pair.settle();
+        }
+        let [a, b] = [0, 1].map(|side| pair.agreed(side).expect("open"));
+        assert!(pair.send(0, a, message(100)) && pair.send(1, b, message(200)));
+        pair.settle();
+        assert_eq!(received(&pair, 1, b), [message(100)], "{seed}");
+        assert_eq!(received(&pair, 0, a), [message(200)], "{seed}");
+    }
 }

@@ -142,6 +142,13 @@ impl Pair {
         self.pump();
     }
 
+    /// The live channel with an agreed id, of which a test has one at a time.
+    pub(super) fn agreed(&self, side: usize) -> Option<ChannelId> {
+        let mut apps = self.sides[side].apps.iter();
+        apps.find(|(id, app)| id.0 >= 4 && !app.is_closed)
+            .map(|(id, _)| *id)
+    }
+
     pub(super) fn release(&mut self, side: usize, channel: ChannelId, bytes: usize) {
         let s = &mut self.sides[side];
         let app = s.apps.get_mut(&channel).expect("known");

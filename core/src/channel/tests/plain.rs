@@ -181,7 +181,10 @@ fn an_unreliable_channel_whose_window_is_full_drops_and_counts() {
     assert_eq!(outputs(&mut channels).len(), 1);
     channels.on_data(key(UNRELIABLE), true, vec![1; 1], now);
     assert_eq!(
-        (outputs(&mut channels), channels.metrics()[2].messages_dropped),
+        (
+            outputs(&mut channels),
+            channels.metrics()[2].messages_dropped
+        ),
         (vec![], 1)
     );
     channels.release(UNRELIABLE, 1, now);
@@ -234,8 +237,14 @@ fn streams_of_the_foreign_peer_become_channels_up_to_the_limit() {
     };
     let (label, protocol) = ("l".to_owned(), "p".to_owned());
     let (ordering, reliability) = (Ordering::Unordered, Reliability::MaxRetransmits(1));
-    let opened =
-        ChannelOutput::Open { channel, label, protocol, ordering, reliability, remote: true };
+    let opened = ChannelOutput::Open {
+        channel,
+        label,
+        protocol,
+        ordering,
+        reliability,
+        remote: true,
+    };
     assert_eq!(outputs(&mut channels), [opened]);
     channels.on_data(stream, false, b"hello".to_vec(), now);
     let came = ChannelOutput::Message {

@@ -149,8 +149,10 @@ impl Model {
         match event {
             Event::State { from, to, .. } => life.on_state(*from, *to, at, findings),
             Event::NegotiationDone { session, .. } => {
+                // A session that the other side knows no more may be begun anew, but not once it was connected.
                 let same = life.session.is_none_or(|known| known == *session);
-                findings.check(Invariant::Agreement, same, || at("another session"));
+                let fresh = same || life.state == PeerState::Connecting;
+                findings.check(Invariant::Agreement, fresh, || at("another session"));
                 life.session = Some(*session);
             }
             Event::ChannelOpen {

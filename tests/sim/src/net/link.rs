@@ -29,8 +29,11 @@ pub struct LinkConfig {
     /// For how long such a datagram is held back, at most.
     #[serde(rename = "reorder_by_us", with = "micros")]
     pub reorder_by: Duration,
-    /// The probability that a datagram arrives twice, the second time up to `reorder_by` later.
+    /// The probability that a datagram arrives twice.
     pub duplicate: f64,
+    /// How much later the second one arrives, at most. A minute makes it a replay.
+    #[serde(rename = "duplicate_by_us", with = "micros")]
+    pub duplicate_by: Duration,
     /// Bytes each second that pass; `None` is no limit.
     pub rate: Option<u64>,
     /// Bytes that wait when the rate is reached. What does not fit is dropped (drop-tail).
@@ -56,6 +59,7 @@ impl Default for LinkConfig {
             reorder: 0.0,
             reorder_by: Duration::from_millis(30),
             duplicate: 0.0,
+            duplicate_by: Duration::from_millis(30),
             rate: None,
             queue: 256 * 1_024,
             mtu: 65_507,
@@ -209,7 +213,7 @@ impl Link {
         let at = self.arrival(left);
         let again = self.streams.duplicate.chance(self.config.duplicate);
         let again =
-            again.then(|| at.after(self.streams.duplicate.duration(self.config.reorder_by)));
+            again.then(|| at.after(self.streams.duplicate.duration(self.config.duplicate_by)));
         Verdict::Arrives {
             at,
             again,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bowline::ChannelKind;
 
-use crate::action::{Action, Reader};
+use crate::action::{Action, Incoming, Reader};
 use crate::net::{Burst, Class, HostId, LinkConfig};
 use crate::rng::{Purpose, Stream};
 use crate::world::builder::{Dtls, addresses};
@@ -131,6 +131,17 @@ impl Draw {
             if self.stream.chance(0.33) {
                 let later = self.stream.below(15);
                 self.push(at_ms + later, Action::Connect { from: to, to: from });
+            }
+            if self.stream.chance(0.1) {
+                // Nothing, unless the application waits with its answer.
+                let later = self.stream.below(5_000);
+                self.push(
+                    at_ms + later,
+                    Action::Accept {
+                        host: to,
+                        peer: from,
+                    },
+                );
             }
         }
     }
@@ -326,6 +337,11 @@ fn peer(stream: &mut Stream, host: HostId) -> PeerPlan {
     let mut plan = PeerPlan::new(name);
     plan.ipv4 = if stream.chance(0.2) { 2 } else { 1 };
     plan.ipv6 = u8::from(stream.chance(0.3));
+    if stream.chance(0.05) {
+        plan.incoming = Incoming::Refuse;
+    } else if stream.chance(0.05) {
+        plan.incoming = Incoming::Wait;
+    }
     plan
 }
 
@@ -348,7 +364,10 @@ fn link(stream: &mut Stream, faults: &[Fault]) -> LinkConfig {
                 link.reorder = probability(stream, 0.005, 0.3);
                 link.reorder_by = millis(stream, 1.0, 200.0);
             }
-            Fault::Duplicate => link.duplicate = probability(stream, 0.005, 0.3),
+            Fault::Duplicate => {
+                link.duplicate = probability(stream, 0.005, 0.3);
+                link.duplicate_by = millis(stream, 1.0, 60_000.0);
+            }
             Fault::Damage => {
                 link.truncate = probability(stream, 0.001, 0.05);
                 link.flip = probability(stream, 0.001, 0.05);
@@ -387,7 +406,10 @@ fn bus(stream: &mut Stream, faults: &[Fault]) -> LinkConfig {
                 bus.reorder = probability(stream, 0.05, 0.5);
                 bus.reorder_by = millis(stream, 10.0, 3_000.0);
             }
-            Fault::BusDuplicate => bus.duplicate = probability(stream, 0.05, 0.5),
+            Fault::BusDuplicate => {
+                bus.duplicate = probability(stream, 0.05, 0.5);
+                bus.duplicate_by = millis(stream, 10.0, 60_000.0);
+            }
             Fault::Loss
             | Fault::Burst
             | Fault::Jitter

@@ -207,8 +207,12 @@ fn reconnect(world: &mut World, a: HostId, b: HostId) {
 }
 
 /// Everybody closes. Nothing may be left, and nothing may be sent any more.
+///
+/// An application that goes refuses who still calls: an old offer may come late, after a crash has wiped out that it
+/// was answered long ago.
 fn close(world: &mut World) {
     for host in 0..world.hosts() {
+        world.set_incoming(host, Incoming::Refuse);
         world.apply(Action::CloseAll { host });
     }
     let gone = |world: &World| {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bowline::{CandidateRefusal, Cause, Config, Event, PeerState, Phase};
+use bowline::{CandidateRefusal, Cause, ChannelKind, Config, Event, PeerState, Phase};
 use bowline_sim::{Action, Incoming, LinkConfig, PeerSpec, Time, World};
 
 use super::{CONNECT, close_all, connected, pair, states};
@@ -42,6 +42,7 @@ fn signals_that_come_twice_late_and_in_another_order_change_nothing() {
             duplicate: 0.7,
             reorder: 0.5,
             reorder_by: Duration::from_secs(2),
+            duplicate_by: Duration::from_secs(20),
             ..LinkConfig::with_latency(Duration::from_millis(30))
         };
         let mut world = World::builder(seed)
@@ -59,6 +60,36 @@ fn signals_that_come_twice_late_and_in_another_order_change_nothing() {
         assert!(world.connected(0, 1), "seed {seed}");
         close_all(&mut world);
     }
+}
+
+#[test]
+fn a_call_back_to_one_who_called_and_hung_up_carries_messages() {
+    let bus = LinkConfig::with_latency(Duration::from_millis(54));
+    let mut world = World::builder(269)
+        .bus(bus)
+        .peer("alice")
+        .peer("bob")
+        .build();
+    world.connect(0, 1).expect("alice knows nobody");
+    world.run_for(Duration::from_millis(9));
+    world.connect(1, 0).expect("bob knows nobody");
+    world.run_for(Duration::from_millis(3));
+    world.close(0, 1).expect("connecting");
+    world.run_for(CONNECT);
+    if !world.connected(0, 1) {
+        world.connect(0, 1).expect("both have ended");
+        assert!(world.run_until(|world| world.connected(0, 1), CONNECT));
+    }
+    for (from, to) in [(0, 1), (1, 0)] {
+        let kind = ChannelKind::Reliable;
+        world.send(from, to, kind, "hello").expect("connected");
+        let arrived = world.run_until(
+            |world| world.received(to, from, kind).messages == 1,
+            CONNECT,
+        );
+        assert!(arrived, "{from} -> {to}");
+    }
+    close_all(&mut world);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -21,11 +24,11 @@ pub(crate) struct Cast {
 
 impl Cast {
     /// Starts three endpoints that find each other through `relay`.
-    pub(crate) fn on(relay: &Relay) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn on(relay: &Relay, recording: Option<&Path>) -> Result<Self, Box<dyn Error>> {
         Ok(Self {
-            alice: Player::new("alice", relay)?,
-            bob: Player::new("bob", relay)?,
-            carol: Player::new("carol", relay)?,
+            alice: Player::new("alice", relay, recording)?,
+            bob: Player::new("bob", relay, None)?,
+            carol: Player::new("carol", relay, None)?,
         })
     }
 
@@ -156,14 +159,21 @@ pub(crate) struct Seen {
 }
 
 impl Player {
-    fn new(name: &'static str, relay: &Relay) -> Result<Self, Box<dyn Error>> {
+    fn new(
+        name: &'static str,
+        relay: &Relay,
+        recording: Option<&Path>,
+    ) -> Result<Self, Box<dyn Error>> {
         let id = PeerId::new(name)?;
-        let endpoint = Endpoint::builder(id)
+        let mut builder = Endpoint::builder(id)
             .config(Config::builder().loopback(true).build()?)
             .bind_address("127.0.0.1:0".parse()?)
             .signalling(signalling::websocket(&relay.url(), id)?)
-            .incoming(IncomingPolicy::Accept)
-            .bind()?;
+            .incoming(IncomingPolicy::Accept);
+        if let Some(path) = recording {
+            builder = builder.record(BufWriter::new(File::create(path)?), false);
+        }
+        let endpoint = builder.bind()?;
         let history = Arc::new(Mutex::new(Vec::new()));
         let watching = tokio::spawn(watch(endpoint.events(), Arc::clone(&history)));
         Ok(Self {

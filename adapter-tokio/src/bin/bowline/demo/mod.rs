@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// The size of the file that alice sends to bob, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     file: u64,
+    /// Records what alice does, without contents, for `bowline replay`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<std::path::PathBuf>,
 }
 
 /// Runs the demo.
@@ -41,7 +44,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     stage.heading("A mesh through a WebSocket relay");
     let relay = Relay::bind("127.0.0.1:0").await?;
     stage.line("relay", &format!("listens on {}", relay.url()));
-    let mut cast = Cast::on(&relay)?;
+    let mut cast = Cast::on(&relay, arguments.record.as_deref())?;
     for player in cast.players() {
         stage.line(
             player.name(),

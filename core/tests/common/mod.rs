@@ -1,0 +1,505 @@
+//! Endpoints in memory, with real DTLS: a world that may lose, hold, repeat and alter what is under way.
+//!
+//! Every event of every endpoint is checked as it comes: a peer exists from `Initialised` to its one terminal state,
+//! nothing is told of it outside of that, its states follow each other, and no deadline lies in the past.
+#![allow(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    reason = "a test brings its own clock and counts few things"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bowline::{
+    Cause, Config, ConnectOptions, Endpoint, EndpointStats, Event, Input, Message, Output, Peer,
+    PeerId, PeerState, Seed, UnixTime,
+};
+
+/// How long a parcel takes, unless the network says otherwise.
+pub const DELAY: Duration = Duration::from_millis(10);
+
+/// Something on its way.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Parcel {
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Signal {
+        to: PeerId,
+        text: String,
+    },
+}
+
+impl Parcel {
+    pub fn is_signal(&self) -> bool {
+        matches!(self, Self::Signal { .. })
+    }
+
+    pub fn is_datagram(&self) -> bool {
+        !self.is_signal()
+    }
+
+    /// By its first byte (RFC 7983).
+    pub fn is_dtls(&self) -> bool {
+        matches!(self, Self::Datagram { bytes, .. } if bytes.first().is_some_and(|b| (20..=63).contains(b)))
+    }
+
+    /// The field `type` of a signalling message.
+    pub fn kind(&self) -> Option<String> {
+        match self {
+            Self::Signal { text, .. } => Some(json(text)["type"].as_str()?.to_owned()),
+            Self::Datagram { .. } => None,
+        }
+    }
+}
+
+/// What the network makes of a parcel: the copies that arrive, each after a delay.
+pub type Network = Box<dyn FnMut(Instant, Parcel) -> Vec<(Duration, Parcel)>>;
+
+/// An endpoint and what it has said.
+pub struct Node {
+    pub address: SocketAddr,
+    pub endpoint: Endpoint,
+    pub deadline: Option<Instant>,
+    pub events: Vec<Event>,
+    /// Whether offers are accepted as they come.
+    pub accepts: bool,
+    /// Whether messages are released as they come.
+    pub releases: bool,
+    /// Whether the machine is suspended: time passes it by and what is for it is lost.
+    pub asleep: bool,
+    /// The peers that exist, and the last state that was told.
+    alive: BTreeMap<PeerId, PeerState>,
+}
+
+/// Endpoints and what is under way between them.
+pub struct World {
+    pub now: Instant,
+    pub nodes: Vec<Node>,
+    /// Everything that was sent, before the network touched it.
+    pub sent: Vec<(Instant, Parcel)>,
+    /// What arrived for nobody here.
+    pub outside: Vec<Parcel>,
+    started: Instant,
+    network: Network,
+    parcels: BTreeMap<(Instant, u64), Parcel>,
+    posted: u64,
+}
+
+impl World {
+    /// Endpoints with these names, each with a socket at 192.0.2.1, 192.0.2.2 and so on.
+    pub fn new(names: &[&str], config: &Config) -> Self {
+        let now = Instant::now();
+        let mut world = Self {
+            now,
+            nodes: Vec::new(),
+            sent: Vec::new(),
+            outside: Vec::new(),
+            started: now,
+            network: Box::new(|_, parcel| vec![(DELAY, parcel)]),
+            parcels: BTreeMap::new(),
+            posted: 0,
+        };
+        for (n, name) in names.iter().enumerate() {
+            let node = world.node(id(name), address(n), n as u8 + 1, config);
+            world.nodes.push(node);
+        }
+        world
+    }
+
+    pub fn pair() -> Self {
+        Self::new(&["alice", "bob"], &Config::default())
+    }
+
+    /// Alice and Bob, connected.
+    pub fn connected() -> Self {
+        Self::connected_with(&Config::default())
+    }
+
+    pub fn connected_with(config: &Config) -> Self {
+        let mut world = Self::new(&["alice", "bob"], config);
+        world.connect(0, "bob");
+        world.run(Duration::from_secs(1));
+        assert!(world.is_connected(0, "bob") && world.is_connected(1, "alice"));
+        world
+    }
+
+    fn node(&self, name: PeerId, address: SocketAddr, seed: u8, config: &Config) -> Node {
+        let (seed, wall) = (Seed::from([seed; 32]), self.now - self.started);
+        let wall = UnixTime::from_duration(wall);
+        let mut endpoint =
+            Endpoint::new(config.clone(), name, seed, self.now, wall).expect("a certificate");
+        endpoint.handle_input(Input::SocketBound { local: address }, self.now);
+        Node {
+            address,
+            endpoint,
+            deadline: None,
+            events: Vec::new(),
+            accepts: true,
+            releases: true,
+            asleep: false,
+            alive: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a fresh endpoint of the same name in the place of one that is gone without a word.
+    pub fn restart(&mut self, n: usize, seed: u8, config: &Config) {
+        let old = &self.nodes[n];
+        self.nodes[n] = self.node(old.endpoint.id(), old.address, seed, config);
+    }
+
+    /// From now on the network does this to what is sent.
+    pub fn network(
+        &mut self,
+        network: impl FnMut(Instant, Parcel) -> Vec<(Duration, Parcel)> + 'static,
+    ) {
+        self.network = Box::new(network);
+    }
+
+    /// From now on what matches is lost, and the rest arrives after [`DELAY`].
+    pub fn lose(&mut self, mut lost: impl FnMut(&Parcel) -> bool + 'static) {
+        self.network(move |_, parcel| {
+            if lost(&parcel) {
+                vec![]
+            } else {
+                vec![(DELAY, parcel)]
+            }
+        });
+    }
+
+    /// From now on nothing is lost, and everything arrives after [`DELAY`].
+    pub fn heal(&mut self) {
+        self.lose(|_| false);
+    }
+
+    pub fn connect(&mut self, n: usize, peer: &str) {
+        let now = self.now;
+        self.endpoint(n)
+            .connect(id(peer), ConnectOptions::default(), now)
+            .expect("starts");
+    }
+
+    pub fn endpoint(&mut self, n: usize) -> &mut Endpoint {
+        &mut self.nodes[n].endpoint
+    }
+
+    pub fn peer(&mut self, n: usize, peer: &str) -> Peer<'_> {
+        self.nodes[n].endpoint.peer(id(peer)).expect("exists")
+    }
+
+    pub fn events(&self, n: usize) -> &[Event] {
+        &self.nodes[n].events
+    }
+
+    pub fn stats(&self, n: usize) -> EndpointStats {
+        self.nodes[n].endpoint.stats()
+    }
+
+    pub fn is_connected(&mut self, n: usize, peer: &str) -> bool {
+        self.endpoint(n)
+            .peer(id(peer))
+            .is_ok_and(|p| p.state() == PeerState::Connected)
+    }
+
+    pub fn saw_state(&self, n: usize, state: PeerState) -> bool {
+        self.events(n)
+            .iter()
+            .any(|e| matches!(e, Event::State { to, .. } if *to == state))
+    }
+
+    /// The last terminal state that a node was told, why, and when.
+    pub fn end(&self, n: usize) -> Option<(PeerState, Cause, Instant)> {
+        self.events(n).iter().rev().find_map(|event| match event {
+            Event::State { to, cause, at, .. } if to.is_terminal() => Some((*to, *cause, *at)),
+            _ => None,
+        })
+    }
+
+    /// The messages that a node received, with the number of their channel.
+    pub fn messages(&self, n: usize) -> Vec<(u32, Message)> {
+        let message = |event: &Event| match event {
+            Event::Message {
+                channel, message, ..
+            } => Some((
+                channel.to_string().parse().expect("a number"),
+                message.clone(),
+            )),
+            _ => None,
+        };
+        self.events(n).iter().filter_map(message).collect()
+    }
+
+    /// Asserts that nothing is left of any peer: no handle, no deadline, no counter.
+    pub fn assert_at_rest(&self) {
+        for node in &self.nodes {
+            let stats = node.endpoint.stats();
+            assert_eq!((stats.peers, stats.connected, stats.incoming), (0, 0, 0));
+            assert_eq!(node.deadline, None, "no deadline is left");
+        }
+    }
+
+    /// Runs for `duration`.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        self.advance_to(self.now);
+        while let Some(at) = self.next_at().filter(|at| *at <= end) {
+            self.advance_to(at);
+        }
+        self.now = end;
+    }
+
+    /// When something happens next.
+    pub fn next_at(&self) -> Option<Instant> {
+        let deadlines = self
+            .nodes
+            .iter()
+            .filter(|node| !node.asleep)
+            .filter_map(|node| node.deadline);
+        deadlines
+            .chain(self.parcels.keys().next().map(|(at, _)| *at))
+            .min()
+    }
+
+    /// Lets happen what is due at `at`.
+    pub fn advance_to(&mut self, at: Instant) {
+        self.now = self.now.max(at);
+        while let Some(entry) = self
+            .parcels
+            .first_entry()
+            .filter(|entry| entry.key().0 <= self.now)
+        {
+            let parcel = entry.remove();
+            self.deliver(parcel);
+        }
+        for node in &mut self.nodes {
+            if !node.asleep && node.deadline.is_some_and(|at| at <= self.now) {
+                node.endpoint.handle_input(Input::Timeout, self.now);
+            }
+        }
+        self.drain();
+    }
+
+    /// Takes what the endpoints have to say.
+    pub fn drain(&mut self) {
+        for n in 0..self.nodes.len() {
+            if self.nodes[n].asleep {
+                continue;
+            }
+            for parcel in self.nodes[n].drain(self.now) {
+                self.post(parcel);
+            }
+        }
+    }
+
+    /// The user name fragment in the last description that was sent to `to`.
+    pub fn remote_ufrag(&self, to: &str) -> String {
+        let described = |parcel: &Parcel| match parcel {
+            Parcel::Signal { to: receiver, text } if *receiver == id(to) => {
+                let sdp = json(text)["sdp"].as_str()?.to_owned();
+                Some(sdp.split_once("a=ice-ufrag:")?.1.lines().next()?.to_owned())
+            }
+            Parcel::Signal { .. } | Parcel::Datagram { .. } => None,
+        };
+        self.sent
+            .iter()
+            .rev()
+            .find_map(|(_, parcel)| described(parcel))
+            .expect("there was one")
+    }
+
+    /// Hands a parcel to the network.
+    pub fn post(&mut self, parcel: Parcel) {
+        self.sent.push((self.now, parcel.clone()));
+        for (delay, parcel) in (self.network)(self.now, parcel) {
+            self.posted += 1;
+            self.parcels.insert((self.now + delay, self.posted), parcel);
+        }
+    }
+
+    /// Delivers a parcel at once.
+    pub fn deliver(&mut self, parcel: Parcel) {
+        let now = self.now;
+        let node = self.nodes.iter_mut().find(|node| match &parcel {
+            Parcel::Datagram { to, .. } => node.address == *to,
+            Parcel::Signal { to, .. } => node.endpoint.id() == *to,
+        });
+        let Some(node) = node else {
+            return self.outside.push(parcel);
+        };
+        if node.asleep {
+            return;
+        }
+        match &parcel {
+            Parcel::Datagram { from, to, bytes } => node.datagram(*from, *to, bytes, now),
+            Parcel::Signal { text, .. } => node.endpoint.handle_input(Input::Signal { text }, now),
+        }
+    }
+}
+
+impl Node {
+    pub fn datagram(
+        &mut self,
+        remote: SocketAddr,
+        local: SocketAddr,
+        contents: &[u8],
+        now: Instant,
+    ) {
+        let segment_size = contents.len();
+        self.endpoint.handle_input(
+            Input::Datagrams {
+                local,
+                remote,
+                contents,
+                segment_size,
+            },
+            now,
+        );
+    }
+
+    fn drain(&mut self, now: Instant) -> Vec<Parcel> {
+        let mut parcels = Vec::new();
+        let mut buf = Vec::new();
+        loop {
+            match self.endpoint.poll_output(&mut buf) {
+                Output::Transmit(t) => {
+                    let (from, to) = (t.source, t.destination);
+                    let datagram = |bytes: &[u8]| Parcel::Datagram {
+                        from,
+                        to,
+                        bytes: bytes.to_vec(),
+                    };
+                    parcels.extend(buf.chunks(t.segment_size).map(datagram));
+                }
+                Output::Signal(signal) => {
+                    parcels.push(Parcel::Signal {
+                        to: signal.to,
+                        text: signal.text,
+                    });
+                }
+                Output::Event(event) => self.on_event(event, now),
+                Output::Timeout(next) => {
+                    let late = next.filter(|at| *at <= now).map(|at| now - at);
+                    assert_eq!(late, None, "a deadline in the past would spin");
+                    self.deadline = next;
+                    return parcels;
+                }
+                _ => unreachable!("no other output exists"),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event, now: Instant) {
+        self.check(&event);
+        match &event {
+            Event::Incoming { peer, .. } if self.accepts => {
+                // It may have been withdrawn in the same breath.
+                let _ = self.endpoint.accept(*peer, now);
+            }
+            Event::Message {
+                peer,
+                channel,
+                message,
+            } if self.releases => {
+                if let Ok(mut peer) = self.endpoint.peer(*peer) {
+                    peer.release(*channel, message.len(), now);
+                }
+            }
+            _ => {}
+        }
+        self.events.push(event);
+    }
+
+    fn check(&mut self, event: &Event) {
+        match event {
+            Event::Initialised { peer } => {
+                assert_eq!(
+                    self.alive.insert(*peer, PeerState::New),
+                    None,
+                    "{peer} exists twice"
+                );
+            }
+            Event::State { peer, from, to, .. } => {
+                assert_eq!(
+                    self.alive.get(peer),
+                    Some(from),
+                    "{event:?} does not follow"
+                );
+                assert_ne!(from, to);
+                if to.is_terminal() {
+                    self.alive.remove(peer);
+                } else {
+                    self.alive.insert(*peer, *to);
+                }
+            }
+            other => {
+                if let Some(peer) = peer_of(other) {
+                    assert!(
+                        self.alive.contains_key(&peer),
+                        "{event:?} of a peer that does not exist"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The peer that an event is about. A refused signal only claims to be of one.
+fn peer_of(event: &Event) -> Option<PeerId> {
+    Some(match event {
+        Event::Initialised { peer }
+        | Event::Incoming { peer, .. }
+        | Event::State { peer, .. }
+        | Event::ChannelOpen { peer, .. }
+        | Event::ChannelClosed { peer, .. }
+        | Event::ChannelError { peer, .. }
+        | Event::Writable { peer, .. }
+        | Event::Message { peer, .. }
+        | Event::Sent { peer, .. }
+        | Event::Delivered { peer, .. }
+        | Event::NotDelivered { peer, .. }
+        | Event::SignalSent { peer, .. }
+        | Event::SignalReceived { peer, .. }
+        | Event::CandidateAdded { peer, .. }
+        | Event::CandidateIgnored { peer, .. }
+        | Event::NegotiationDone { peer, .. }
+        | Event::NegotiationFailed { peer, .. }
+        | Event::PathChanged { peer, .. }
+        | Event::Metrics { peer, .. } => *peer,
+        Event::SignalRefused { .. } => return None,
+        _ => unreachable!("no other event exists"),
+    })
+}
+
+pub fn id(name: &str) -> PeerId {
+    name.parse().expect("a valid id")
+}
+
+pub fn address(n: usize) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1 + n as u8], 4_000))
+}
+
+pub fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).expect("json")
+}
+
+/// The names of the variants that were told.
+pub fn variants(events: &[Event]) -> BTreeSet<String> {
+    let name = |event: &Event| {
+        let text = format!("{event:?}");
+        text.split([' ', '{']).next().unwrap_or_default().to_owned()
+    };
+    events.iter().map(name).collect()
+}

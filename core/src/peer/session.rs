@@ -75,7 +75,8 @@ struct Stream {
 )]
 enum Pending {
     Own(SessionEvent),
-    Str(StrEvent),
+    /// Apart, because one is a thousand bytes and the queue keeps its room.
+    Str(Box<StrEvent>),
 }
 
 /// The datagrams of our farewell, to be repeated until the peer answers.
@@ -491,7 +492,7 @@ impl Session {
         while let Some(pending) = self.events.pop_front() {
             let event = match pending {
                 Pending::Own(event) => Some(event),
-                Pending::Str(event) => self.translate(event),
+                Pending::Str(event) => self.translate(*event),
             };
             if event.is_some() {
                 return event;
@@ -591,7 +592,7 @@ impl Session {
                         if let StrEvent::IceConnectionStateChange(state) = &event {
                             *ice_up = state.is_connected();
                         }
-                        events.push_back(Pending::Str(event));
+                        events.push_back(Pending::Str(Box::new(event)));
                     }
                     Err(error) => {
                         tracing::debug!(%error, "transport error");

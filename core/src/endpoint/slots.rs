@@ -80,7 +80,9 @@ impl<T> Slots<T> {
 
     /// The values in the order of their places.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().filter_map(|entry| entry.value.as_deref())
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.value.as_deref())
     }
 }
 

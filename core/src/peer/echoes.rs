@@ -21,7 +21,12 @@ pub(super) struct Echoes {
 impl Echoes {
     /// A datagram is sent. Makes a copy of it, if it is one of the first that carry DTLS.
     pub(super) fn on_sent(&mut self, datagram: &Datagram, now: Instant) {
-        if self.made < MAX_ECHOES && datagram.contents.first().is_some_and(|first| DTLS.contains(first)) {
+        if self.made < MAX_ECHOES
+            && datagram
+                .contents
+                .first()
+                .is_some_and(|first| DTLS.contains(first))
+        {
             self.made += 1;
             self.waiting.push_back((now + PAUSE, datagram.clone()));
         }
@@ -52,7 +57,11 @@ mod tests {
 
     fn datagram(first: u8) -> Datagram {
         let address = "192.0.2.1:4000".parse().expect("an address");
-        Datagram { source: address, destination: address, contents: vec![first; 20] }
+        Datagram {
+            source: address,
+            destination: address,
+            contents: vec![first; 20],
+        }
     }
 
     #[test]
@@ -60,7 +69,11 @@ mod tests {
         let start = Instant::now();
         let mut echoes = Echoes::default();
         echoes.on_sent(&datagram(0), start);
-        assert_eq!(echoes.poll_timeout(), None, "a check has its own repetitions");
+        assert_eq!(
+            echoes.poll_timeout(),
+            None,
+            "a check has its own repetitions"
+        );
         for _ in 0..MAX_ECHOES + 1 {
             echoes.on_sent(&datagram(22), start);
         }

@@ -507,7 +507,10 @@ impl Session {
             .as_ref()
             .filter(|_| self.rtc.is_alive())
             .map(|c| c.next);
-        [self.deadline, repeat, self.echoes.poll_timeout()].into_iter().flatten().min()
+        [self.deadline, repeat, self.echoes.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether the transport works or is still saying farewell.

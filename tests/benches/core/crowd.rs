@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowline::{Config, Input};
 
 use crate::meter::{cpu, nanos_each};
-use crate::pair::{Dtls, Kept, Net};
+use crate::pair::{Dtls, Kept, Net, Pace};
 
 /// Endpoint 0 with `peers` connected ones around it, and a few datagrams of each of the first ten.
 pub(crate) struct Crowd {
@@ -15,8 +15,16 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     pub(crate) fn new(peers: usize) -> Self {
-        let config = Config::builder().metrics_interval(None).build().expect("valid");
-        let mut net = Net::new(peers + 1, &config, Dtls::Null, Duration::from_millis(1));
+        let config = Config::builder()
+            .metrics_interval(None)
+            .build()
+            .expect("valid");
+        let mut net = Net::new(
+            peers + 1,
+            &config,
+            Dtls::Null,
+            Pace::Virtual(Duration::from_millis(1)),
+        );
         for peer in 1..=peers {
             net.connect(&[(peer, 0)]);
         }
@@ -35,10 +43,23 @@ impl Crowd {
         let Self { net, sample } = self;
         let (spent, ()) = cpu(|| {
             for _ in 0..rounds {
-                for Kept { local, remote, contents } in sample.iter() {
+                for Kept {
+                    local,
+                    remote,
+                    contents,
+                } in sample.iter()
+                {
                     let segment_size = contents.len();
                     let (local, remote) = (*local, *remote);
-                    net.input(0, Input::Datagrams { local, remote, contents, segment_size });
+                    net.input(
+                        0,
+                        Input::Datagrams {
+                            local,
+                            remote,
+                            contents,
+                            segment_size,
+                        },
+                    );
                 }
             }
         });
@@ -48,18 +69,24 @@ impl Crowd {
     /// The nanoseconds for a datagram that belongs to nobody.
     pub(crate) fn stray(&mut self, count: u64) -> f64 {
         let Self { net, sample } = self;
-        let Kept { local, contents, .. } = &sample[0];
+        let Kept {
+            local, contents, ..
+        } = &sample[0];
         let remote = "203.0.113.1:9".parse().expect("an address");
-        let input =
-            Input::Datagrams { local: *local, remote, contents, segment_size: contents.len() };
+        let input = Input::Datagrams {
+            local: *local,
+            remote,
+            contents,
+            segment_size: contents.len(),
+        };
         let (spent, ()) = cpu(|| (0..count).for_each(|_| net.input(0, input)));
         nanos_each(spent, count)
     }
 
-    /// The nanoseconds for a wake-up while nothing happens but timers, and how many there were.
-    pub(crate) fn wakeup(&mut self, time: Duration) -> (f64, u64) {
-        let (spent, wakeups) = cpu(|| self.net.idle(0, time));
-        (nanos_each(spent, wakeups.max(1)), wakeups)
+    /// The nanoseconds for a wake-up at which no peer has anything due.
+    pub(crate) fn wakeup(&mut self, count: u64) -> f64 {
+        let (spent, ()) = cpu(|| (0..count).for_each(|_| self.net.input(0, Input::Timeout)));
+        nanos_each(spent, count)
     }
 }
 

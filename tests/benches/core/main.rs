@@ -18,9 +18,16 @@ fn main() {
         return resident::child(&what);
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let effort = if args.iter().any(|arg| arg == "--test") { Effort::Once } else { Effort::Full };
+    let effort = if args.iter().any(|arg| arg == "--test") {
+        Effort::Once
+    } else {
+        Effort::Full
+    };
     let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
-    println!("{:<46} {:>12} {:>12} {:>7} {:>7}", "", "reference", "bowline", "ratio", "target");
+    println!(
+        "{:<46} {:>12} {:>12} {:>7} {:>7}",
+        "", "reference", "bowline", "ratio", "target"
+    );
     for (name, case) in CASES {
         if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
             case(effort).into_iter().for_each(|line| line.print(name));

@@ -36,7 +36,13 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn print(&self, name: &str) {
-        let Self { what, unit, reference, bowline, target } = self;
+        let Self {
+            what,
+            unit,
+            reference,
+            bowline,
+            target,
+        } = self;
         let title = format!("{name}: {what}, {unit}");
         let target = target.map_or_else(String::new, |target| format!("{target:.2}"));
         let ratio = bowline / reference;
@@ -77,10 +83,17 @@ pub(crate) fn cpu<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 /// tick, so that what is measured should take many.
 fn on_cpu() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    stat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    stat.split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+        .map(Duration::from_nanos)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of a benchmark are far below 2^52"
+)]
 pub(crate) fn nanos_each(spent: Duration, count: u64) -> f64 {
     spent.as_secs_f64() * 1e9 / count as f64
 }

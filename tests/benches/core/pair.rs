@@ -18,24 +18,50 @@ pub(crate) enum Dtls {
     Null,
 }
 
+/// What the time is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pace {
+    /// Virtual: it passes from one thing that happens to the next, and each way takes this long.
+    Virtual(Duration),
+    /// That of the machine. A datagram arrives as soon as what was sent before has been dealt with.
+    Live,
+}
+
+impl Pace {
+    pub(crate) fn delay(self) -> Duration {
+        match self {
+            Self::Virtual(delay) => delay,
+            Self::Live => Duration::ZERO,
+        }
+    }
+
+    /// The time at which something happens that is due at `at`. The clock of the machine is not waited for.
+    pub(crate) fn at(self, at: Instant) -> Instant {
+        match self {
+            Self::Virtual(_) => at,
+            Self::Live => at.max(Instant::now()),
+        }
+    }
+}
+
 /// Endpoints, each at one address.
 pub(crate) struct Net {
-    pub(crate) endpoints: Vec<Endpoint>,
+    endpoints: Vec<Endpoint>,
     deadlines: Vec<Option<Instant>>,
     by_address: BTreeMap<SocketAddr, usize>,
     by_id: BTreeMap<PeerId, usize>,
     wire: VecDeque<(Instant, usize, Transmit, Vec<u8>)>,
     signals: VecDeque<(usize, String)>,
     buf: Vec<u8>,
-    delay: Duration,
-    pub(crate) now: Instant,
+    pace: Pace,
+    now: Instant,
     /// Peers that reported to be connected, over all endpoints.
     connected: usize,
     /// Bytes of messages that arrived, at any endpoint.
     received: u64,
-    /// What the last datagrams to this endpoint were, when they are kept.
+    /// The datagrams that arrive at this endpoint, when they are kept.
     pub(crate) kept: Option<(usize, Vec<Kept>)>,
-    /// Messages of this size are sent from 0 to 1 whenever the queue has room.
+    /// Sent from 0 to 1 whenever the queue has room.
     bulk: Option<Message>,
 }
 
@@ -48,7 +74,7 @@ pub(crate) struct Kept {
 }
 
 impl Net {
-    pub(crate) fn new(count: usize, config: &Config, dtls: Dtls, delay: Duration) -> Self {
+    pub(crate) fn new(count: usize, config: &Config, dtls: Dtls, pace: Pace) -> Self {
         let now = Instant::now();
         let mut net = Self {
             endpoints: Vec::new(),
@@ -58,7 +84,7 @@ impl Net {
             wire: VecDeque::new(),
             signals: VecDeque::new(),
             buf: Vec::new(),
-            delay,
+            pace,
             now,
             connected: 0,
             received: 0,
@@ -71,13 +97,20 @@ impl Net {
             seed[..8].copy_from_slice(&(index as u64).to_le_bytes());
             let (seed, unix) = (Seed::from(seed), UnixTime::from_millis(1_767_225_600_000));
             let endpoint = match dtls {
-                Dtls::Real => Endpoint::new(config.clone(), id, seed, now, unix).expect("a certificate"),
+                Dtls::Real => {
+                    Endpoint::new(config.clone(), id, seed, now, unix).expect("a certificate")
+                }
                 Dtls::Null => Endpoint::simulated(config.clone(), id, seed, now, unix, &NullDtls),
             };
             net.endpoints.push(endpoint);
             net.by_id.insert(id, index);
             net.by_address.insert(address(index), index);
-            net.input(index, Input::SocketBound { local: address(index) });
+            net.input(
+                index,
+                Input::SocketBound {
+                    local: address(index),
+                },
+            );
         }
         net
     }
@@ -87,7 +120,9 @@ impl Net {
         let wanted = self.connected + 2 * pairs.len();
         for (from, to) in pairs {
             let now = self.now;
-            self.endpoints[*from].connect(id(*to), ConnectOptions::default(), now).expect("new");
+            self.endpoints[*from]
+                .connect(id(*to), ConnectOptions::default(), now)
+                .expect("new");
             self.pump(*from);
         }
         let end = self.now + Duration::from_secs(15);
@@ -113,25 +148,12 @@ impl Net {
     pub(crate) fn send_one(&mut self, from: usize, to: usize) {
         let now = self.now;
         let mut peer = self.endpoints[from].peer(id(to)).expect("connected");
-        peer.send(ChannelKind::Reliable, vec![7u8; 100], now).expect("the queue is empty");
+        peer.send(ChannelKind::Reliable, vec![7u8; 100], now)
+            .expect("the queue is empty");
         self.pump(from);
         while !self.wire.is_empty() {
             self.step();
         }
-    }
-
-    /// Lets time pass for one endpoint alone. Returns how often it was woken.
-    pub(crate) fn idle(&mut self, index: usize, time: Duration) -> u64 {
-        let end = self.now + time;
-        let mut wakeups = 0;
-        while let Some(at) = self.deadlines[index].filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            wakeups += 1;
-            self.input(index, Input::Timeout);
-            self.wire.clear();
-        }
-        self.now = end;
-        wakeups
     }
 
     pub(crate) fn input(&mut self, index: usize, input: Input<'_>) {
@@ -140,7 +162,7 @@ impl Net {
     }
 
     /// The next signal, datagrams or deadline.
-    pub(crate) fn step(&mut self) {
+    fn step(&mut self) {
         if let Some((to, text)) = self.signals.pop_front() {
             return self.input(to, Input::Signal { text: &text });
         }
@@ -148,13 +170,13 @@ impl Net {
         let wakeup = self.deadlines.iter().flatten().min().copied();
         match (arrival, wakeup) {
             (Some(at), wakeup) if wakeup.is_none_or(|wakeup| at <= wakeup) => {
-                self.now = self.now.max(at);
+                self.now = self.pace.at(self.now.max(at));
                 if let Some((_, to, transmit, contents)) = self.wire.pop_front() {
                     self.deliver(to, transmit, contents);
                 }
             }
             (_, Some(at)) => {
-                self.now = self.now.max(at);
+                self.now = self.pace.at(self.now.max(at));
                 for index in 0..self.endpoints.len() {
                     if self.deadlines[index].is_some_and(|at| at <= self.now) {
                         self.input(index, Input::Timeout);
@@ -166,11 +188,27 @@ impl Net {
     }
 
     fn deliver(&mut self, to: usize, transmit: Transmit, contents: Vec<u8>) {
-        let Transmit { source: remote, destination: local, segment_size } = transmit;
+        let Transmit {
+            source: remote,
+            destination: local,
+            segment_size,
+        } = transmit;
         if let Some((_, kept)) = self.kept.as_mut().filter(|(index, _)| *index == to) {
-            kept.push(Kept { local, remote, contents: contents.clone() });
+            kept.push(Kept {
+                local,
+                remote,
+                contents: contents.clone(),
+            });
         }
-        self.input(to, Input::Datagrams { local, remote, contents: &contents, segment_size });
+        self.input(
+            to,
+            Input::Datagrams {
+                local,
+                remote,
+                contents: &contents,
+                segment_size,
+            },
+        );
     }
 
     fn pump(&mut self, index: usize) {
@@ -179,10 +217,17 @@ impl Net {
                 Output::Transmit(transmit) => {
                     if let Some(to) = self.by_address.get(&transmit.destination) {
                         let contents = std::mem::take(&mut self.buf);
-                        self.wire.push_back((self.now + self.delay, *to, transmit, contents));
+                        self.wire.push_back((
+                            self.now + self.pace.delay(),
+                            *to,
+                            transmit,
+                            contents,
+                        ));
                     }
                 }
-                Output::Signal(signal) => self.signals.push_back((self.by_id[&signal.to], signal.text)),
+                Output::Signal(signal) => self
+                    .signals
+                    .push_back((self.by_id[&signal.to], signal.text)),
                 Output::Event(event) => self.on_event(index, event),
                 Output::Timeout(deadline) => break self.deadlines[index] = deadline,
                 _ => {}
@@ -194,10 +239,19 @@ impl Net {
         let now = self.now;
         match event {
             Event::Incoming { peer, .. } => {
-                self.endpoints[index].accept(peer, now).expect("it was offered");
+                self.endpoints[index]
+                    .accept(peer, now)
+                    .expect("it was offered");
             }
-            Event::State { to: bowline::PeerState::Connected, .. } => self.connected += 1,
-            Event::Message { peer, channel, message } => {
+            Event::State {
+                to: bowline::PeerState::Connected,
+                ..
+            } => self.connected += 1,
+            Event::Message {
+                peer,
+                channel,
+                message,
+            } => {
                 self.received += message.len() as u64;
                 let mut peer = self.endpoints[index].peer(peer).expect("it sends");
                 peer.release(channel, message.len(), now);
@@ -223,11 +277,13 @@ impl Net {
 }
 
 /// The peer id of an endpoint.
-pub(crate) fn id(index: usize) -> PeerId {
+fn id(index: usize) -> PeerId {
     PeerId::new(&format!("peer-{index}")).expect("a valid id")
 }
 
 fn address(index: usize) -> SocketAddr {
-    let [.., high, low] = u32::try_from(index + 1).expect("few endpoints").to_be_bytes();
+    let [.., high, low] = u32::try_from(index + 1)
+        .expect("few endpoints")
+        .to_be_bytes();
     SocketAddr::from((Ipv4Addr::new(10, 0, high, low), 4_000))
 }

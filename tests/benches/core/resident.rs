@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bowline::Config;
 
-use crate::pair::{Dtls, Net};
+use crate::pair::{Dtls, Net, Pace};
 use crate::raw::{self, RawPair};
 
 /// Says to a child what to connect.
@@ -20,7 +20,9 @@ pub(crate) fn measure(what: &str, endpoints: usize) -> f64 {
         .output()
         .expect("this program runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().parse().unwrap_or_else(|_| panic!("{what}: {text:?}"))
+    text.trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{what}: {text:?}"))
 }
 
 /// What a child does: connects, and prints the bytes for each peer.
@@ -38,14 +40,14 @@ pub(crate) fn child(what: &OsStr) {
             resident_kib() - before
         }
         "defaults" => raw_pairs(&raw::defaults(), pairs),
-        "data-only" => raw_pairs(&raw::data_only(128 * 1024).set_snap_enabled(true), pairs),
+        "data-only" => raw_pairs(&raw::data_only(128 * 1024), pairs),
         _ => panic!("{what} is unknown"),
     };
     println!("{}", f64::from(spent) * 1024.0 / f64::from(2 * pairs));
 }
 
 fn raw_pairs(config: &str0m::RtcConfig, count: u32) -> u32 {
-    let connect = || RawPair::connect(config, Duration::from_millis(1));
+    let connect = || RawPair::connect(config, Pace::Virtual(Duration::from_millis(1)));
     let _warm = connect();
     let before = resident_kib();
     let _pairs: Vec<_> = (0..count).map(|_| connect()).collect();
@@ -54,7 +56,12 @@ fn raw_pairs(config: &str0m::RtcConfig, count: u32) -> u32 {
 
 fn mesh(endpoints: u32) -> Net {
     let count = endpoints as usize;
-    let mut net = Net::new(count, &Config::default(), Dtls::Real, Duration::from_millis(1));
+    let mut net = Net::new(
+        count,
+        &Config::default(),
+        Dtls::Real,
+        Pace::Virtual(Duration::from_millis(1)),
+    );
     for from in 0..count {
         for to in from + 1..count {
             net.connect(&[(from, to)]);
@@ -67,5 +74,6 @@ fn mesh(endpoints: u32) -> Net {
 fn resident_kib() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }

@@ -4,9 +4,11 @@
 //! runs one, prints its report and draws its figure.
 
 mod simulation {
+    mod connect_times;
     mod determinism;
     mod drivers;
     mod figures;
+    mod mixed_traffic;
     mod premises;
     mod replay;
     mod scenarios;

@@ -7,8 +7,10 @@
 //! Both factors are measured from the backlog itself. From a write until its last byte is acknowledged is a round: its
 //! length is a round trip, and what was acknowledged meanwhile, over that time, is the rate. Then, as in BBR:
 //!
-//! - *Grow*: whenever the cap was the limit and a round is faster than any before, the cap doubles. What a larger cap
-//!   does is seen one round later, so that it takes three rounds without gain to end this.
+//! - *Grow*: whenever the cap was the limit and a round is faster than any before, the cap grows by half. What that does
+//!   is seen one round later, and that one is looked at. A round that takes a quarter longer than the shortest has found
+//!   a queue and ends this, and so do three without gain. To grow faster would be to find the end of the queue: what is
+//!   lost there by the hundred costs SCTP seconds.
 //! - *Probe*: the cap falls to half the product, until one round has measured the path without its queue.
 //! - *Cruise*: the cap is 5/4 of the product. When the path has more, rounds become faster and the cap follows by a
 //!   quarter each time; slow rounds have to be the best of the last eight before it falls. The round trip is probed
@@ -23,7 +25,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::frame::FRAGMENT;
 use super::io::StreamKey;
 
 /// The bytes that the transport holds, and the cap on them.
@@ -58,6 +59,8 @@ struct Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Grow {
+        /// Whether this round cannot show yet what the last growth did.
+        settling: bool,
         /// Rounds in a row that were no faster.
         stalled: u8,
     },
@@ -80,20 +83,19 @@ impl Backlog {
             total: 0,
             written: 0,
             mark: None,
-            mode: Mode::Grow { stalled: 0 },
+            mode: GROW,
             rates: VecDeque::new(),
             round_trip: None,
             checks: VecDeque::new(),
         }
     }
 
-    /// Whether a write of `bytes` is in place, `slack` bytes beyond the cap. A refusal counts as being limited.
+    /// Whether a write is in place, `slack` bytes beyond the cap. A refusal counts as being limited.
     ///
-    /// A write that is larger than a fragment, as foreign peers get them, counts as one: to wait until the cap has room
-    /// for all of it would empty the path.
-    pub(super) fn allows(&mut self, bytes: usize, slack: usize) -> bool {
-        let total = self.total.saturating_add(bytes.min(FRAGMENT));
-        if self.total == 0 || total <= self.cap.saturating_add(slack) {
+    /// There need not be room for all of it: where the product is a few fragments, a quarter more would round down to
+    /// no more, and a cap that became too small would never grow again.
+    pub(super) fn allows(&mut self, slack: usize) -> bool {
+        if self.total < self.cap.saturating_add(slack) {
             return true;
         }
         if let Some(mark) = &mut self.mark {
@@ -152,7 +154,7 @@ impl Backlog {
     pub(super) fn restart(&mut self) {
         self.cap = START.clamp(self.least, self.most);
         self.mark = None;
-        self.mode = Mode::Grow { stalled: 0 };
+        self.mode = GROW;
         self.rates.clear();
         self.round_trip = None;
         self.checks.clear();
@@ -204,8 +206,14 @@ impl Backlog {
         let rate = rate(self.delivered() - mark.delivered, took);
         let best = self.rates.iter().max().copied().unwrap_or(0);
         let faster = rate > best + best / 8;
+        // In SCTP's slow start rounds are long as well, but each is much faster than the one before.
+        let leaps = rate > best + best / 2;
+        let queued = self
+            .round_trip
+            .is_some_and(|least| took > least + least / 4);
+        let settling = matches!(self.mode, Mode::Grow { settling: true, .. });
         // What an application sends that has little to send is not what the path could carry.
-        if mark.limited || rate > best {
+        if (mark.limited && !settling) || rate > best {
             self.note_rate(rate);
         }
         self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
@@ -215,19 +223,33 @@ impl Backlog {
                 self.round_trip = Some(took);
                 Mode::Cruise { since: now }
             }
-            Mode::Grow { .. } if mark.limited && faster => Mode::Grow { stalled: 0 },
-            Mode::Grow { stalled } if mark.limited && stalled + 1 == STALLED => {
-                Mode::Probe { drained: false }
+            Mode::Grow { .. } if !mark.limited => self.mode,
+            Mode::Grow { .. } if queued && !leaps => Mode::Probe { drained: false },
+            Mode::Grow {
+                settling: true,
+                stalled,
+            } => Mode::Grow {
+                settling: false,
+                stalled,
+            },
+            Mode::Grow { .. } if faster => {
+                self.cap = self.cap.saturating_add(self.cap / 2);
+                Mode::Grow {
+                    settling: true,
+                    stalled: 0,
+                }
             }
-            Mode::Grow { stalled } if mark.limited => Mode::Grow {
+            Mode::Grow { stalled, .. } if stalled + 1 == STALLED => Mode::Probe { drained: false },
+            Mode::Grow { stalled, .. } => Mode::Grow {
+                settling: false,
                 stalled: stalled + 1,
             },
             Mode::Cruise { since } if now.saturating_duration_since(since) >= PROBE_AFTER => {
                 Mode::Probe { drained: false }
             }
-            Mode::Grow { .. } | Mode::Cruise { .. } => self.mode,
+            Mode::Cruise { .. } => self.mode,
         };
-        self.set_cap(mark.limited && faster);
+        self.set_cap();
     }
 
     fn note_rate(&mut self, rate: u64) {
@@ -237,10 +259,9 @@ impl Backlog {
         self.rates.push_back(rate);
     }
 
-    fn set_cap(&mut self, grows: bool) {
+    fn set_cap(&mut self) {
         let product = self.product();
         let cap = match self.mode {
-            Mode::Grow { .. } if grows => self.cap.saturating_mul(2),
             Mode::Grow { .. } => self.cap,
             Mode::Probe { .. } => product / 2,
             Mode::Cruise { .. } => product.saturating_add(product / 4),
@@ -268,6 +289,11 @@ fn rate(bytes: u64, time: Duration) -> u64 {
 const CHECKS: usize = 8;
 /// The first cap: enough to learn from, little on any path.
 const START: usize = 64 * 1024;
+/// The mode to begin with.
+const GROW: Mode = Mode::Grow {
+    settling: false,
+    stalled: 0,
+};
 /// So many rounds without gain end the growth.
 const STALLED: u8 = 3;
 /// The rounds over which the best rate counts.
@@ -350,7 +376,7 @@ mod tests {
             let end = self.now + time;
             (self.delivered, self.queued) = (0, (Duration::ZERO, 0));
             while self.now < end {
-                while self.backlog.allows(WRITE, 0) {
+                while self.backlog.allows(0) {
                     self.backlog.on_written(STREAM, WRITE, self.now);
                     self.link.write(WRITE, self.now);
                 }

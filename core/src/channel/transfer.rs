@@ -8,7 +8,7 @@ use crate::event::{ChannelFault, PeerFault};
 use crate::id::ChannelId;
 
 use super::entry::{Entry, Phase, Turn};
-use super::frame::{FRAGMENT, Header, Part};
+use super::frame::{Header, Part};
 use super::io::{ChannelOutput, Framing, StreamKey, Write};
 use super::kind::{Message, Reliability};
 use super::receive::Refusal;
@@ -136,7 +136,7 @@ impl Channels {
 
     fn next_offer(&mut self) -> Option<Offer> {
         let limits = self.running()?;
-        if self.has_meta_to_write() && self.backlog.allows(FRAGMENT, 2 * URGENT_SLACK) {
+        if self.has_meta_to_write() && self.backlog.allows(2 * URGENT_SLACK) {
             return Some(Offer::Meta);
         }
         while let Some((channel, rank)) = self.schedule.next() {
@@ -150,7 +150,7 @@ impl Channels {
                 Turn::Send { part, bytes } => {
                     let slack = if rank == 0 { URGENT_SLACK } else { 0 };
                     let is_its_turn =
-                        !self.must_wait_for_lower_ranks(rank) && self.backlog.allows(bytes, slack);
+                        !self.must_wait_for_lower_ranks(rank) && self.backlog.allows(slack);
                     let offer = Offer::Channel {
                         channel,
                         part,

@@ -17,7 +17,8 @@ pub(crate) struct Slots<T> {
 #[derive(Debug)]
 struct Entry<T> {
     generation: u32,
-    value: Option<T>,
+    /// Apart, so that a table that grows does not copy them, nor hold room for as many again.
+    value: Option<Box<T>>,
 }
 
 impl<T> Slots<T> {
@@ -33,7 +34,7 @@ impl<T> Slots<T> {
             && let Some(entry) = self.entries.get_mut(index as usize)
         {
             entry.generation = entry.generation.wrapping_add(1);
-            entry.value = Some(value);
+            entry.value = Some(Box::new(value));
             return PeerKey {
                 index,
                 generation: entry.generation,
@@ -43,7 +44,7 @@ impl<T> Slots<T> {
             u32::try_from(self.entries.len()).expect("the limit on peers is far below 2^32");
         self.entries.push(Entry {
             generation: 0,
-            value: Some(value),
+            value: Some(Box::new(value)),
         });
         PeerKey {
             index,
@@ -58,14 +59,14 @@ impl<T> Slots<T> {
         }
         let value = entry.value.take()?;
         self.free.push(key.index);
-        Some(value)
+        Some(*value)
     }
 
     pub(crate) fn get(&self, key: PeerKey) -> Option<&T> {
         let entry = self.entries.get(key.index as usize)?;
         entry
             .value
-            .as_ref()
+            .as_deref()
             .filter(|_| entry.generation == key.generation)
     }
 
@@ -73,13 +74,15 @@ impl<T> Slots<T> {
         let entry = self.entries.get_mut(key.index as usize)?;
         entry
             .value
-            .as_mut()
+            .as_deref_mut()
             .filter(|_| entry.generation == key.generation)
     }
 
     /// The values in the order of their places.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().filter_map(|entry| entry.value.as_ref())
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.value.as_deref())
     }
 }
 

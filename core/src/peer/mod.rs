@@ -4,6 +4,7 @@
 //! the transport in [`session`], the state in [`state`], the queues in [`crate::channel`], the messages in
 //! [`crate::signal`]. [`Peer::drive`] runs all of them until nothing is left to do at the present time.
 
+mod echoes;
 mod explain;
 mod pump;
 pub(crate) mod session;

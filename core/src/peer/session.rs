@@ -24,6 +24,7 @@ use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, IceCreds};
 use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
+use super::echoes::Echoes;
 use crate::channel::kind::{Ordering, Reliability};
 use crate::channel::{META_STREAM, StreamConfig, StreamKey};
 use crate::config::{Config, DtlsMode};
@@ -50,6 +51,7 @@ pub(crate) struct Session {
     remote_streams_seen: u64,
     events: VecDeque<Pending>,
     transmits: VecDeque<Datagram>,
+    echoes: Echoes,
     deadline: Option<Instant>,
     /// Whether a remote description was applied: then the next offer restarts ICE.
     negotiated: bool,
@@ -73,7 +75,8 @@ struct Stream {
 )]
 enum Pending {
     Own(SessionEvent),
-    Str(StrEvent),
+    /// Apart, because one is a thousand bytes and the queue keeps its room.
+    Str(Box<StrEvent>),
 }
 
 /// The datagrams of our farewell, to be repeated until the peer answers.
@@ -162,6 +165,7 @@ impl Session {
             remote_streams_seen: 0,
             events: VecDeque::new(),
             transmits: VecDeque::new(),
+            echoes: Echoes::default(),
             deadline: None,
             negotiated: false,
             ice_up: false,
@@ -447,6 +451,7 @@ impl Session {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.settle(now);
+        self.transmits.extend(self.echoes.due(now));
         if let Some(closing) = &mut self.closing
             && self.rtc.is_alive()
             && now >= closing.next
@@ -487,7 +492,7 @@ impl Session {
         while let Some(pending) = self.events.pop_front() {
             let event = match pending {
                 Pending::Own(event) => Some(event),
-                Pending::Str(event) => self.translate(event),
+                Pending::Str(event) => self.translate(*event),
             };
             if event.is_some() {
                 return event;
@@ -502,7 +507,10 @@ impl Session {
             .as_ref()
             .filter(|_| self.rtc.is_alive())
             .map(|c| c.next);
-        [self.deadline, repeat].into_iter().flatten().min()
+        [self.deadline, repeat, self.echoes.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether the transport works or is still saying farewell.
@@ -564,6 +572,7 @@ impl Session {
             rtc,
             crypto,
             transmits,
+            echoes,
             events,
             ice_up,
             ..
@@ -573,16 +582,20 @@ impl Session {
             loop {
                 match rtc.poll_output() {
                     Ok(StrOutput::Timeout(at)) => return Some(at),
-                    Ok(StrOutput::Transmit(t)) => transmits.push_back(Datagram {
-                        source: t.source,
-                        destination: t.destination,
-                        contents: t.contents.into(),
-                    }),
+                    Ok(StrOutput::Transmit(t)) => {
+                        let datagram = Datagram {
+                            source: t.source,
+                            destination: t.destination,
+                            contents: t.contents.into(),
+                        };
+                        echoes.on_sent(&datagram, now);
+                        transmits.push_back(datagram);
+                    }
                     Ok(StrOutput::Event(event)) => {
                         if let StrEvent::IceConnectionStateChange(state) = &event {
                             *ice_up = state.is_connected();
                         }
-                        events.push_back(Pending::Str(event));
+                        events.push_back(Pending::Str(Box::new(event)));
                     }
                     Err(error) => {
                         tracing::debug!(%error, "transport error");

@@ -13,7 +13,8 @@ use crate::rng::Rng;
 /// owner bounds the number of messages. Every operation but [`Repeats::remove_where`] takes O(log n).
 #[derive(Debug)]
 pub(crate) struct Repeats<K> {
-    entries: BTreeMap<K, Entry>,
+    /// Apart, because a map keeps room for eleven even when it is empty.
+    entries: BTreeMap<K, Box<Entry>>,
     /// One for each entry: when it is due.
     due: BTreeSet<(Instant, K)>,
     first_pause: Duration,
@@ -59,7 +60,7 @@ impl<K: Copy + Ord> Repeats<K> {
             sent: false,
         };
         self.remove(key);
-        self.entries.insert(key, entry);
+        self.entries.insert(key, Box::new(entry));
         self.due.insert((now, key));
     }
 

@@ -585,7 +585,10 @@ impl Endpoint {
     /// A peer that ended by a message or a command, and was not driven since, hears nothing more and is in nobody's way.
     fn bury_now_if_ended(&mut self, id: PeerId) {
         if let Some(key) = self.by_id.get(&id).copied()
-            && self.slots.get(key).is_some_and(|slot| slot.peer.state().is_terminal())
+            && self
+                .slots
+                .get(key)
+                .is_some_and(|slot| slot.peer.state().is_terminal())
         {
             self.drive(key);
         }

@@ -1,5 +1,13 @@
 //! Endpoints as an embedding application sees them, in a world that does not always mean well.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a test brings its own clock and counts few things"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -25,6 +25,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::frame::FRAGMENT;
 use super::io::StreamKey;
 
 /// The bytes that the transport holds, and the cap on them.
@@ -92,10 +93,16 @@ impl Backlog {
 
     /// Whether a write is in place, `slack` bytes beyond the cap. A refusal counts as being limited.
     ///
-    /// There need not be room for all of it: where the product is a few fragments, a quarter more would round down to
-    /// no more, and a cap that became too small would never grow again.
+    /// Room for a quarter of it is enough: where the product is one to three fragments, a quarter more than that would
+    /// round down to no more, and a cap that became too small would never grow again.
     pub(super) fn allows(&mut self, slack: usize) -> bool {
-        if self.total < self.cap.saturating_add(slack) {
+        let room = match self.mode {
+            Mode::Grow { .. } | Mode::Cruise { .. } => FRAGMENT / 4,
+            // Measures the path without its queue.
+            Mode::Probe { .. } => FRAGMENT,
+        };
+        let total = self.total.saturating_add(room);
+        if self.total == 0 || total <= self.cap.saturating_add(slack) {
             return true;
         }
         if let Some(mark) = &mut self.mark {
@@ -407,9 +414,10 @@ mod tests {
                 let most = 1024 * 1024 * 1_000 / millis;
                 let case = format!("{megabits} Mbit/s, {millis} ms, cap {}", run.backlog.cap());
                 assert!(rate >= capacity.min(most) * 9 / 10, "{case}: {rate} B/s");
-                // A quarter and what one write takes, or 5/4 of the least cap.
-                let floor = 40 * 1024 * 1_000 / capacity;
-                let bound = Duration::from_millis((millis * 2 / 5).max(floor) + 2);
+                // A quarter and what one write takes, or 5/4 of the least cap; and 3/4 of a write beyond either.
+                let time = |kib: u64| kib * 1_024 * 1_000 / capacity;
+                let most = (millis * 2 / 5).max(time(40)) + time(12);
+                let bound = Duration::from_millis(most + 2);
                 let queue = run.queued.0 / run.queued.1;
                 assert!(queue <= bound, "{case}: queue {queue:?}");
             }

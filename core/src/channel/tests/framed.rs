@@ -184,7 +184,7 @@ fn what_was_learnt_of_a_path_is_forgotten_when_it_was_lost() {
     };
     hear(&mut channels, &[credit], now);
     assert!(channels.send(RELIABLE, message(60_000), now).is_ok());
-    for _ in 0..3 {
+    for _ in 0..6 {
         assert!(channels.send(RELIABLE, message(60_000), now).is_ok());
         let mut written = 0;
         while let Some(write) = channels.poll_write(now) {

@@ -444,7 +444,7 @@ impl Session {
             .crypto
             .enter(|| rtc.handle_input(StrInput::Receive(now, receive)));
         self.drain(now);
-        if !self.ice_up {
+        if !self.ice_up || self.is_due(now) {
             self.settle(now);
         }
     }
@@ -469,7 +469,7 @@ impl Session {
         // peer's credentials, and what it owes besides waits for its next turn: 50 ms later, unless it comes now.
         let least = if self.ice_up { 1 } else { 2 };
         for turn in 0..MAX_TURNS {
-            if turn >= least && self.deadline.is_none_or(|at| at > now) {
+            if turn >= least && !self.is_due(now) {
                 break;
             }
             let rtc = &mut self.rtc;
@@ -549,6 +549,10 @@ impl Session {
             .enter(|| rtc.direct_api().set_local_ice_credentials(credentials));
     }
 
+    fn is_due(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|at| at <= now)
+    }
+
     /// The description as it is sent: with our credentials in place of str0m's and our candidates in our order.
     fn rewrite(&self, text: &str, announced: &IceCreds) -> Option<String> {
         let candidates: Vec<String> = self
@@ -579,7 +583,8 @@ impl Session {
         } = self;
         let mut errors = 0;
         let drained = crypto.enter(|| {
-            loop {
+            // A drain takes what SCTP may have under way, at most. The bound guards against a transport that spins.
+            for _ in 0..MAX_DRAIN {
                 match rtc.poll_output() {
                     Ok(StrOutput::Timeout(at)) => return Some(at),
                     Ok(StrOutput::Transmit(t)) => {
@@ -606,6 +611,7 @@ impl Session {
                     }
                 }
             }
+            None
         });
         // A flight that cannot be sent for want of a path must not use up its repetitions.
         self.crypto.hold_retransmissions(!self.ice_up);
@@ -752,6 +758,8 @@ fn credentials(rng: &mut Rng) -> IceCreds {
 
 /// Turns that str0m gets at one instant. It queues at most 100 early checks.
 const MAX_TURNS: usize = 128;
+/// Outputs of one drain. SCTP has 65,535 chunks under way at most, and rarely a thousand datagrams.
+const MAX_DRAIN: usize = 65_536;
 /// Errors of one drain after which a transport that still calls itself alive is given up.
 const MAX_DRAIN_ERRORS: usize = 8;
 /// str0m marshals the in-band announcement into a buffer of 1,500 bytes, of which 12 are its header.

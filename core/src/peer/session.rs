@@ -25,7 +25,7 @@ use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, Ic
 use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
 use crate::channel::kind::{Ordering, Reliability};
-use crate::channel::{META_STREAM, StreamConfig, StreamKey};
+use crate::channel::{META_STREAM, StreamConfig, StreamKey, max_streams};
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
 use crate::event::{NegotiationFault, PeerFault, TransportFault};
@@ -137,7 +137,7 @@ pub(crate) enum Written {
 
 impl Session {
     pub(crate) fn new(crypto: &Crypto, config: &Config, mut rng: Rng, now: Instant) -> Self {
-        let mut session_crypto = crypto.session(config.channels.max_channels, rng.split());
+        let mut session_crypto = crypto.session(max_streams(config.channels()), rng.split());
         session_crypto.hold_retransmissions(true);
         let (throwaway, credentials) = (credentials(&mut rng), credentials(&mut rng));
         let rtc = session_crypto.enter(|| {
@@ -365,8 +365,17 @@ impl Session {
             return;
         };
         let (rtc, id) = (&mut self.rtc, stream.id);
-        self.crypto
-            .enter(|| rtc.direct_api().close_data_channel(id));
+        let is_known = self.crypto.enter(|| {
+            let mut api = rtc.direct_api();
+            api.close_data_channel(id);
+            api.sctp_stream_id_by_channel_id(id).is_some()
+        });
+        if !is_known {
+            // str0m closes nothing that still waits for its stream id, and says nothing either.
+            self.streams.remove(&key);
+            let closed = SessionEvent::StreamClosed(key);
+            self.events.push_back(Pending::Own(closed));
+        }
         self.settle(now);
     }
 

@@ -4,5 +4,6 @@
 mod common;
 
 mod bad_input;
+mod churn;
 mod lifecycle;
 mod pair;

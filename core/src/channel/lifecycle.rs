@@ -17,7 +17,10 @@ use crate::id::{ChannelId, MessageId};
 use super::entry::{Closing, Closure, Entry, Origin, PeerSide, Phase, Turn};
 use super::io::{ChannelOutput, Framing, Role, StreamKey};
 use super::kind::{ChannelConfig, Ordering, Reliability};
-use super::{Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, STREAMS_IN_ROTATION, rank};
+use super::{
+    Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, STREAMS_IN_ROTATION, is_too_long_in_band,
+    rank,
+};
 
 impl Channels {
     /// The transport has opened a stream.
@@ -82,6 +85,12 @@ impl Channels {
         let Some(entry) = self.entries.get_mut(&channel) else {
             return;
         };
+        if framing == Framing::Plain
+            && is_too_long_in_band(&entry.label, &entry.protocol, entry.stream)
+        {
+            // It was opened before it was known what the remote is.
+            return self.close_channel(channel, false);
+        }
         entry.configure(framing);
         entry.stream = id;
         if let Some(id) = id {

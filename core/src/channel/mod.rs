@@ -474,6 +474,11 @@ impl Channels {
         if config.label.len() > TEXT_MAX || config.protocol.len() > TEXT_MAX {
             return Err(OpenError::LabelTooLong);
         }
+        if self.framing() == Some(Framing::Plain)
+            && is_too_long_in_band(&config.label, &config.protocol, config.negotiated)
+        {
+            return Err(OpenError::LabelTooLong);
+        }
         if let Reliability::MaxLifetime(time) = config.reliability
             && (time.as_millis() > u128::from(u16::MAX) || time.subsec_nanos() % 1_000_000 != 0)
         {
@@ -545,6 +550,11 @@ pub(crate) fn max_streams(limits: &ChannelLimits) -> usize {
         .saturating_add(RESERVED_STREAMS)
 }
 
+/// Whether the announcement of the channel to a foreign peer would be too long.
+pub(crate) fn is_too_long_in_band(label: &str, protocol: &str, negotiated: Option<u16>) -> bool {
+    negotiated.is_none() && label.len() + protocol.len() > IN_BAND_TEXT_MAX
+}
+
 /// Whether a message of `len` bytes can be queued, `queued` bytes being queued on all channels. One that is larger
 /// than a limit can when nothing else takes its room.
 fn fits(entry: &Entry, len: usize, queued: usize, limits: &ChannelLimits) -> bool {
@@ -584,6 +594,9 @@ const STREAMS_IN_ROTATION: u16 = 256;
 const RESERVED_STREAMS: usize = 8;
 /// The longest label and protocol (RFC 8832 §5.1).
 const TEXT_MAX: usize = 65_535;
+/// The longest label and protocol together that can be announced in-band: str0m marshals the announcement into a buffer
+/// of 1,500 bytes, of which 12 are its header, and panics when it does not fit.
+const IN_BAND_TEXT_MAX: usize = 1_488;
 /// How often the stream of a channel is opened again before the channel is closed.
 const MAX_REOPENS: u8 = 3;
 /// How long an acknowledgement may wait for others.

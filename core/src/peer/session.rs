@@ -25,7 +25,7 @@ use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, Ic
 use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
 use crate::channel::kind::{Ordering, Reliability};
-use crate::channel::{META_STREAM, StreamConfig, StreamKey, max_streams};
+use crate::channel::{META_STREAM, StreamConfig, StreamKey, is_too_long_in_band, max_streams};
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
 use crate::event::{NegotiationFault, PeerFault, TransportFault};
@@ -312,9 +312,8 @@ impl Session {
             return true;
         }
         let taken = |id| self.streams.values().any(|s| s.negotiated == Some(id));
-        if config.negotiated.is_some_and(taken)
-            || config.label.len() + config.protocol.len() > MAX_IN_BAND_LABEL
-        {
+        let is_too_long = is_too_long_in_band(&config.label, &config.protocol, config.negotiated);
+        if config.negotiated.is_some_and(taken) || is_too_long {
             return false;
         }
         let rtc = &mut self.rtc;
@@ -746,8 +745,6 @@ fn credentials(rng: &mut Rng) -> IceCreds {
 const MAX_TURNS: usize = 128;
 /// Errors of one drain after which a transport that still calls itself alive is given up.
 const MAX_DRAIN_ERRORS: usize = 8;
-/// str0m marshals the in-band announcement into a buffer of 1,500 bytes, of which 12 are its header.
-const MAX_IN_BAND_LABEL: usize = 1_488;
 /// Room above the backlog for frame headers and internal messages.
 const SLACK: usize = 1024 * 1024;
 /// str0m says "never" with a time that is years away.

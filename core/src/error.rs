@@ -86,8 +86,9 @@ pub enum OpenError {
     /// The limit on channels is reached.
     #[error("the limit of {0} channels is reached")]
     TooManyChannels(usize),
-    /// Label or protocol are longer than 65,535 bytes (RFC 8832 §5.1).
-    #[error("label and protocol have at most 65535 bytes")]
+    /// Label or protocol are longer than 65,535 bytes (RFC 8832 §5.1), or than 1,488 together towards a foreign peer,
+    /// unless the stream id is agreed. A channel opened before it is known that the peer is foreign is closed then.
+    #[error("label and protocol have at most 65535 bytes, 1488 together towards a foreign peer")]
     LabelTooLong,
     /// The stream id is in use, is one of the four kinds' or is 65,535 (RFC 8832 §6).
     #[error("the stream id {0} cannot be used")]

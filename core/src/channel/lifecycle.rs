@@ -17,7 +17,10 @@ use crate::id::{ChannelId, MessageId};
 use super::entry::{Closing, Closure, Entry, Origin, PeerSide, Phase, Turn};
 use super::io::{ChannelOutput, Framing, Role, StreamKey};
 use super::kind::{ChannelConfig, Ordering, Reliability};
-use super::{Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, rank};
+use super::{
+    Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, STREAMS_IN_ROTATION, is_too_long_in_band,
+    rank,
+};
 
 impl Channels {
     /// The transport has opened a stream.
@@ -82,6 +85,12 @@ impl Channels {
         let Some(entry) = self.entries.get_mut(&channel) else {
             return;
         };
+        if framing == Framing::Plain
+            && is_too_long_in_band(&entry.label, &entry.protocol, entry.stream)
+        {
+            // It was opened before it was known what the remote is.
+            return self.close_channel(channel, false);
+        }
         entry.configure(framing);
         entry.stream = id;
         if let Some(id) = id {
@@ -487,9 +496,15 @@ impl Channels {
 
     fn forget(&mut self, channel: ChannelId) {
         self.meta.disown(channel);
-        if let Some(id) = self.entries.remove(&channel).and_then(|entry| entry.stream)
-            && self.by_stream.get(&id) == Some(&channel)
-        {
+        let Some(entry) = self.entries.remove(&channel) else {
+            return;
+        };
+        let Some(id) = entry.stream else { return };
+        // A peer that never had the stream does not reset it, and SCTP keeps ours until the peer does.
+        if entry.origin == Origin::Local && entry.peer.is_none() {
+            self.spent_streams.insert(id);
+        }
+        if self.by_stream.get(&id) == Some(&channel) {
             self.by_stream.remove(&id);
         }
     }
@@ -501,7 +516,7 @@ impl Channels {
             (Framing::Bowline, Origin::Kind(kind)) => u16::try_from(kind.id().0).ok(),
             (Framing::Bowline, Origin::Local) => {
                 let id = self.find_stream()?;
-                self.next_stream = following(id, self.role());
+                self.next_stream = (id - self.first_stream()) / 2 + 1;
                 Some(id)
             }
         }
@@ -509,14 +524,20 @@ impl Channels {
 
     /// The next free stream id that is ours to give out.
     fn find_stream(&self) -> Option<u16> {
-        let mut id = self.next_stream;
-        for _ in 0..=self.entries.len() {
-            if !self.by_stream.contains_key(&id) {
-                return Some(id);
-            }
-            id = following(id, self.role());
+        let first = self.first_stream();
+        let in_rotation = (0..STREAMS_IN_ROTATION)
+            .map(|n| first + 2 * ((self.next_stream + n) % STREAMS_IN_ROTATION));
+        let others = (first + 2 * STREAMS_IN_ROTATION..u16::MAX).step_by(2);
+        in_rotation
+            .chain(others)
+            .find(|id| !self.by_stream.contains_key(id) && !self.spent_streams.contains(id))
+    }
+
+    fn first_stream(&self) -> u16 {
+        match self.role() {
+            Role::Even => FIRST_CUSTOM_STREAM,
+            Role::Odd => FIRST_CUSTOM_STREAM + 1,
         }
-        None
     }
 
     pub(super) fn role(&self) -> Role {
@@ -525,15 +546,6 @@ impl Channels {
             Life::Waiting | Life::Ended => Role::Even,
         }
     }
-}
-
-/// The stream id of the same parity after `id`; after the last one the first.
-fn following(id: u16, role: Role) -> u16 {
-    let (first, last) = match role {
-        Role::Even => (FIRST_CUSTOM_STREAM, u16::MAX - 1),
-        Role::Odd => (FIRST_CUSTOM_STREAM + 1, u16::MAX - 2),
-    };
-    if id >= last { first } else { id + 2 }
 }
 
 /// Nothing is left to do.

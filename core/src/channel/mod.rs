@@ -69,7 +69,10 @@ pub(crate) struct Channels {
     /// The channels by stream id: those that have one.
     by_stream: BTreeMap<u16, ChannelId>,
     next_channel: u32,
+    /// Which of the ids in rotation is next.
     next_stream: u16,
+    /// Ids of ours that the transport may never free, so that they are not given out again.
+    spent_streams: BTreeSet<u16>,
     meta: Meta,
     schedule: Schedule,
     backlog: Backlog,
@@ -127,6 +130,7 @@ impl Channels {
             by_stream: BTreeMap::new(),
             next_channel: FIRST_CUSTOM_CHANNEL,
             next_stream: 0,
+            spent_streams: BTreeSet::new(),
             meta: Meta::new(),
             schedule: Schedule::default(),
             backlog: Backlog::new(limits.backlog_min, limits.backlog_max),
@@ -175,10 +179,6 @@ impl Channels {
             retained_max,
         };
         self.life = Life::Running { limits, role };
-        self.next_stream = match role {
-            Role::Even => FIRST_CUSTOM_STREAM,
-            Role::Odd => FIRST_CUSTOM_STREAM + 1,
-        };
         if framing == Framing::Bowline {
             self.open_meta();
         }
@@ -474,6 +474,11 @@ impl Channels {
         if config.label.len() > TEXT_MAX || config.protocol.len() > TEXT_MAX {
             return Err(OpenError::LabelTooLong);
         }
+        if self.framing() == Some(Framing::Plain)
+            && is_too_long_in_band(&config.label, &config.protocol, config.negotiated)
+        {
+            return Err(OpenError::LabelTooLong);
+        }
         if let Reliability::MaxLifetime(time) = config.reliability
             && (time.as_millis() > u128::from(u16::MAX) || time.subsec_nanos() % 1_000_000 != 0)
         {
@@ -536,6 +541,20 @@ fn kind_config(own: PeerId, kind: ChannelKind) -> ChannelConfig {
     }
 }
 
+/// The streams that an honest bowline peer may use over the life of a session. Each side gives out the ids of its own
+/// parity, so that both may have had all their channels under different ids.
+pub(crate) fn max_streams(limits: &ChannelLimits) -> usize {
+    let of_one_parity = limits.max_channels.max(usize::from(STREAMS_IN_ROTATION));
+    of_one_parity
+        .saturating_mul(2)
+        .saturating_add(RESERVED_STREAMS)
+}
+
+/// Whether the announcement of the channel to a foreign peer would be too long.
+pub(crate) fn is_too_long_in_band(label: &str, protocol: &str, negotiated: Option<u16>) -> bool {
+    negotiated.is_none() && label.len() + protocol.len() > IN_BAND_TEXT_MAX
+}
+
 /// Whether a message of `len` bytes can be queued, `queued` bytes being queued on all channels. One that is larger
 /// than a limit can when nothing else takes its room.
 fn fits(entry: &Entry, len: usize, queued: usize, limits: &ChannelLimits) -> bool {
@@ -567,8 +586,17 @@ fn rank(entry: &Entry, is_draining: bool) -> u8 {
 const FIRST_CUSTOM_CHANNEL: u32 = 4;
 /// The first stream id after those of the kinds, META and the spare one.
 const FIRST_CUSTOM_STREAM: u16 = 6;
+/// So many stream ids are given out in turn, and others only while all of these are in use. A session that opens and
+/// closes channels for long must not use ever new ids, because each costs the peer's SCTP memory and time for ever. An
+/// id that has just become free is not good again at once either: a late reset may hit the next stream under it.
+const STREAMS_IN_ROTATION: u16 = 256;
+/// Streams beside those of channels opened in-band: at least the kinds, META and the spare one.
+const RESERVED_STREAMS: usize = 8;
 /// The longest label and protocol (RFC 8832 §5.1).
 const TEXT_MAX: usize = 65_535;
+/// The longest label and protocol together that can be announced in-band: str0m marshals the announcement into a buffer
+/// of 1,500 bytes, of which 12 are its header, and panics when it does not fit.
+const IN_BAND_TEXT_MAX: usize = 1_488;
 /// How often the stream of a channel is opened again before the channel is closed.
 const MAX_REOPENS: u8 = 3;
 /// How long an acknowledgement may wait for others.

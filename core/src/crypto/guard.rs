@@ -9,7 +9,7 @@
 //!   between trip the guard. Honest senders fill a packet with the beginning of the next message, so they make at
 //!   most one tiny fragment in a packet full of other data, which pays for it; a peer that wants to send many has to
 //!   send as many bytes as one that does no harm.
-//! - *Streams*: a peer may use as many streams as channels are allowed, over the life of the session.
+//! - *Streams*: the streams that a peer uses over the life of the session are limited. One that is used again counts once.
 
 use crate::event::PeerFault;
 
@@ -26,11 +26,11 @@ pub(super) struct SctpGuard {
 }
 
 impl SctpGuard {
-    pub(super) fn new(max_channels: usize) -> Self {
+    pub(super) fn new(max_streams: usize) -> Self {
         Self {
             debt: 0,
             streams: Vec::new(),
-            max_streams: max_channels.saturating_add(INTERNAL_STREAMS),
+            max_streams,
         }
     }
 
@@ -76,8 +76,6 @@ impl SctpGuard {
 const TINY: usize = 256;
 /// Tiny fragments in a row that are let through.
 const MAX_TINY_FRAGMENTS: usize = 64;
-/// Streams that are not channels of the application: the one of the channel protocol itself.
-const INTERNAL_STREAMS: usize = 1;
 
 #[cfg(test)]
 mod tests {
@@ -136,8 +134,8 @@ mod tests {
     }
 
     #[test]
-    fn as_many_streams_as_channels_and_one_more_are_let_through() {
-        let mut guard = SctpGuard::new(4);
+    fn as_many_streams_as_allowed_are_let_through_and_no_more() {
+        let mut guard = SctpGuard::new(5);
         for stream in [9, 0, 65_535, 4, 7, 9, 0] {
             let packet = packet(&[&sack_chunk(0, 0), &data_chunk(stream, WHOLE, b"x")]);
             assert_eq!(guard.handle_packet(&packet), Ok(()), "{stream}");

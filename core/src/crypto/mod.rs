@@ -120,9 +120,9 @@ impl Crypto {
         }
     }
 
-    /// What one session needs, with its own stream of random values. `max_channels` bounds the streams that its
+    /// What one session needs, with its own stream of random values. `max_streams` bounds the streams that its
     /// peer may use.
-    pub(crate) fn session(&self, max_channels: usize, mut rng: Rng) -> SessionCrypto {
+    pub(crate) fn session(&self, max_streams: usize, mut rng: Rng) -> SessionCrypto {
         let shared = Arc::new(Shared {
             marker: rng.bytes(),
             marker_in_use: AtomicBool::new(false),
@@ -134,7 +134,7 @@ impl Crypto {
             shared: Arc::clone(&shared),
             retry: self.retry,
             mtu: self.mtu,
-            max_channels,
+            max_streams,
         };
         SessionCrypto {
             context: Some(context),
@@ -258,7 +258,7 @@ struct Context {
     shared: Arc<Shared>,
     retry: Duration,
     mtu: usize,
-    max_channels: usize,
+    max_streams: usize,
 }
 
 impl Context {
@@ -275,7 +275,7 @@ impl Context {
                 provider.new_dtls(certificate, now, version, Some(self.mtu))?
             }
         };
-        let guard = SctpGuard::new(self.max_channels);
+        let guard = SctpGuard::new(self.max_streams);
         Ok(Instance::new(
             dtls,
             guard,

@@ -225,9 +225,9 @@ fn nothing_is_passed_on_after_the_peer_broke_a_rule() {
 }
 
 #[test]
-fn a_peer_that_uses_more_streams_than_there_may_be_channels_is_found_out() {
+fn a_peer_that_uses_more_streams_than_allowed_is_found_out() {
     let mut link = Link::connected();
-    for stream in 0..=MAX_CHANNELS {
+    for stream in 0..MAX_STREAMS {
         link.evil_sends(&packet(&[&data_chunk(
             u16::try_from(stream).expect("few"),
             3,
@@ -375,7 +375,7 @@ proptest! {
     }
 }
 
-const MAX_CHANNELS: usize = 8;
+const MAX_STREAMS: usize = 8;
 /// What str0m polls DTLS with.
 const STR0M_BUFFER: usize = 2_000;
 /// The first byte of a plaintext handshake record.
@@ -392,7 +392,7 @@ fn crypto(seed: u8) -> Crypto {
 
 fn crypto_session(seed: u8) -> (Crypto, SessionCrypto) {
     let crypto = crypto(seed);
-    let session = crypto.session(MAX_CHANNELS, rng(seed + 100));
+    let session = crypto.session(MAX_STREAMS, rng(seed + 100));
     (crypto, session)
 }
 

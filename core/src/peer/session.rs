@@ -26,7 +26,7 @@ use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
 use super::echoes::Echoes;
 use crate::channel::kind::{Ordering, Reliability};
-use crate::channel::{META_STREAM, StreamConfig, StreamKey};
+use crate::channel::{META_STREAM, StreamConfig, StreamKey, is_too_long_in_band, max_streams};
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
 use crate::event::{NegotiationFault, PeerFault, TransportFault};
@@ -144,7 +144,7 @@ pub(crate) enum Written {
 
 impl Session {
     pub(crate) fn new(crypto: &Crypto, config: &Config, mut rng: Rng, now: Instant) -> Self {
-        let mut session_crypto = crypto.session(config.channels.max_channels, rng.split());
+        let mut session_crypto = crypto.session(max_streams(config.channels()), rng.split());
         session_crypto.hold_retransmissions(true);
         let (throwaway, credentials) = (credentials(&mut rng), credentials(&mut rng));
         let rtc = session_crypto.enter(|| {
@@ -320,9 +320,8 @@ impl Session {
             return true;
         }
         let taken = |id| self.streams.values().any(|s| s.negotiated == Some(id));
-        if config.negotiated.is_some_and(taken)
-            || config.label.len() + config.protocol.len() > MAX_IN_BAND_LABEL
-        {
+        let is_too_long = is_too_long_in_band(&config.label, &config.protocol, config.negotiated);
+        if config.negotiated.is_some_and(taken) || is_too_long {
             return false;
         }
         let rtc = &mut self.rtc;
@@ -373,8 +372,17 @@ impl Session {
             return;
         };
         let (rtc, id) = (&mut self.rtc, stream.id);
-        self.crypto
-            .enter(|| rtc.direct_api().close_data_channel(id));
+        let is_known = self.crypto.enter(|| {
+            let mut api = rtc.direct_api();
+            api.close_data_channel(id);
+            api.sctp_stream_id_by_channel_id(id).is_some()
+        });
+        if !is_known {
+            // str0m closes nothing that still waits for its stream id, and says nothing either.
+            self.streams.remove(&key);
+            let closed = SessionEvent::StreamClosed(key);
+            self.events.push_back(Pending::Own(closed));
+        }
         self.settle(now);
     }
 
@@ -762,8 +770,6 @@ const MAX_TURNS: usize = 128;
 const MAX_DRAIN: usize = 65_536;
 /// Errors of one drain after which a transport that still calls itself alive is given up.
 const MAX_DRAIN_ERRORS: usize = 8;
-/// str0m marshals the in-band announcement into a buffer of 1,500 bytes, of which 12 are its header.
-const MAX_IN_BAND_LABEL: usize = 1_488;
 /// Room above the backlog for frame headers and internal messages.
 const SLACK: usize = 1024 * 1024;
 /// str0m says "never" with a time that is years away.

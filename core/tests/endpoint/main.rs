@@ -12,6 +12,7 @@
 mod common;
 
 mod bad_input;
+mod churn;
 mod foreign;
 mod lifecycle;
 mod pair;

@@ -180,6 +180,25 @@ fn an_ice_restart_keeps_the_session_and_loses_nothing() {
 }
 
 #[test]
+fn labels_of_65535_bytes_pass_between_bowline_peers() {
+    let mut world = World::connected();
+    let now = world.now;
+    let label = "x".repeat(65_535);
+    world
+        .peer(0, "bob")
+        .open_channel(ChannelConfig::new(&label), now)
+        .expect("opens");
+    world.run(secs(2));
+    for n in 0..2 {
+        let opened = world
+            .events(n)
+            .iter()
+            .any(|e| matches!(e, Event::ChannelOpen { label: l, .. } if *l == label));
+        assert!(opened, "{n}");
+    }
+}
+
+#[test]
 fn custom_channels_open_on_both_sides_with_their_labels() {
     let mut world = World::connected();
     let now = world.now;

@@ -599,6 +599,54 @@ fn the_limit_on_channels_holds_on_both_sides_and_frees_with_closed_ones() {
     assert_eq!(pair.faults(), []);
 }
 
+#[test]
+fn stream_ids_are_given_out_in_turn_and_used_again_unless_the_peer_never_had_them() {
+    let mut pair = Pair::connected();
+    let mut used = Vec::new();
+    for round in 0..600 {
+        let channel = pair.open(0, ChannelConfig::new("or")).expect("room");
+        used.push(
+            pair.sides[0].channels.entries[&channel]
+                .stream
+                .expect("given"),
+        );
+        if round == 100 {
+            // Closed before the peer has heard of it.
+            pair.close(0, channel);
+        }
+        pair.settle();
+        pair.close(0, channel);
+        pair.settle();
+    }
+    assert!(used.iter().all(|id| *id >= 6 && id.is_multiple_of(2)));
+    assert!((0..255).all(|n| used[n] < used[n + 1]), "in turn");
+    let mut distinct = used.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 256);
+    let spent = used.iter().filter(|id| **id == used[100]);
+    assert_eq!(spent.count(), 1, "not again");
+    assert_eq!(pair.faults(), []);
+    pair.finish();
+}
+
+#[test]
+fn while_all_ids_in_turn_are_in_use_others_are_given_out() {
+    let limits = ChannelLimits {
+        max_channels: 400,
+        ..limits()
+    };
+    let mut pair = Pair::new([limits.clone(), limits.clone()], 11);
+    pair.start();
+    for _ in 0..396 {
+        assert!(pair.open(0, ChannelConfig::new("or")).is_some());
+    }
+    assert!(pair.open(0, ChannelConfig::new("or")).is_none());
+    let highest = pair.sides[0].channels.by_stream.last_key_value();
+    assert_eq!(highest.map(|(id, _)| *id), Some(6 + 2 * 395));
+    assert_eq!(crate::channel::max_streams(&limits), 2 * 400 + 8);
+}
+
 fn meta(frames: &[MetaFrame]) -> Vec<u8> {
     let mut data = Vec::new();
     Header {

@@ -6,7 +6,7 @@ use super::{CONTROL, FILE, RELIABLE, UNRELIABLE, limits, message};
 use crate::channel::kind::{ChannelConfig, Message, Ordering, Reliability};
 use crate::channel::{ChannelOutput, Channels, Framing, Role, StreamKey};
 use crate::config::ChannelLimits;
-use crate::error::SendRefusal;
+use crate::error::{OpenError, SendRefusal};
 use crate::event::ChannelFault;
 use crate::id::{ChannelId, MessageId, PeerId};
 
@@ -265,6 +265,56 @@ fn streams_of_the_foreign_peer_become_channels_up_to_the_limit() {
         [(stream, false, b"hi".to_vec())]
     );
     assert_eq!(offer(&mut channels), None);
+}
+
+fn labelled(label: usize, protocol: usize) -> ChannelConfig {
+    ChannelConfig {
+        protocol: "p".repeat(protocol),
+        ..ChannelConfig::new("l".repeat(label))
+    }
+}
+
+#[test]
+fn a_label_too_long_to_announce_is_refused_unless_the_id_is_agreed() {
+    let (mut channels, now) = open(&limits(), 65_536);
+    let agreed = ChannelConfig {
+        negotiated: Some(20),
+        ..labelled(1_488, 1)
+    };
+    assert!(channels.open(labelled(1_000, 488), now).is_ok());
+    assert_eq!(
+        channels.open(labelled(1_000, 489), now),
+        Err(OpenError::LabelTooLong)
+    );
+    assert!(channels.open(agreed, now).is_ok());
+}
+
+#[test]
+fn a_label_too_long_for_what_the_remote_turns_out_to_be_closes_the_channel() {
+    let (mut channels, now) = waiting(&limits());
+    let channel = channels.open(labelled(1_488, 1), now).expect("room");
+    assert!(channels.send(channel, message(5), now).is_ok());
+    channels.start(Framing::Plain, Role::Even, 65_536, now);
+    let told: Vec<_> = outputs(&mut channels)
+        .into_iter()
+        .filter(|output| {
+            !matches!(output, ChannelOutput::OpenStream { stream, .. } if *stream != key(channel))
+        })
+        .collect();
+    let id = MessageId(0);
+    let expected = [
+        ChannelOutput::NotDelivered {
+            channel,
+            first: id,
+            last: id,
+            maybe: false,
+        },
+        ChannelOutput::Closed { channel },
+    ];
+    assert_eq!(told, expected, "and the stream is not asked for");
+    let late = channels.send(channel, message(1), now).expect_err("gone");
+    assert_eq!(late.reason, SendRefusal::UnknownChannel);
+    assert_eq!(channels.metrics().len(), 4);
 }
 
 #[test]

@@ -137,8 +137,10 @@ impl DtlsInstance for Instance {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        let inner = self.timer.handle_timeout(now, self.hold());
-        self.dtls.handle_timeout(inner)
+        match self.timer.handle_timeout(now, self.hold()) {
+            Some(inner) => self.dtls.handle_timeout(inner),
+            None => Ok(()),
+        }
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {

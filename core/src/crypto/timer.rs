@@ -25,12 +25,17 @@ pub(super) struct Timer {
     phase: Phase,
     /// Deadlines of the instance that it may come back to: a flight and an acknowledgement.
     known: [Option<Deadline>; 2],
+    /// When the instance was last woken for something that it wanted done at once.
+    woken_at_once: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The instance has sent or woken since it last named its deadline: its time stands still.
+    /// The instance is new or has woken since it last named its deadline: its time stands still.
     Unsettled,
+    /// It has given out a packet since, and may have more. str0m wakes it after each packet, which would make dimpl
+    /// acknowledge the same gap for ever; it hears nothing until it has named its deadline.
+    Sending,
     /// It waits for nothing.
     Idle,
     /// It waits for this deadline, in its own time.
@@ -42,6 +47,8 @@ struct Deadline {
     /// In the time of the instance: its identity.
     inner: Instant,
     after: Duration,
+    /// Whether the instance wants it done at once.
+    at_once: bool,
     /// In real time, once it runs.
     due: Option<Instant>,
 }
@@ -55,24 +62,28 @@ impl Timer {
             fresh: false,
             phase: Phase::Unsettled,
             known: [None; 2],
+            woken_at_once: None,
         }
     }
 
     /// Notes that the instance gave out a packet, and may have started a timer with it.
     pub(super) fn on_packet_sent(&mut self) {
-        self.phase = Phase::Unsettled;
+        self.phase = Phase::Sending;
     }
 
-    /// The time to tell the instance, now that it is `now`.
-    pub(super) fn handle_timeout(&mut self, now: Instant, hold: bool) -> Instant {
+    /// The time to tell the instance, now that it is `now`. `None`: nothing, because it is sending, or its time stands
+    /// at a deadline that is not due yet.
+    pub(super) fn handle_timeout(&mut self, now: Instant, hold: bool) -> Option<Instant> {
         self.now = self.now.max(now);
         self.fresh = true;
         match self.phase {
             Phase::Unsettled => {}
+            Phase::Sending => return None,
             Phase::Idle => self.inner = self.inner.max(self.now),
             Phase::Waiting(deadline) => self.wake(deadline, hold),
         }
-        self.inner
+        let is_early = matches!(self.phase, Phase::Waiting(deadline) if deadline <= self.inner);
+        (!is_early).then_some(self.inner)
     }
 
     /// When to wake the instance, which asks for `deadline` in its own time.
@@ -112,6 +123,9 @@ impl Timer {
             entry.due = Some(now + entry.after);
         }
         if entry.due.is_some_and(|due| due <= now) {
+            if entry.at_once {
+                self.woken_at_once = Some(now);
+            }
             self.inner = self.inner.max(deadline);
             self.known
                 .iter_mut()
@@ -125,6 +139,14 @@ impl Timer {
         }
     }
 
+    /// How long something that is wanted at once has to wait, because the last such thing was done just now.
+    ///
+    /// While a flight has a gap dimpl wants to acknowledge the rest of it at once, and again at once when it has.
+    fn pause_left(&self) -> Duration {
+        let next = self.woken_at_once.map(|at| at + self.first / 4);
+        next.map_or(Duration::ZERO, |next| next.saturating_duration_since(self.now))
+    }
+
     fn entry(&mut self, deadline: Instant, ahead: Duration) -> &mut Deadline {
         let index = match self.known {
             [Some(first), _] if first.inner == deadline => 0,
@@ -133,10 +155,13 @@ impl Timer {
             [_, None] => 1,
             [Some(first), Some(second)] => usize::from(second.inner < first.inner),
         };
-        let after = meant(self.first, ahead);
+        let meant = meant(self.first, ahead);
+        let at_once = meant.is_zero();
+        let after = if at_once { self.pause_left() } else { meant };
         let fresh = Deadline {
             inner: deadline,
             after,
+            at_once,
             due: None,
         };
         let slot = &mut self.known[index];
@@ -213,9 +238,9 @@ mod tests {
             timer.on_packet_sent();
             timer.handle_timeout(start, false);
             assert_eq!(timer.poll_timeout(deadline, false), start + FIRST);
-            assert!(timer.handle_timeout(start + ms(249), false) < deadline);
+            assert!(timer.handle_timeout(start + ms(249), false).expect("told") < deadline);
             assert_eq!(timer.poll_timeout(deadline, false), start + FIRST);
-            assert!(timer.handle_timeout(start + FIRST, false) >= deadline);
+            assert!(timer.handle_timeout(start + FIRST, false).expect("told") >= deadline);
         }
     }
 
@@ -225,9 +250,9 @@ mod tests {
         let mut timer = Timer::new(FIRST, start);
         timer.poll_timeout(start + 2 * IDLE, false);
         let arrival = start + ms(5_000);
-        // The instance answers in the belief that no time has passed.
+        // The instance answers in the belief that no time has passed, and hears nothing until it is done.
         timer.on_packet_sent();
-        assert_eq!(timer.handle_timeout(arrival, false), start);
+        assert_eq!(timer.handle_timeout(arrival, false), None);
         assert_eq!(timer.poll_timeout(start + ms(280), false), arrival + FIRST);
     }
 
@@ -237,11 +262,32 @@ mod tests {
         let mut timer = Timer::new(FIRST, start);
         let deadline = start + ms(60);
         assert_eq!(timer.poll_timeout(deadline, false), start);
-        assert!(timer.handle_timeout(start + ms(900), false) < deadline);
+        assert!(timer.handle_timeout(start + ms(900), false).expect("told") < deadline);
         assert_eq!(
             timer.poll_timeout(deadline, false),
             start + ms(900) + FIRST / 4
         );
+    }
+
+    #[test]
+    fn what_is_wanted_at_once_over_and_over_is_done_once_in_a_while() {
+        let start = Instant::now();
+        let mut timer = Timer::new(ms(200), start);
+        let mut woken = 0;
+        for at in 0..200 {
+            let now = start + ms(at);
+            // The instance acknowledges, and wants to again in the same instant of its own.
+            let mut asked = 0;
+            while timer.poll_timeout(start, false) <= now {
+                asked += 1;
+                assert!(asked < 5, "it spins");
+                if timer.handle_timeout(now, false).is_some() {
+                    woken += 1;
+                    timer.on_packet_sent();
+                }
+            }
+        }
+        assert_eq!(woken, 4, "every 50 ms");
     }
 
     #[test]
@@ -251,8 +297,8 @@ mod tests {
         timer.on_packet_sent();
         let deadline = start + ms(250);
         assert_eq!(timer.poll_timeout(deadline, true), start + HELD);
-        assert!(timer.handle_timeout(start + ms(9_000), true) < deadline);
-        assert!(timer.handle_timeout(start + ms(9_500), false) < deadline);
+        assert!(timer.handle_timeout(start + ms(9_000), true).expect("told") < deadline);
+        assert!(timer.handle_timeout(start + ms(9_500), false).expect("told") < deadline);
         assert_eq!(timer.poll_timeout(deadline, false), start + ms(9_750));
     }
 
@@ -265,7 +311,7 @@ mod tests {
         assert_eq!(timer.poll_timeout(flight, false), start + FIRST);
         timer.handle_timeout(start, false);
         assert_eq!(timer.poll_timeout(ack, false), start + FIRST / 4);
-        assert_eq!(timer.handle_timeout(start + FIRST / 4, false), ack);
+        assert_eq!(timer.handle_timeout(start + FIRST / 4, false), Some(ack));
         assert_eq!(timer.poll_timeout(flight, false), start + FIRST);
     }
 }

@@ -367,7 +367,7 @@ impl Session {
         // An error here is the sender's: str0m stays usable unless it says that it is not alive.
         let _ = self.crypto.enter(|| rtc.handle_input(StrInput::Receive(now, receive)));
         self.drain(now);
-        if !self.ice_up {
+        if !self.ice_up || self.is_due(now) {
             self.settle(now);
         }
     }
@@ -387,7 +387,11 @@ impl Session {
     /// Feeds the time and collects the output, until nothing is left to do at `now`.
     pub(crate) fn settle(&mut self, now: Instant) {
         self.drain(now);
-        for _ in 0..if self.ice_up { 1 } else { 2 } {
+        let least = if self.ice_up { 1 } else { 2 };
+        for round in 0..MAX_SETTLE {
+            if round >= least && !self.is_due(now) {
+                break;
+            }
             let rtc = &mut self.rtc;
             if self.crypto.enter(|| rtc.handle_input(StrInput::Timeout(now))).is_err() {
                 self.failed = self.failed || !self.rtc.is_alive();
@@ -442,6 +446,10 @@ impl Session {
         self.rtc.channel(id).map_or(0, |mut channel| channel.buffered_amount())
     }
 
+    fn is_due(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|at| at <= now)
+    }
+
     /// The description as it is sent: with our credentials in place of str0m's and our candidates in our order.
     fn rewrite(&self, text: &str, announced: &IceCreds) -> Option<String> {
         let candidates: Vec<String> = self
@@ -464,7 +472,8 @@ impl Session {
         let Self { rtc, crypto, transmits, events, ice_up, .. } = self;
         let mut errors = 0;
         let drained = crypto.enter(|| {
-            loop {
+            // A drain takes what SCTP may have under way, at most. The bound guards against a transport that spins.
+            for _ in 0..MAX_DRAIN {
                 match rtc.poll_output() {
                     Ok(StrOutput::Timeout(at)) => return Some(at),
                     Ok(StrOutput::Transmit(t)) => transmits.push_back(Datagram {
@@ -487,6 +496,7 @@ impl Session {
                     }
                 }
             }
+            None
         });
         // A flight that cannot be sent for want of a path must not use up its repetitions.
         self.crypto.hold_retransmissions(!self.ice_up);
@@ -614,6 +624,10 @@ fn credentials(rng: &mut Rng) -> IceCreds {
     IceCreds { ufrag: rng.ice_chars(16), pass: rng.ice_chars(32) }
 }
 
+/// How often str0m is told one time. It may ask for the present, for an interval to start from, a few times.
+const MAX_SETTLE: usize = 8;
+/// Outputs of one drain: more than the largest `backlog_max` in the smallest datagrams.
+const MAX_DRAIN: usize = 1 << 17;
 /// Errors of one drain after which a transport that still calls itself alive is given up.
 const MAX_DRAIN_ERRORS: usize = 8;
 /// str0m marshals the in-band announcement into a buffer of 1,500 bytes, of which 12 are its header.

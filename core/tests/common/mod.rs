@@ -18,6 +18,9 @@ pub const DELAY: Duration = Duration::from_millis(10);
 /// Wake-ups at one instant. All endpoints and their parcels share it.
 const MAX_AT_ONCE: usize = 100;
 
+/// What all endpoints together may send in a second: far more than any test asks for.
+const MAX_PER_SECOND: usize = 20_000;
+
 /// Something on its way.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Parcel {
@@ -359,6 +362,11 @@ impl World {
     /// Hands a parcel to the network.
     pub fn post(&mut self, parcel: Parcel) {
         self.sent.push((self.now, parcel.clone()));
+        let earlier = self.sent.iter().rev().nth(MAX_PER_SECOND);
+        assert!(
+            earlier.is_none_or(|(at, _)| self.now - *at >= secs(1)),
+            "a storm of datagrams"
+        );
         for (delay, parcel) in (self.network)(self.now, parcel) {
             self.posted += 1;
             self.parcels.insert((self.now + delay, self.posted), parcel);

@@ -592,3 +592,31 @@ fn a_peer_that_has_ended_hears_nothing_more_in_the_same_breath() {
         Some(Cause::RemoteClose)
     );
 }
+
+#[test]
+fn any_datagrams_of_the_handshake_may_be_lost() {
+    // Two of the first ten, in every combination: flights then have gaps, which are acknowledged.
+    for lost in (0..10).flat_map(|first| (first..10).map(move |second| [first, second])) {
+        let config = Config::builder().mtu(576).build().expect("valid");
+        let mut world = World::new(&["alice", "bob"], &config);
+        let mut seen = 0;
+        world.network(move |_, parcel| {
+            let count = usize::from(parcel.is_dtls());
+            seen += count;
+            // Some overtake others.
+            let delay = millis(10 + 7 * (seen as u64 % 3));
+            let is_lost = count == 1 && lost.contains(&(seen - 1));
+            if is_lost {
+                vec![]
+            } else {
+                vec![(delay, parcel)]
+            }
+        });
+        world.connect(0, "bob");
+        world.run(secs(5));
+        assert!(
+            world.is_connected(0, "bob") && world.is_connected(1, "alice"),
+            "{lost:?}"
+        );
+    }
+}

@@ -2,19 +2,23 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 use bowline::{ChannelKind, Message, PeerState, Seed, Signal};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::common::{Parcel, World, id, millis, secs};
 
 const PAYLOAD: &str = "the-treasure-is-under-the-old-oak";
 
-/// Everything that is logged, at every level, as one text.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+/// Everything that one thread logs, at every level, as one text.
+///
+/// It is installed for the whole process: what a thread installs for itself depends on what others do at that moment.
+#[derive(Clone)]
+struct Log(Arc<Mutex<String>>, ThreadId);
 
 impl Visit for Log {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
@@ -25,7 +29,11 @@ impl Visit for Log {
 
 impl Subscriber for Log {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+        std::thread::current().id() == self.1
+    }
+
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
@@ -50,47 +58,45 @@ impl Subscriber for Log {
 
 #[test]
 fn no_log_line_holds_a_password_or_a_message() {
-    let log = Log::default();
-    let world = tracing::subscriber::with_default(log.clone(), || {
-        let mut world = World::connected();
-        for n in 0..20 {
-            let now = world.now;
-            for (side, other) in [(0, "bob"), (1, "alice")] {
-                let mut peer = world.peer(side, other);
-                for kind in ChannelKind::ALL {
-                    peer.send(kind, PAYLOAD, now).expect("queued");
-                }
-                if n == 10 {
-                    peer.restart_ice(now);
-                }
-            }
-            world.run(millis(50));
-        }
-        // Signalling that cannot be read is logged too, and must not be quoted.
-        let signals: Vec<_> = world.sent.iter().map(|(_, p)| p.clone()).collect();
-        for parcel in signals {
-            if let Parcel::Signal { to, mut text } = parcel {
-                text.pop();
-                text = text
-                    .replace("a=setup", "a=setupp")
-                    .replace("a=mid", "a=dim");
-                world.deliver(Parcel::Signal {
-                    to,
-                    text: text.clone(),
-                });
-                world.deliver(Parcel::Signal {
-                    to,
-                    text: text + "}",
-                });
-                world.drain();
-            }
-        }
+    let log = Log(Arc::default(), std::thread::current().id());
+    tracing::subscriber::set_global_default(log.clone()).expect("nobody else does");
+    let mut world = World::connected();
+    for n in 0..20 {
         let now = world.now;
-        world.peer(0, "bob").close(now);
-        world.run(secs(3));
-        assert!(world.saw_state(0, PeerState::Closed));
-        world
-    });
+        for (side, other) in [(0, "bob"), (1, "alice")] {
+            let mut peer = world.peer(side, other);
+            for kind in ChannelKind::ALL {
+                peer.send(kind, PAYLOAD, now).expect("queued");
+            }
+            if n == 10 {
+                peer.restart_ice(now);
+            }
+        }
+        world.run(millis(50));
+    }
+    // Signalling that cannot be read is logged too, and must not be quoted.
+    let signals: Vec<_> = world.sent.iter().map(|(_, p)| p.clone()).collect();
+    for parcel in signals {
+        if let Parcel::Signal { to, mut text } = parcel {
+            text.pop();
+            text = text
+                .replace("a=setup", "a=setupp")
+                .replace("a=mid", "a=dim");
+            world.deliver(Parcel::Signal {
+                to,
+                text: text.clone(),
+            });
+            world.deliver(Parcel::Signal {
+                to,
+                text: text + "}",
+            });
+            world.drain();
+        }
+    }
+    let now = world.now;
+    world.peer(0, "bob").close(now);
+    world.run(secs(3));
+    assert!(world.saw_state(0, PeerState::Closed));
     let log = log.0.lock().expect("not poisoned").clone();
     assert!(log.contains("peer state"), "the log was taken");
     assert!(log.lines().count() > 100, "{}", log.lines().count());

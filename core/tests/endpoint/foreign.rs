@@ -1,6 +1,5 @@
 //! A peer that is no bowline: a bare `str0m::Rtc` behind plain signalling, as a browser would be.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bowline::{
@@ -23,7 +22,6 @@ const FOREIGN_MAX: usize = 262_144;
 
 /// The foreign peer, whose name is `browser`.
 struct Foreign {
-    address: SocketAddr,
     rtc: Rtc,
     session: String,
     seq: u64,
@@ -43,7 +41,6 @@ impl Foreign {
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("valid"))
             .expect("added");
         Self {
-            address,
             rtc,
             session: SESSION.to_owned(),
             seq: 0,

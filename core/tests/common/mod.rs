@@ -19,7 +19,7 @@ use bowline::{
 };
 
 /// How long a parcel takes, unless the network says otherwise.
-pub const DELAY: Duration = Duration::from_millis(10);
+pub(crate) const DELAY: Duration = Duration::from_millis(10);
 
 /// Wake-ups at one instant. All endpoints and their parcels share it.
 const MAX_AT_ONCE: usize = 100;
@@ -29,7 +29,7 @@ const MAX_PER_SECOND: usize = 20_000;
 
 /// Something on its way.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Parcel {
+pub(crate) enum Parcel {
     Datagram {
         from: SocketAddr,
         to: SocketAddr,
@@ -42,21 +42,21 @@ pub enum Parcel {
 }
 
 impl Parcel {
-    pub fn is_signal(&self) -> bool {
+    pub(crate) fn is_signal(&self) -> bool {
         matches!(self, Self::Signal { .. })
     }
 
-    pub fn is_datagram(&self) -> bool {
+    pub(crate) fn is_datagram(&self) -> bool {
         !self.is_signal()
     }
 
     /// By its first byte (RFC 7983).
-    pub fn is_dtls(&self) -> bool {
+    pub(crate) fn is_dtls(&self) -> bool {
         matches!(self, Self::Datagram { bytes, .. } if bytes.first().is_some_and(|b| (20..=63).contains(b)))
     }
 
     /// The field `type` of a signalling message.
-    pub fn kind(&self) -> Option<String> {
+    pub(crate) fn kind(&self) -> Option<String> {
         match self {
             Self::Signal { text, .. } => Some(json(text)["type"].as_str()?.to_owned()),
             Self::Datagram { .. } => None,
@@ -65,34 +65,34 @@ impl Parcel {
 }
 
 /// What the network makes of a parcel: the copies that arrive, each after a delay.
-pub type Network = Box<dyn FnMut(Instant, Parcel) -> Vec<(Duration, Parcel)>>;
+pub(crate) type Network = Box<dyn FnMut(Instant, Parcel) -> Vec<(Duration, Parcel)>>;
 
 /// An endpoint and what it has said.
-pub struct Node {
-    pub address: SocketAddr,
-    pub endpoint: Endpoint,
-    pub deadline: Option<Instant>,
-    pub events: Vec<Event>,
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) events: Vec<Event>,
     /// When each event was told.
     times: Vec<Instant>,
     /// Whether offers are accepted as they come.
-    pub accepts: bool,
+    pub(crate) accepts: bool,
     /// Whether messages are released as they come.
-    pub releases: bool,
+    pub(crate) releases: bool,
     /// Whether the machine is suspended: time passes it by and what is for it is lost.
-    pub asleep: bool,
+    pub(crate) asleep: bool,
     /// The peers that exist, and the last state that was told.
     alive: BTreeMap<PeerId, PeerState>,
 }
 
 /// Endpoints and what is under way between them.
-pub struct World {
-    pub now: Instant,
-    pub nodes: Vec<Node>,
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) nodes: Vec<Node>,
     /// Everything that was sent, before the network touched it.
-    pub sent: Vec<(Instant, Parcel)>,
+    pub(crate) sent: Vec<(Instant, Parcel)>,
     /// What arrived for nobody here.
-    pub outside: Vec<Parcel>,
+    pub(crate) outside: Vec<Parcel>,
     started: Instant,
     network: Network,
     parcels: BTreeMap<(Instant, u64), Parcel>,
@@ -101,14 +101,14 @@ pub struct World {
 
 impl World {
     /// Endpoints with these names, each with a socket at 192.0.2.1, 192.0.2.2 and so on.
-    pub fn new(names: &[&str], config: &Config) -> Self {
+    pub(crate) fn new(names: &[&str], config: &Config) -> Self {
         let mut world = Self::new_unbound(names, config);
         world.bind();
         world
     }
 
     /// Endpoints that nothing has happened to.
-    pub fn new_unbound(names: &[&str], config: &Config) -> Self {
+    pub(crate) fn new_unbound(names: &[&str], config: &Config) -> Self {
         let now = Instant::now();
         let mut world = Self {
             now,
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Gives every endpoint its socket.
-    pub fn bind(&mut self) {
+    pub(crate) fn bind(&mut self) {
         for node in &mut self.nodes {
             node.endpoint.handle_input(
                 Input::SocketBound {
@@ -139,16 +139,16 @@ impl World {
         }
     }
 
-    pub fn pair() -> Self {
+    pub(crate) fn pair() -> Self {
         Self::new(&["alice", "bob"], &Config::default())
     }
 
     /// Alice and Bob, connected.
-    pub fn connected() -> Self {
+    pub(crate) fn connected() -> Self {
         Self::connected_with(&Config::default())
     }
 
-    pub fn connected_with(config: &Config) -> Self {
+    pub(crate) fn connected_with(config: &Config) -> Self {
         let mut world = Self::new(&["alice", "bob"], config);
         world.connect(0, "bob");
         world.run(Duration::from_secs(1));
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// Puts a fresh endpoint of the same name in the place of one that is gone without a word.
-    pub fn restart(&mut self, n: usize, seed: u8, config: &Config) {
+    pub(crate) fn restart(&mut self, n: usize, seed: u8, config: &Config) {
         let old = &self.nodes[n];
         self.nodes[n] = self.node(old.endpoint.id(), old.address, seed, config);
         let Node {
@@ -185,7 +185,7 @@ impl World {
     }
 
     /// From now on the network does this to what is sent.
-    pub fn network(
+    pub(crate) fn network(
         &mut self,
         network: impl FnMut(Instant, Parcel) -> Vec<(Duration, Parcel)> + 'static,
     ) {
@@ -193,7 +193,7 @@ impl World {
     }
 
     /// From now on what matches is lost, and the rest arrives after [`DELAY`].
-    pub fn lose(&mut self, mut lost: impl FnMut(&Parcel) -> bool + 'static) {
+    pub(crate) fn lose(&mut self, mut lost: impl FnMut(&Parcel) -> bool + 'static) {
         self.network(move |_, parcel| {
             if lost(&parcel) {
                 vec![]
@@ -204,53 +204,53 @@ impl World {
     }
 
     /// From now on nothing is lost, and everything arrives after [`DELAY`].
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.lose(|_| false);
     }
 
-    pub fn connect(&mut self, n: usize, peer: &str) {
+    pub(crate) fn connect(&mut self, n: usize, peer: &str) {
         let now = self.now;
         self.endpoint(n)
             .connect(id(peer), ConnectOptions::default(), now)
             .expect("starts");
     }
 
-    pub fn endpoint(&mut self, n: usize) -> &mut Endpoint {
+    pub(crate) fn endpoint(&mut self, n: usize) -> &mut Endpoint {
         &mut self.nodes[n].endpoint
     }
 
-    pub fn peer(&mut self, n: usize, peer: &str) -> Peer<'_> {
+    pub(crate) fn peer(&mut self, n: usize, peer: &str) -> Peer<'_> {
         self.nodes[n].endpoint.peer(id(peer)).expect("exists")
     }
 
-    pub fn events(&self, n: usize) -> &[Event] {
+    pub(crate) fn events(&self, n: usize) -> &[Event] {
         &self.nodes[n].events
     }
 
-    pub fn stats(&self, n: usize) -> EndpointStats {
+    pub(crate) fn stats(&self, n: usize) -> EndpointStats {
         self.nodes[n].endpoint.stats()
     }
 
-    pub fn is_connected(&mut self, n: usize, peer: &str) -> bool {
+    pub(crate) fn is_connected(&mut self, n: usize, peer: &str) -> bool {
         self.endpoint(n)
             .peer(id(peer))
             .is_ok_and(|p| p.state() == PeerState::Connected)
     }
 
     /// The events of a node, and when each was told.
-    pub fn timed_events(&self, n: usize) -> impl Iterator<Item = (Instant, Event)> {
+    pub(crate) fn timed_events(&self, n: usize) -> impl Iterator<Item = (Instant, Event)> {
         let Node { times, events, .. } = &self.nodes[n];
         times.iter().copied().zip(events.iter().cloned())
     }
 
-    pub fn saw_state(&self, n: usize, state: PeerState) -> bool {
+    pub(crate) fn saw_state(&self, n: usize, state: PeerState) -> bool {
         self.events(n)
             .iter()
             .any(|e| matches!(e, Event::State { to, .. } if *to == state))
     }
 
     /// The last terminal state that a node was told, why, and when.
-    pub fn end(&self, n: usize) -> Option<(PeerState, Cause, Instant)> {
+    pub(crate) fn end(&self, n: usize) -> Option<(PeerState, Cause, Instant)> {
         self.events(n).iter().rev().find_map(|event| match event {
             Event::State { to, cause, at, .. } if to.is_terminal() => Some((*to, *cause, *at)),
             _ => None,
@@ -258,7 +258,7 @@ impl World {
     }
 
     /// The messages that a node received, with the number of their channel.
-    pub fn messages(&self, n: usize) -> Vec<(u32, Message)> {
+    pub(crate) fn messages(&self, n: usize) -> Vec<(u32, Message)> {
         let message = |event: &Event| match event {
             Event::Message {
                 channel, message, ..
@@ -272,7 +272,7 @@ impl World {
     }
 
     /// Asserts that nothing is left of any peer: no handle, no deadline, no counter.
-    pub fn assert_at_rest(&self) {
+    pub(crate) fn assert_at_rest(&self) {
         for node in &self.nodes {
             let stats = node.endpoint.stats();
             assert_eq!((stats.peers, stats.connected, stats.incoming), (0, 0, 0));
@@ -281,7 +281,7 @@ impl World {
     }
 
     /// Runs for `duration`.
-    pub fn run(&mut self, duration: Duration) {
+    pub(crate) fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         self.advance_to(self.now);
         let mut at_once = 0;
@@ -294,7 +294,7 @@ impl World {
     }
 
     /// When something happens next.
-    pub fn next_at(&self) -> Option<Instant> {
+    pub(crate) fn next_at(&self) -> Option<Instant> {
         let deadlines = self
             .nodes
             .iter()
@@ -306,7 +306,7 @@ impl World {
     }
 
     /// Lets happen what is due at `at`.
-    pub fn advance_to(&mut self, at: Instant) {
+    pub(crate) fn advance_to(&mut self, at: Instant) {
         self.now = self.now.max(at);
         while let Some(entry) = self
             .parcels
@@ -325,7 +325,7 @@ impl World {
     }
 
     /// Takes what the endpoints have to say.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         for n in 0..self.nodes.len() {
             if self.nodes[n].asleep {
                 continue;
@@ -337,7 +337,7 @@ impl World {
     }
 
     /// The user name fragment in the last description that was sent to `to`.
-    pub fn remote_ufrag(&self, to: &str) -> String {
+    pub(crate) fn remote_ufrag(&self, to: &str) -> String {
         let described = |parcel: &Parcel| match parcel {
             Parcel::Signal { to: receiver, text } if *receiver == id(to) => {
                 let sdp = json(text)["sdp"].as_str()?.to_owned();
@@ -353,7 +353,7 @@ impl World {
     }
 
     /// The ICE passwords in all descriptions that were sent.
-    pub fn passwords(&self) -> Vec<String> {
+    pub(crate) fn passwords(&self) -> Vec<String> {
         let text = |parcel: &Parcel| match parcel {
             Parcel::Signal { text, .. } => Some(json(text)["sdp"].as_str()?.to_owned()),
             Parcel::Datagram { .. } => None,
@@ -366,7 +366,7 @@ impl World {
     }
 
     /// Hands a parcel to the network.
-    pub fn post(&mut self, parcel: Parcel) {
+    pub(crate) fn post(&mut self, parcel: Parcel) {
         self.sent.push((self.now, parcel.clone()));
         let earlier = self.sent.iter().rev().nth(MAX_PER_SECOND);
         assert!(
@@ -380,7 +380,7 @@ impl World {
     }
 
     /// Delivers a parcel at once.
-    pub fn deliver(&mut self, parcel: Parcel) {
+    pub(crate) fn deliver(&mut self, parcel: Parcel) {
         let now = self.now;
         let node = self.nodes.iter_mut().find(|node| match &parcel {
             Parcel::Datagram { to, .. } => node.address == *to,
@@ -400,7 +400,7 @@ impl World {
 }
 
 impl Node {
-    pub fn datagram(
+    pub(crate) fn datagram(
         &mut self,
         remote: SocketAddr,
         local: SocketAddr,
@@ -534,28 +534,28 @@ fn peer_of(event: &Event) -> Option<PeerId> {
     })
 }
 
-pub fn id(name: &str) -> PeerId {
+pub(crate) fn id(name: &str) -> PeerId {
     name.parse().expect("a valid id")
 }
 
-pub fn address(n: usize) -> SocketAddr {
+pub(crate) fn address(n: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1 + n as u8], 4_000))
 }
 
-pub fn secs(secs: u64) -> Duration {
+pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-pub fn millis(millis: u64) -> Duration {
+pub(crate) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-pub fn json(text: &str) -> serde_json::Value {
+pub(crate) fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("json")
 }
 
 /// The names of the variants that were told.
-pub fn variants(events: &[Event]) -> BTreeSet<String> {
+pub(crate) fn variants(events: &[Event]) -> BTreeSet<String> {
     let name = |event: &Event| {
         let text = format!("{event:?}");
         text.split([' ', '{']).next().unwrap_or_default().to_owned()

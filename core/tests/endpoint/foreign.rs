@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bowline::{
     Cause, ChannelConfig, ChannelFault, ChannelId, ChannelKind, Config, ConnectOptions, Event,
-    Message, Ordering, PeerFault, PeerState, Reliability, SendRefusal,
+    Message, OpenError, Ordering, PeerFault, PeerState, Reliability, SendRefusal,
 };
 use serde_json::{Value, json};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
@@ -462,9 +462,14 @@ fn a_label_that_is_too_long_to_be_announced_closes_only_its_channel() {
         config.protocol = "p".repeat(protocol);
         let since = duo.world.events(0).len();
         let opened = duo.world.peer(0, "browser").open_channel(config, now);
-        if let Ok(channel) = opened {
-            duo.send(channel, Message::text("hello")).expect("queued");
-        }
+        match opened {
+            Ok(channel) => duo.send(channel, Message::text("hello")).expect("queued"),
+            Err(error) => {
+                assert_eq!(error, OpenError::LabelTooLong, "{label} and {protocol}");
+                assert!(label + protocol > 1_488);
+                continue;
+            }
+        };
         duo.run(secs(15));
         let told = &duo.world.events(0)[since..];
         let is_open = told.iter().any(|e| matches!(e, Event::ChannelOpen { .. }));
@@ -548,7 +553,11 @@ fn a_channel_beyond_the_limit_is_closed_again_and_a_peer_that_goes_on_is_ended()
     let now = duo.world.now;
     assert_eq!(duo.world.peer(0, "browser").metrics(now).channels.len(), 6);
     assert_eq!(duo.foreign.closed, [duo.foreign.channel("seventh")]);
-    open(&mut duo, &["eighth", "ninth", "tenth"]);
+    assert!(duo.world.is_connected(0, "browser"));
+    // As many ids as an honest peer could use, and more.
+    for _ in 0..6 {
+        open(&mut duo, &["another"; 100]);
+    }
     let (state, cause, _) = duo.world.end(0).expect("ended");
     let expected = Cause::Misbehaviour(PeerFault::TooManyChannels);
     assert_eq!((state, cause), (PeerState::Failed, expected));

@@ -191,9 +191,15 @@ fn damaged(mut parcel: Parcel, flip: Option<u64>, cut: Option<u64>) -> Parcel {
     match &mut parcel {
         Parcel::Datagram { bytes, .. } => damage(bytes),
         Parcel::Signal { text, .. } => {
-            let mut bytes = std::mem::take(text).into_bytes();
+            let mut bytes = text.clone().into_bytes();
             damage(&mut bytes);
-            *text = String::from_utf8_lossy(&bytes).into_owned();
+            let damaged = String::from_utf8_lossy(&bytes).into_owned();
+            // Nobody signs plain signalling. One side that takes the other for a foreign peer reads its frames as
+            // messages: a link must not alter that field.
+            let is_passing = damaged.parse::<serde_json::Value>().is_ok();
+            if !is_passing || damaged.contains("\"bowline\"") == text.contains("\"bowline\"") {
+                *text = damaged;
+            }
         }
     }
     parcel
@@ -521,4 +527,28 @@ fn the_account_of_a_quiet_run_is_all_delivered() {
             .all(|outcome| *outcome == Outcome::Delivered)
     );
     assert!(run.world.saw_state(0, PeerState::Connected));
+}
+
+#[test]
+fn a_handshake_over_a_damaging_network_causes_no_storm() {
+    // Damaged records leave gaps in flights, which the receiver acknowledges: once in a while, not for ever.
+    for seed in 1..150 {
+        let mut run = Run::new();
+        run.apply(Step::Network(Weather {
+            seed,
+            lost: 10,
+            repeated: 10,
+            flipped: 30,
+            cut: 0,
+            jitter: 50,
+            partition: None,
+        }));
+        run.apply(Step::Connect(1, 0));
+        run.apply(Step::Run(secs(3)));
+        assert!(
+            run.world.sent.len() < 500,
+            "{seed}: {} parcels",
+            run.world.sent.len()
+        );
+    }
 }

@@ -1,19 +1,29 @@
-//! Random scenarios: every rule is checked after every event, and each runs twice with the same hashes.
+//! Random scenarios: every rule is checked after every event, and each runs twice with the same hashes, in a driver
+//! that wakes endpoints exactly when they ask for it and in one that wakes them far too often.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bowline_sim::{Driver, Scenario};
 
 /// How many tests the seeds are spread over, so that they run in parallel.
 const CHUNKS: u64 = 8;
 
-/// Runs the seeds of one chunk. All that fail are named; the first is written down.
+/// Wakes every endpoint some thousand times in a run when it has not asked for it.
+const OVER_EAGER: Driver = Driver::Eager {
+    every: Duration::from_millis(25),
+};
+
+/// Runs the seeds of one chunk, in both drivers. All that fail are named; the first is written down.
 fn run(chunk: u64) {
     let mut failed = Vec::new();
     for seed in (chunk..super::seeds::count()).step_by(usize::try_from(CHUNKS).expect("small")) {
-        let report = Scenario::random(seed).run_twice(Driver::Exact);
-        if !report.passed() {
-            failed.push(report);
+        let scenario = Scenario::random(seed);
+        for driver in [Driver::Exact, OVER_EAGER] {
+            let report = scenario.run_twice(driver);
+            if !report.passed() {
+                failed.push(report);
+            }
         }
     }
     if let Some(first) = failed.first() {

@@ -35,8 +35,6 @@ pub(super) struct Signalling {
     candidates: Option<RemoteCandidates>,
     /// The number of the peer's end-of-candidates: a later candidate is none of this generation.
     end_of_candidates: Option<u64>,
-    /// Whether our offer was acknowledged: the peer is there.
-    heard: bool,
     said_bye: bool,
 }
 
@@ -58,7 +56,6 @@ impl Signalling {
             remote: None,
             candidates: None,
             end_of_candidates: None,
-            heard: false,
             said_bye: false,
         }
     }
@@ -268,7 +265,6 @@ impl Peer {
     fn on_ack(&mut self, seq: u64, ctx: &mut Context, now: Instant) {
         let acknowledged = self.signalling.outbox.on_ack(seq);
         if acknowledged.is_some_and(|a| a.kind == SignalKind::Offer) {
-            self.signalling.heard = true;
             self.on_fact(Fact::Progress(Phase::Answer), ctx, now);
         }
     }
@@ -364,7 +360,6 @@ impl Peer {
     fn yield_to(&mut self, offer: Envelope, took: Duration, ctx: &mut Context, now: Instant) {
         self.begin_other_session(offer.session, ctx);
         self.signalling.inbox.accept(offer.seq);
-        self.signalling.heard = true;
         ctx.envelopes.extend(offer.ack());
         ctx.events.push_back(Event::SignalReceived {
             peer: self.id,

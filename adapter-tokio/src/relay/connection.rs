@@ -1,44 +1,47 @@
 use std::time::Instant;
 
-use bowline::PeerId;
 use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::StatusCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
-use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
-use tracing::{debug, info};
+use tracing::info;
 
+use super::http::{Guest, greet};
 use super::limits::Bucket;
-use super::route::{Route, peer_of};
+use super::rooms::{Feed, Ticket};
+use super::route::Route;
 use super::{REPLACED, Shared};
 
 /// Serves one connection until it ends.
 pub(super) async fn run(stream: TcpStream, shared: &Shared) {
     // Small messages that somebody waits for; without it they wait for each other.
     let _ = stream.set_nodelay(true);
-    let Some((peer, stream)) = timeout(shared.limits.hello, greet(stream, shared))
-        .await
-        .ok()
-        .flatten()
-    else {
-        shared.counters.unnamed.add();
-        return;
-    };
-    info!(%peer, "peer connected");
-    let (ticket, drain) = shared.join(peer);
-    let result = Member {
-        peer,
-        stream,
-        drain,
-        shared,
+    let greeted = timeout(shared.limits.hello, greet(stream, shared)).await;
+    match greeted.unwrap_or(Guest::Nobody) {
+        Guest::Member(ticket, feed, upgraded) => serve(ticket, feed, upgraded, shared).await,
+        Guest::Visitor => {}
+        Guest::Nobody => shared.counters.unnamed.add(),
     }
-    .serve()
-    .await;
-    shared.leave(&ticket);
+}
+
+async fn serve(ticket: Ticket, feed: Feed, upgraded: TokioIo<Upgraded>, shared: &Shared) {
+    let peer = ticket.peer;
+    info!(%peer, "peer connected");
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(Some(shared.limits.message))
+        .max_frame_size(Some(shared.limits.message));
+    let member = Member {
+        stream: WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await,
+        ticket,
+        feed,
+        shared,
+    };
+    let result = member.serve().await;
     if let Err(
         tungstenite::Error::Capacity(_)
         | tungstenite::Error::Protocol(_)
@@ -50,40 +53,11 @@ pub(super) async fn run(stream: TcpStream, shared: &Shared) {
     info!(%peer, error = result.err().map(tracing::field::display), "peer disconnected");
 }
 
-/// Upgrades the connection and learns its name.
-async fn greet(stream: TcpStream, shared: &Shared) -> Option<(PeerId, WebSocketStream<TcpStream>)> {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .max_message_size(Some(shared.limits.message))
-        .max_frame_size(Some(shared.limits.message));
-    let mut peer = None;
-    #[allow(clippy::result_large_err)] // The type is tungstenite's.
-    let read_name = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
-        peer = peer_of(request.uri().query());
-        if peer.is_some() {
-            Ok(response)
-        } else {
-            Err(no_name())
-        }
-    };
-    let upgraded = accept_hdr_async_with_config(stream, read_name, Some(config)).await;
-    let stream = upgraded
-        .inspect_err(|error| debug!(%error, "not a peer"))
-        .ok()?;
-    Some((peer?, stream))
-}
-
-fn no_name() -> ErrorResponse {
-    let mut response = ErrorResponse::new(Some("connect to /?peer=ID\n".to_owned()));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    response
-}
-
-/// A connection that has said its name.
+/// A connection that has a place in a room.
 struct Member<'a> {
-    peer: PeerId,
-    stream: WebSocketStream<TcpStream>,
-    drain: mpsc::Receiver<Utf8Bytes>,
+    ticket: Ticket,
+    feed: Feed,
+    stream: WebSocketStream<TokioIo<Upgraded>>,
     shared: &'a Shared,
 }
 
@@ -103,10 +77,14 @@ impl Member<'_> {
                         None => return Ok(()),
                     }
                 }
-                text = self.drain.recv() => match text {
+                text = self.feed.messages.recv() => match text {
                     Some(text) => self.send(Message::Text(text)).await?,
                     None => return self.replaced().await,
                 },
+                Ok(()) = self.feed.presence.changed() => {
+                    let text = self.feed.presence.borrow_and_update().clone();
+                    self.send(Message::Text(text)).await?;
+                }
                 _ = ping.tick() => {
                     if heard.elapsed() >= limits.idle {
                         return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
@@ -124,7 +102,10 @@ impl Member<'_> {
                 counters.too_fast.add()
             }
             Message::Text(text) => match Route::of(&text) {
-                Some(route) if route.from == self.peer => self.shared.forward(route.to, text),
+                Some(route) if route.from == self.ticket.peer => {
+                    let rooms = &self.shared.rooms;
+                    rooms.forward(&self.ticket, route.to, text, counters);
+                }
                 Some(_) => counters.wrong_sender.add(),
                 None => counters.malformed.add(),
             },

@@ -7,6 +7,9 @@ pub struct RelayLimits {
     /// Connections at one time, those that have not said their name included. Further ones are closed at once.
     /// Default 4,096.
     pub connections: usize,
+    /// Peers in one room, but for the room without a name. A further one is refused. Their names have to fit into one
+    /// message: up to 900 do. Default 64.
+    pub room: usize,
     /// Messages that wait for one peer. At the bound the newest is dropped. Default 256.
     pub queue: usize,
     /// The longest message, in bytes. A longer one ends its connection. Default 64 KiB.
@@ -28,6 +31,7 @@ impl Default for RelayLimits {
     fn default() -> Self {
         Self {
             connections: 4_096,
+            room: 64,
             queue: 256,
             message: crate::signalling::MAX_MESSAGE,
             rate: 512 * 1_024,
@@ -49,8 +53,10 @@ pub struct RelayStats {
     pub accepted: u64,
     /// Connections that were closed at once, since there were too many.
     pub refused: u64,
-    /// Connections that never said a valid name.
+    /// Connections that never said valid names of themselves and their room, and that asked for no page.
     pub unnamed: u64,
+    /// Connections that were refused, since their room had all the peers that it may have.
+    pub room_full: u64,
     /// Connections whose name another one took.
     pub replaced: u64,
     /// Messages that were put into the queue of their peer.
@@ -90,6 +96,7 @@ pub(super) struct Counters {
     pub(super) accepted: Counter,
     pub(super) refused: Counter,
     pub(super) unnamed: Counter,
+    pub(super) room_full: Counter,
     pub(super) replaced: Counter,
     pub(super) forwarded: Counter,
     pub(super) unknown_destination: Counter,
@@ -126,6 +133,7 @@ impl Counters {
             accepted: self.accepted.value(),
             refused: self.refused.value(),
             unnamed: self.unnamed.value(),
+            room_full: self.room_full.value(),
             replaced: self.replaced.value(),
             forwarded: self.forwarded.value(),
             unknown_destination: self.unknown_destination.value(),

@@ -1,8 +1,26 @@
 //! The relay: a WebSocket server that carries signalling between peers that cannot reach each other yet.
 //!
-//! A peer connects to `ws://host:port/?peer=ID`. Every text frame is the text of one signalling message, a JSON object:
-//! the relay reads its members `from` and `to`, forwards the text unchanged to the peer `to`, and reads and keeps
-//! nothing else. A message whose `from` is not the name under which its sender connected is dropped.
+//! A peer connects to `ws://host:port/?peer=ID` or `ws://host:port/?peer=ID&room=NAME`. Both names have 1 to 64 characters
+//! of `A-Z a-z 0-9 . _ -`; with other ones the upgrade is refused with 400. The names of peers are those of their room:
+//! messages are forwarded within it only, and those who name no room are in one too.
+//!
+//! Every text frame from a peer is the text of one signalling message, a JSON object: the relay reads its members `from`
+//! and `to`, forwards the text unchanged to the peer `to`, and reads and keeps nothing else. A message whose `from` is not
+//! the name under which its sender connected is dropped.
+//!
+//! # Presence
+//!
+//! In a room with a name the relay says who is there, in a text frame that has no `from`:
+//!
+//! ```json
+//! {"type":"room","peers":["alice","bob"]}
+//! ```
+//!
+//! `peers` are all that are present in the order of their bytes, the receiver included. It comes once on joining and then
+//! whenever somebody comes or goes; of several changes at once only the last may be told. Fields that are not named
+//! here are to be ignored. A room has a limit on peers ([`RelayLimits::room`]): a further one is refused with 503.
+//!
+//! # Names
 //!
 //! A name belongs to whoever connects with it last: the older connection is closed with the code 4000. There is no
 //! authentication, so anybody who can reach the relay can take any name; a relay for strangers belongs behind something
@@ -10,25 +28,26 @@
 //! connected: that is encrypted between them.
 
 mod connection;
+mod http;
 mod limits;
+mod rooms;
 mod route;
 
+pub use http::Page;
 pub use limits::{RelayLimits, RelayStats};
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bowline::PeerId;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{debug, warn};
 
 use limits::Counters;
+use rooms::Rooms;
 
 /// The close code for a connection whose name another one has taken.
 pub const REPLACED: u16 = 4000;
@@ -58,11 +77,26 @@ impl Relay {
     ///
     /// What the operating system says when the address cannot be bound.
     pub async fn bind_with(address: impl ToSocketAddrs, limits: RelayLimits) -> io::Result<Self> {
+        Self::bind_with_pages(address, limits, &[]).await
+    }
+
+    /// Starts a relay at `address` with `limits` that serves `pages` too: to those who ask with GET, over the same port.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says when the address cannot be bound.
+    pub async fn bind_with_pages(
+        address: impl ToSocketAddrs,
+        limits: RelayLimits,
+        pages: &'static [Page],
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let local = listener.local_addr()?;
         let shared = Arc::new(Shared {
             limits,
-            ..Shared::default()
+            pages,
+            counters: Counters::default(),
+            rooms: Arc::default(),
         });
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), stopped));
@@ -89,7 +123,7 @@ impl Relay {
     /// What happened since the start.
     #[must_use]
     pub fn stats(&self) -> RelayStats {
-        self.shared.counters.stats(self.shared.members().len())
+        self.shared.counters.stats(self.shared.rooms.peers())
     }
 
     /// Closes every connection and stops listening. Waits until the port is free.
@@ -107,60 +141,12 @@ impl Drop for Relay {
 }
 
 /// What all connections share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     limits: RelayLimits,
+    pages: &'static [Page],
     counters: Counters,
-    /// The queue of the connection that has a name. It is dropped when another takes the name, which ends the first.
-    members: Mutex<HashMap<PeerId, mpsc::Sender<Utf8Bytes>>>,
-}
-
-/// What a connection shows to give its name back.
-#[derive(Debug)]
-struct Ticket {
-    peer: PeerId,
-    queue: mpsc::WeakSender<Utf8Bytes>,
-}
-
-impl Shared {
-    /// Gives the name `peer` to the connection that drains the returned queue. The one that had it loses its queue.
-    fn join(&self, peer: PeerId) -> (Ticket, mpsc::Receiver<Utf8Bytes>) {
-        let (queue, drain) = mpsc::channel(self.limits.queue.max(1));
-        let ticket = Ticket {
-            peer,
-            queue: queue.downgrade(),
-        };
-        self.members().insert(peer, queue);
-        (ticket, drain)
-    }
-
-    /// Frees the name, unless another connection has taken it.
-    fn leave(&self, ticket: &Ticket) {
-        let mut members = self.members();
-        let ours = ticket.queue.upgrade();
-        if members
-            .get(&ticket.peer)
-            .zip(ours)
-            .is_some_and(|(has, ours)| has.same_channel(&ours))
-        {
-            members.remove(&ticket.peer);
-        }
-    }
-
-    /// Forwards `text` to `to`. The newest message is dropped when its queue is full.
-    fn forward(&self, to: PeerId, text: Utf8Bytes) {
-        let queue = self.members().get(&to).cloned();
-        let counter = match queue.map(|queue| queue.try_send(text)) {
-            Some(Ok(())) => &self.counters.forwarded,
-            Some(Err(_)) => &self.counters.queue_full,
-            None => &self.counters.unknown_destination,
-        };
-        counter.add();
-    }
-
-    fn members(&self) -> MutexGuard<'_, HashMap<PeerId, mpsc::Sender<Utf8Bytes>>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    rooms: Arc<Rooms>,
 }
 
 /// Accepts connections until the relay stops.

@@ -1,6 +1,8 @@
 use bowline::PeerId;
 use serde::Deserialize;
 
+use crate::signalling::RoomName;
+
 /// What the relay reads of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(super) struct Route {
@@ -15,16 +17,35 @@ impl Route {
     }
 }
 
-/// Reads the name out of the query of a request: `peer=ID`, once.
-pub(super) fn peer_of(query: Option<&str>) -> Option<PeerId> {
-    let mut names = query?
-        .split('&')
-        .filter_map(|pair| pair.strip_prefix("peer="));
-    let name = names.next()?;
-    if names.next().is_some() {
-        None
+/// Who wants to be where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) peer: PeerId,
+    pub(super) room: Option<RoomName>,
+}
+
+impl Names {
+    /// Reads them out of the query of a request: `peer=ID` once, `room=NAME` at most once.
+    pub(super) fn of(query: Option<&str>) -> Option<Self> {
+        let query = query?;
+        let peer = PeerId::new(once(query, "peer").ok()??).ok()?;
+        let room = once(query, "room").ok()?.map(RoomName::new);
+        Some(Self {
+            peer,
+            room: room.transpose().ok()?,
+        })
+    }
+}
+
+/// The value of `key` in a query, if it is there. An error when it is there twice.
+fn once<'a>(query: &'a str, key: &str) -> Result<Option<&'a str>, ()> {
+    let value = |pair: &'a str| pair.strip_prefix(key)?.strip_prefix('=');
+    let mut values = query.split('&').filter_map(value);
+    let first = values.next();
+    if values.next().is_some() {
+        Err(())
     } else {
-        PeerId::new(name).ok()
+        Ok(first)
     }
 }
 
@@ -54,10 +75,15 @@ mod tests {
     }
 
     #[test]
-    fn a_name_comes_from_the_query_once() {
-        let name = |q| peer_of(q).map(|id| id.to_string());
-        assert_eq!(name(Some("peer=a")).as_deref(), Some("a"));
-        assert_eq!(name(Some("x=1&peer=a-b")).as_deref(), Some("a-b"));
+    fn names_come_from_the_query_once() {
+        let names = |q| {
+            let names = Names::of(q)?;
+            let room = names.room.map_or_else(String::new, |room| room.to_string());
+            Some(format!("{}@{room}", names.peer))
+        };
+        assert_eq!(names(Some("peer=a")).as_deref(), Some("a@"));
+        assert_eq!(names(Some("x=1&peer=a-b")).as_deref(), Some("a-b@"));
+        assert_eq!(names(Some("room=r&peer=a")).as_deref(), Some("a@r"));
         for bad in [
             None,
             Some(""),
@@ -65,8 +91,12 @@ mod tests {
             Some("peer=a b"),
             Some("peer=a&peer=b"),
             Some("Peer=a"),
+            Some("room=r"),
+            Some("peer=a&room="),
+            Some("peer=a&room=r%20s"),
+            Some("peer=a&room=r&room=s"),
         ] {
-            assert_eq!(name(bad), None, "{bad:?}");
+            assert_eq!(names(bad), None, "{bad:?}");
         }
     }
 }

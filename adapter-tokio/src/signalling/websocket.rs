@@ -5,6 +5,7 @@ use bowline::PeerId;
 use futures_util::{SinkExt, StreamExt};
 use thiserror::Error;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -12,6 +13,7 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tracing::{debug, info};
 
+use super::room::{InvalidRoomName, Presence, RoomName, presence_of};
 use super::{Link, MAX_MESSAGE, Signalling};
 use crate::relay::REPLACED;
 
@@ -30,18 +32,56 @@ use crate::relay::REPLACED;
 ///
 /// Outside a tokio runtime.
 pub fn websocket(url: &str, id: PeerId) -> Result<Signalling, InvalidUrl> {
-    let uri = with_peer(url, id)?;
+    let uri = with_query(url, &format!("peer={id}"))?;
+    Ok(start(uri, None))
+}
+
+/// Makes a link to the relay at `url` that speaks as `id` in the room `room`, and tells who else is in it.
+///
+/// It is a link as [`websocket`] makes it, but that it reaches the peers of this room only. When two peers of a room want
+/// to connect, let the one with the lower id call [`connect`](crate::Endpoint::connect) and the other accept. Where the room
+/// is full, the link stays down, says so in [`LinkStatus::last_error`](super::LinkStatus::last_error), and tries again.
+///
+/// # Errors
+///
+/// [`JoinError`] when `url` is none for [`websocket`], or `room` is not a name of 1 to 64 characters of
+/// `A-Z a-z 0-9 . _ -`.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn room(url: &str, room: &str, id: PeerId) -> Result<(Signalling, Presence), JoinError> {
+    let room = RoomName::new(room)?;
+    let uri = with_query(url, &format!("peer={id}&room={room}"))?;
+    let (told, presence) = Presence::pair();
+    Ok((start(uri, Some(told)), presence))
+}
+
+fn start(uri: Uri, presence: Option<watch::Sender<Vec<PeerId>>>) -> Signalling {
     let (signalling, link) = Signalling::pair();
     link.status.send_modify(|status| status.up = false);
     tokio::spawn(
         Carrier {
             uri,
             link,
+            presence,
             waiting: VecDeque::new(),
         }
         .run(),
     );
-    Ok(signalling)
+    signalling
+}
+
+/// Why [`room`] could not make a link.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The URL is none of a relay.
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
+    /// The name of the room is none.
+    #[error(transparent)]
+    Room(#[from] InvalidRoomName),
 }
 
 /// A URL that [`websocket`] refused.
@@ -49,7 +89,8 @@ pub fn websocket(url: &str, id: PeerId) -> Result<Signalling, InvalidUrl> {
 #[error("not a ws:// url: {0}")]
 pub struct InvalidUrl(String);
 
-fn with_peer(url: &str, id: PeerId) -> Result<Uri, InvalidUrl> {
+/// The URL with `added` at the end of its query.
+fn with_query(url: &str, added: &str) -> Result<Uri, InvalidUrl> {
     let invalid = || InvalidUrl(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| invalid())?;
     if uri.scheme_str() != Some("ws") || uri.host().is_none_or(str::is_empty) {
@@ -57,7 +98,7 @@ fn with_peer(url: &str, id: PeerId) -> Result<Uri, InvalidUrl> {
     }
     let query = uri
         .query()
-        .map_or_else(|| format!("peer={id}"), |q| format!("{q}&peer={id}"));
+        .map_or_else(|| added.to_owned(), |q| format!("{q}&{added}"));
     let target = format!("{}?{query}", uri.path());
     let mut parts = uri.into_parts();
     parts.path_and_query = Some(target.parse().map_err(|_| invalid())?);
@@ -68,6 +109,8 @@ fn with_peer(url: &str, id: PeerId) -> Result<Uri, InvalidUrl> {
 struct Carrier {
     uri: Uri,
     link: Link,
+    /// Where to tell who is in the room, if the link is in one.
+    presence: Option<watch::Sender<Vec<PeerId>>>,
     waiting: VecDeque<Utf8Bytes>,
 }
 
@@ -171,14 +214,7 @@ impl Carrier {
     fn on_frame(&mut self, frame: Option<Message>) -> Option<End> {
         match frame {
             Some(Message::Text(text)) => {
-                if self
-                    .link
-                    .inbound
-                    .try_send(text.as_str().to_owned())
-                    .is_err()
-                {
-                    self.link.status.send_modify(|status| status.dropped += 1);
-                }
+                self.on_text(text.as_str());
                 None
             }
             Some(Message::Close(Some(close))) if u16::from(close.code) == REPLACED => {
@@ -190,6 +226,16 @@ impl Carrier {
             Some(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
                 None
             }
+        }
+    }
+
+    fn on_text(&self, text: &str) {
+        if let Some(presence) = &self.presence
+            && let Some(peers) = presence_of(text)
+        {
+            presence.send_if_modified(|had| std::mem::replace(had, peers) != *had);
+        } else if self.link.inbound.try_send(text.to_owned()).is_err() {
+            self.link.status.send_modify(|status| status.dropped += 1);
         }
     }
 
@@ -250,13 +296,9 @@ const SILENCE: Duration = Duration::from_secs(40);
 mod tests {
     use super::*;
 
-    fn id() -> PeerId {
-        PeerId::new("alice").expect("valid")
-    }
-
     #[test]
     fn a_url_gets_the_name_of_the_peer_in_its_query() {
-        let with = |url| with_peer(url, id()).map(|uri| uri.to_string());
+        let with = |url| with_query(url, "peer=alice").map(|uri| uri.to_string());
         assert_eq!(with("ws://host").as_deref(), Ok("ws://host/?peer=alice"));
         assert_eq!(
             with("ws://host:1/a?b=c").as_deref(),

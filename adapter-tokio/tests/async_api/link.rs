@@ -1,6 +1,6 @@
 use bowline::Signal;
 use bowline_tokio::relay::Relay;
-use bowline_tokio::signalling::{LinkStatus, Signalling, websocket};
+use bowline_tokio::signalling::{JoinError, LinkStatus, Presence, Signalling, room, websocket};
 use tokio::sync::watch;
 
 use crate::common::{id, soon};
@@ -78,4 +78,77 @@ async fn a_link_whose_name_is_taken_says_so_and_waits_long() {
         reason.as_deref(),
         Some("another connection has taken this name")
     );
+}
+
+async fn until_present(presence: &mut Presence, names: &[&str]) {
+    let wanted: Vec<_> = names.iter().map(|name| id(name)).collect();
+    let told = async {
+        while presence.peers() != wanted {
+            assert!(presence.changed().await.is_some(), "the link is there");
+        }
+    };
+    soon("the presence", told).await;
+}
+
+#[tokio::test]
+async fn a_link_into_a_room_tells_who_is_there_and_carries_their_signals() {
+    let relay = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let (alice, mut a) = room(&relay.url(), "lobby", id("alice")).expect("valid");
+    let (mut bob, mut b) = room(&relay.url(), "lobby", id("bob")).expect("valid");
+    until_present(&mut a, &["alice", "bob"]).await;
+    until_present(&mut b, &["alice", "bob"]).await;
+    let signal = envelope("alice", "bob", "hello");
+    alice.send(signal.clone()).await.expect("the link is there");
+    assert_eq!(soon("the signal", bob.recv()).await, Some(signal.text));
+    drop(alice);
+    until_present(&mut b, &["bob"]).await;
+    let ended = async { while a.changed().await.is_some() {} };
+    soon("the end of the presence", ended).await;
+}
+
+#[tokio::test]
+async fn the_last_presence_is_kept_while_the_relay_is_away() {
+    let relay = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let address = relay.local_addr();
+    let (alice, mut a) = room(&relay.url(), "lobby", id("alice")).expect("valid");
+    let (bob, mut b) = room(&relay.url(), "lobby", id("bob")).expect("valid");
+    let mut status = alice.status();
+    until_present(&mut a, &["alice", "bob"]).await;
+    soon("closing", relay.close()).await;
+    let down = status.wait_for(|s| !s.up);
+    assert!(soon("the loss", down).await.is_ok());
+    drop(bob);
+    assert_eq!(a.peers(), [id("alice"), id("bob")]);
+    let _relay = Relay::bind(address).await.expect("binds");
+    until_present(&mut a, &["alice"]).await;
+    let ended = async { while b.changed().await.is_some() {} };
+    soon("the end of the presence", ended).await;
+}
+
+#[tokio::test]
+async fn what_a_peer_says_of_the_room_is_no_presence() {
+    let relay = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let (mut alice, mut a) = room(&relay.url(), "lobby", id("alice")).expect("valid");
+    until_present(&mut a, &["alice"]).await;
+    let text = r#"{"type":"room","peers":["mallory"],"from":"alice","to":"alice"}"#;
+    let forged = Signal {
+        to: id("alice"),
+        text: text.to_owned(),
+    };
+    alice.send(forged).await.expect("the link is there");
+    assert_eq!(soon("the text", alice.recv()).await.as_deref(), Some(text));
+    assert_eq!(a.peers(), [id("alice")]);
+}
+
+#[tokio::test]
+async fn a_wrong_room_or_url_is_refused_at_once() {
+    let refused = |url, name| room(url, name, id("alice")).err();
+    assert!(matches!(
+        refused("ws://host", "a b"),
+        Some(JoinError::Room(_))
+    ));
+    assert!(matches!(
+        refused("http://host", "a"),
+        Some(JoinError::Url(_))
+    ));
 }

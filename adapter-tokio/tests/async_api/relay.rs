@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bowline_tokio::relay::{REPLACED, Relay, RelayLimits, RelayStats};
+use bowline_tokio::relay::{Page, REPLACED, Relay, RelayLimits, RelayStats};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,11 +18,34 @@ async fn relay(limits: RelayLimits) -> Relay {
 }
 
 async fn join(relay: &Relay, name: &str) -> Client {
-    let url = format!("{}/?peer={name}", relay.url());
+    enter(relay, &format!("peer={name}")).await
+}
+
+async fn enter(relay: &Relay, query: &str) -> Client {
+    let url = format!("{}/?{query}", relay.url());
     soon("the upgrade", connect_async(url))
         .await
         .expect("upgraded")
         .0
+}
+
+/// Receives until the relay says that these are in the room.
+async fn until_present(client: &mut Client, peers: &[&str]) {
+    let names: Vec<_> = peers.iter().map(|name| format!("{name:?}")).collect();
+    let wanted = format!(r#"{{"type":"room","peers":[{}]}}"#, names.join(","));
+    while receive(client).await.expect("a presence") != wanted {}
+}
+
+/// Sends a request, and gives everything that is answered.
+async fn ask(relay: &Relay, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(relay.local_addr())
+        .await
+        .expect("accepted");
+    // It fails when the relay has had enough already.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let _ = soon("the end", stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// Waits until the relay's counters are as wanted.
@@ -151,16 +174,20 @@ async fn what_is_no_websocket_is_turned_away() {
         &[b'a'; 200_000],
     ];
     for request in requests {
-        let mut stream = TcpStream::connect(relay.local_addr())
-            .await
-            .expect("accepted");
-        // It fails when the relay has had enough already.
-        let _ = stream.write_all(request).await;
-        let mut answer = Vec::new();
-        let _ = soon("the end", stream.read_to_end(&mut answer)).await;
-        assert!(!answer.starts_with(b"HTTP/1.1 101"));
+        let answer = ask(&relay, request).await;
+        assert!(!answer.starts_with("HTTP/1.1 101"));
     }
-    for query in ["", "?peer=", "?peer=a%20b", "?peer=a&peer=b", "?name=a"] {
+    let queries = [
+        "",
+        "?peer=",
+        "?peer=a%20b",
+        "?peer=a&peer=b",
+        "?name=a",
+        "?room=a",
+        "?peer=a&room=",
+        "?peer=a&room=b%20c",
+    ];
+    for query in queries {
         let refused = soon(
             "an answer",
             connect_async(format!("{}/{query}", relay.url())),
@@ -171,7 +198,7 @@ async fn what_is_no_websocket_is_turned_away() {
             "{query}"
         );
     }
-    until(&relay, |s| s.unnamed == 10).await;
+    until(&relay, |s| s.unnamed == 13).await;
     assert_eq!(relay.stats().peers, 0);
 }
 
@@ -289,6 +316,118 @@ async fn a_silent_peer_is_dropped_and_one_that_answers_pings_is_kept() {
     until(&relay, |s| s.peers == 1).await;
     assert!(!reading.is_finished());
     reading.abort();
+}
+
+#[tokio::test]
+async fn a_room_tells_who_comes_and_goes_and_keeps_its_messages() {
+    let relay = relay(RelayLimits::default()).await;
+    let mut bob = enter(&relay, "peer=bob&room=lobby").await;
+    until_present(&mut bob, &["bob"]).await;
+    let mut alice = enter(&relay, "peer=alice&room=lobby").await;
+    until_present(&mut alice, &["alice", "bob"]).await;
+    until_present(&mut bob, &["alice", "bob"]).await;
+    let mut elsewhere = enter(&relay, "peer=bob&room=attic").await;
+    until_present(&mut elsewhere, &["bob"]).await;
+    let mut nowhere = join(&relay, "bob").await;
+    until(&relay, |s| s.peers == 4).await;
+
+    let text = envelope("alice", "bob", "hello");
+    send(&mut alice, text.clone()).await;
+    assert_eq!(receive(&mut bob).await, Ok(text));
+    for (stranger, query) in [(&mut elsewhere, "attic"), (&mut nowhere, "none")] {
+        let text = envelope("bob", "bob", query);
+        send(stranger, text.clone()).await;
+        assert_eq!(receive(stranger).await, Ok(text), "the first that comes");
+    }
+    assert_eq!(relay.stats().replaced, 0);
+    drop(alice);
+    until_present(&mut bob, &["bob"]).await;
+}
+
+#[tokio::test]
+async fn who_comes_back_is_told_who_is_there() {
+    let relay = relay(RelayLimits::default()).await;
+    let mut old = enter(&relay, "peer=alice&room=lobby").await;
+    until_present(&mut old, &["alice"]).await;
+    let mut new = enter(&relay, "peer=alice&room=lobby").await;
+    until_present(&mut new, &["alice"]).await;
+    let end = async { while receive(&mut old).await != Err(Some(REPLACED)) {} };
+    soon("the end of the older connection", end).await;
+}
+
+#[tokio::test]
+async fn of_a_burst_of_joins_the_last_state_is_told_to_all() {
+    let relay = relay(RelayLimits {
+        room: 20,
+        ..RelayLimits::default()
+    })
+    .await;
+    let names: Vec<_> = (10..30).map(|number| format!("p{number}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut clients = Vec::new();
+    for name in &names {
+        clients.push(enter(&relay, &format!("peer={name}&room=lobby")).await);
+    }
+    for client in &mut clients {
+        until_present(client, &names).await;
+    }
+}
+
+#[tokio::test]
+async fn a_further_peer_of_a_full_room_is_refused_and_places_come_back() {
+    let relay = relay(RelayLimits {
+        room: 2,
+        ..RelayLimits::default()
+    })
+    .await;
+    let mut alice = enter(&relay, "peer=alice&room=lobby").await;
+    let bob = enter(&relay, "peer=bob&room=lobby").await;
+    until_present(&mut alice, &["alice", "bob"]).await;
+    let url = format!("{}/?peer=carol&room=lobby", relay.url());
+    let refused = soon("a refusal", connect_async(&url)).await;
+    assert!(matches!(refused, Err(Error::Http(r)) if r.status() == 503));
+    assert_eq!((relay.stats().room_full, relay.stats().unnamed), (1, 0));
+    drop(bob);
+    until_present(&mut alice, &["alice"]).await;
+    let mut carol = soon("the upgrade", connect_async(&url))
+        .await
+        .expect("a place")
+        .0;
+    until_present(&mut carol, &["alice", "carol"]).await;
+}
+
+#[tokio::test]
+async fn pages_are_served_beside_the_signalling_with_headers_that_confine_them() {
+    const PAGES: &[Page] = &[Page {
+        path: "/a.css",
+        content_type: "text/css",
+        body: b"body {}",
+    }];
+    let relay = Relay::bind_with_pages("127.0.0.1:0", RelayLimits::default(), PAGES)
+        .await
+        .expect("binds");
+    let get = ask(&relay, b"GET /a.css?v=1 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let (head, body) = get.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert_eq!(body, "body {}");
+    for header in [
+        "content-type: text/css",
+        "content-length: 7",
+        "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "content-security-policy: default-src 'none';",
+    ] {
+        assert!(head.contains(header), "{header} is not in:\n{head}");
+    }
+    let head = ask(&relay, b"HEAD /a.css HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"));
+    let post = ask(&relay, b"POST /a.css HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(post.starts_with("HTTP/1.1 405"), "{post}");
+    let other = ask(&relay, b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(other.starts_with("HTTP/1.1 404"), "{other}");
+    let mut alice = enter(&relay, "peer=alice&room=lobby").await;
+    until_present(&mut alice, &["alice"]).await;
+    until(&relay, |s| s.unnamed == 2).await;
 }
 
 #[tokio::test]

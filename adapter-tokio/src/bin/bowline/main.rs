@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod demo;
-mod relay;
 mod replay;
+mod serve;
 #[cfg(feature = "sim")]
 mod sim;
 
@@ -24,8 +24,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Arguments),
-    Relay(relay::Arguments),
     Replay(replay::Arguments),
+    Serve(serve::Arguments),
     #[cfg(feature = "sim")]
     Sim(sim::Arguments),
 }
@@ -34,7 +34,7 @@ impl Command {
     /// What is shown on standard error unless the environment says something else.
     fn log_level(&self) -> &'static str {
         match self {
-            Self::Demo(_) | Self::Relay(_) | Self::Replay(_) => "warn",
+            Self::Demo(_) | Self::Replay(_) | Self::Serve(_) => "warn",
             // Every simulated endpoint warns that it encrypts nothing.
             #[cfg(feature = "sim")]
             Self::Sim(_) => "error",
@@ -45,8 +45,8 @@ impl Command {
 const HELP: &str = "\
 Examples:
   bowline demo                        three peers on this machine, no set-up
-  bowline relay                       a signalling relay for this machine
-  bowline relay --listen [::]:9000    the same for everybody who can reach it
+  bowline serve                       a page and a signalling relay for this machine
+  bowline serve --listen [::]:9000    the same for everybody who can reach it
   bowline demo --record alice.rec     the demo, with a recording of what alice did
   bowline replay alice.rec            what alice did, step by step
 
@@ -64,8 +64,8 @@ async fn main() -> ExitCode {
         .init();
     let result = match arguments.command {
         Command::Demo(arguments) => demo::run(arguments).await,
-        Command::Relay(arguments) => relay::run(arguments).await,
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments).await,
         #[cfg(feature = "sim")]
         Command::Sim(arguments) => sim::run(&arguments),
     };

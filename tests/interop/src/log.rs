@@ -60,7 +60,7 @@ impl<E: Clone + Debug> Log<E> {
             let all = self.all();
             let last = &all[all.len().saturating_sub(SHOWN)..];
             panic!(
-                "within {limit:?} (late: {late}) there was not: {what}; the last of {}: {last:#?}",
+                "within {limit:?} (late: {late}) there was not: {what}; the last of {}: {last:?}",
                 all.len()
             )
         })
@@ -68,4 +68,4 @@ impl<E: Clone + Debug> Log<E> {
 }
 
 /// How many entries a failure shows.
-const SHOWN: usize = 12;
+const SHOWN: usize = 8;

@@ -21,13 +21,30 @@ use crate::table::Outcome;
 
 /// What a test is given.
 pub(crate) struct Bench {
-    pub(crate) stack: Arc<Stack>,
+    pub(crate) kind: Kind,
     pub(crate) offerer: Offerer,
     pub(crate) lab: Arc<Lab>,
 }
 
-/// What became of a test, with the reason why it failed.
-pub(crate) type Verdict = Result<Outcome, String>;
+impl Bench {
+    /// The stack to test with, which serves other tests too.
+    pub(crate) async fn stack(&self) -> Result<Arc<Stack>, Failure> {
+        Ok(self.lab.stack(self.kind).await?)
+    }
+}
+
+/// What became of a test, or why it failed.
+pub(crate) type Verdict = Result<Outcome, Failure>;
+
+/// Why a test failed, for a person to read.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+impl<E: std::fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
 
 type Run = fn(Bench) -> Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
@@ -36,7 +53,19 @@ type Run = fn(Bench) -> Pin<Box<dyn Future<Output = Verdict> + Send>>;
 pub(crate) struct Case {
     /// As in the names of tests.
     pub(crate) name: &'static str,
+    pub(crate) pace: Pace,
     pub(crate) run: Run,
+}
+
+/// What may run beside a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// One other test.
+    Shared,
+    /// Nothing: it measures.
+    Alone,
+    /// It takes turns itself, since it mostly waits.
+    Own,
 }
 
 fn main() {
@@ -51,12 +80,18 @@ fn main() {
     conclusion.exit();
 }
 
+/// Those that mostly wait come first.
 fn trials(lab: &Arc<Lab>) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for kind in Kind::ALL {
-        for case in cases::ALL {
-            for offerer in [Offerer::Bowline, Offerer::Peer] {
-                trials.push(trial(lab.clone(), kind, case, offerer));
+    for waiting in [true, false] {
+        for kind in Kind::ALL {
+            for case in cases::ALL
+                .into_iter()
+                .filter(|case| (case.pace == Pace::Own) == waiting)
+            {
+                for offerer in [Offerer::Bowline, Offerer::Peer] {
+                    trials.push(trial(lab.clone(), kind, case, offerer));
+                }
             }
         }
     }
@@ -71,29 +106,30 @@ fn trial(lab: Arc<Lab>, kind: Kind, case: Case, offerer: Offerer) -> Trial {
     let name = format!("{}::{}::{side}", kind.name(), case.name);
     Trial::test(name, move || {
         lab.table().enter(case.name, kind, offerer, None);
-        let outcome = lab
-            .runtime
-            .block_on(attempt(lab.clone(), kind, case, offerer));
-        let outcome = outcome.map_err(Failed::from)?;
+        let bench = Bench {
+            kind,
+            offerer,
+            lab: lab.clone(),
+        };
+        let outcome = lab.runtime.block_on(attempt(bench, case));
+        let outcome = outcome.map_err(|Failure(reason)| Failed::from(reason))?;
         lab.table().enter(case.name, kind, offerer, Some(outcome));
         Ok(())
     })
 }
 
-async fn attempt(lab: Arc<Lab>, kind: Kind, case: Case, offerer: Offerer) -> Verdict {
-    let turn = lab.turn().await;
-    let stack = lab.stack(kind).await?;
-    let bench = Bench {
-        stack,
-        offerer,
-        lab,
+async fn attempt(bench: Bench, case: Case) -> Verdict {
+    let turn = match case.pace {
+        Pace::Shared => Some(bench.lab.turn().await),
+        Pace::Alone => Some(bench.lab.alone().await),
+        Pace::Own => None,
     };
     let verdict = tokio::time::timeout(LIMIT, (case.run)(bench)).await;
     drop(turn);
-    verdict.unwrap_or_else(|_| Err(format!("it did not end within {LIMIT:?}")))
+    verdict.unwrap_or_else(|_| Err(Failure(format!("it did not end within {LIMIT:?}"))))
 }
 
 /// How long a test may take.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Threads that wait for tests.
-const THREADS: usize = 2;
+/// Threads that wait: for one test of each stack and direction that takes its own turns, and for two others.
+const THREADS: usize = 2 * Kind::ALL.len() + 2;

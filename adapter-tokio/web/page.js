@@ -15,19 +15,8 @@ const REFRESH = 1000;
 /** @param {string} id @returns {any} */
 const element = (id) => document.getElementById(id);
 
-const query = new URLSearchParams(location.search);
-const [roomName, ownName] = [query.get("room") ?? "", query.get("name") ?? ""];
-
-if (roomName && ownName) {
-  start();
-} else {
-  element("join").hidden = false;
-  element("join-room").value = roomName || "lobby";
-  element("join-name").value = ownName;
-  element(ownName ? "join-room" : "join-name").focus();
-}
-
-function start() {
+/** @param {string} roomName @param {string} ownName */
+function start(roomName, ownName) {
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/`;
   let room;
   try {
@@ -417,4 +406,16 @@ function bytes(count) {
 /** @param {number} seconds */
 function duration(seconds) {
   return seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`;
+}
+
+// Classes are there only when their definition has run: so this comes last.
+const query = new URLSearchParams(location.search);
+const [roomName, ownName] = [query.get("room") ?? "", query.get("name") ?? ""];
+if (roomName && ownName) {
+  start(roomName, ownName);
+} else {
+  element("join").hidden = false;
+  element("join-room").value = roomName || "lobby";
+  element("join-name").value = ownName;
+  element(ownName ? "join-room" : "join-name").focus();
 }

@@ -87,6 +87,34 @@ test("never more than the window is under way, and progress comes at every quart
   assert.equal(received, 3 * WINDOW);
 });
 
+test("the sender stops at the window until something is acknowledged", async () => {
+  const { a, b } = connection();
+  let [received, acknowledged, most] = [0, 0, 0];
+  b.onControl = (data) => {
+    const { type, transfer } = JSON.parse(/** @type {string} */ (data));
+    if (type === "file-offer") a.onControl(JSON.stringify({ type: "file-accept", transfer, offset: 0, sha256: "", window: 100_000 }));
+    return true;
+  };
+  b.onFile = (data) => {
+    if (typeof data === "string") a.onControl(JSON.stringify({ ...JSON.parse(data), type: "file-done" }));
+    else received += data.byteLength - 12;
+    most = Math.max(most, received - acknowledged);
+    return true;
+  };
+  const sending = a.send(new Blob([randomBytes(350_000)]), { name: "x" });
+  let isDone = false;
+  sending.finally(() => (isDone = true));
+  while (!isDone) {
+    const before = received;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    if (received !== before) continue;
+    acknowledged = received;
+    a.onControl(JSON.stringify({ type: "file-progress", transfer: 1, received }));
+  }
+  await sending;
+  assert.ok(received === 350_000 && most <= 100_000, `${most} of ${received} under way`);
+});
+
 /** Accepts whatever is offered to `side` with these fields, as a receiver that resumes does. @param {object} fields */
 function resuming(fields) {
   const { a, b, log } = connection();

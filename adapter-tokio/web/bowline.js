@@ -891,7 +891,7 @@ function readStats(report) {
   const pair = pairs.find((stat) => (chosen ? stat.id === chosen : stat.selected || (stat.nominated && stat.state === "succeeded")));
   const candidate = (/** @type {string | undefined} */ id) => {
     const stat = id ? report.get(id) : undefined;
-    return stat ? { type: stat.candidateType, protocol: stat.protocol, address: `${stat.address ?? "?"}:${stat.port}` } : null;
+    return stat ? { type: stat.candidateType, protocol: stat.protocol, address: socketAddress(stat) } : null;
   };
   return {
     local: candidate(pair?.localCandidateId),
@@ -900,6 +900,11 @@ function readStats(report) {
     sent: pair?.bytesSent ?? 0,
     received: pair?.bytesReceived ?? 0,
   };
+}
+
+/** @param {{address?: string, port: number}} candidate */
+function socketAddress({ address = "?", port }) {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,15 @@ const REFRESH = 1000;
 /** @param {string} id @returns {any} */
 const element = (id) => document.getElementById(id);
 
+/** Shows the form. @param {string} roomName @param {string} ownName @param {string} [problem] */
+function ask(roomName, ownName, problem) {
+  element("join").hidden = false;
+  element("join-room").value = roomName || "lobby";
+  element("join-name").value = ownName;
+  element(ownName && !problem ? "join-room" : "join-name").focus();
+  if (problem) element("join-problem").textContent = problem;
+}
+
 /** @param {string} roomName @param {string} ownName */
 function start(roomName, ownName) {
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/`;
@@ -22,9 +31,7 @@ function start(roomName, ownName) {
   try {
     room = new Room({ url, room: roomName, id: ownName });
   } catch (error) {
-    element("join").hidden = false;
-    element("join-hint").textContent = `${/** @type {Error} */ (error).message}: use letters, digits, dots, dashes and underscores.`;
-    return;
+    return ask(roomName, ownName, /** @type {Error} */ (error).message);
   }
   element("main").hidden = false;
   element("where").append(strong(ownName), " in ", strong(roomName));
@@ -111,6 +118,7 @@ class People {
     const path = stats?.local && stats.remote ? `${stats.local.type} → ${stats.remote.type} ${stats.remote.address} ${stats.remote.protocol}` : "–";
     part(card, ".path").textContent = path;
     part(card, ".rtt").textContent = stats?.rtt == null ? "–" : `${stats.rtt.toFixed(stats.rtt < 10 ? 1 : 0)} ms`;
+    part(card, ".restarts").textContent = stats ? String(peer.restarts) : "–";
     part(card, ".sent").textContent = stats ? bytes(stats.sent) : "–";
     part(card, ".received").textContent = stats ? bytes(stats.received) : "–";
   }
@@ -411,11 +419,5 @@ function duration(seconds) {
 // Classes are there only when their definition has run: so this comes last.
 const query = new URLSearchParams(location.search);
 const [roomName, ownName] = [query.get("room") ?? "", query.get("name") ?? ""];
-if (roomName && ownName) {
-  start(roomName, ownName);
-} else {
-  element("join").hidden = false;
-  element("join-room").value = roomName || "lobby";
-  element("join-name").value = ownName;
-  element(ownName ? "join-room" : "join-name").focus();
-}
+if (roomName && ownName) start(roomName, ownName);
+else ask(roomName, ownName);

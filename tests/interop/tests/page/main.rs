@@ -9,8 +9,11 @@ mod view;
 use std::future::Future;
 use std::time::Duration;
 
-use member::{Member, hear, say};
+use bowline::{Cause, PeerState};
+use bowline_tokio::Connection;
+use member::{Member, end_of, hear, say};
 use stage::Stage;
+use view::View;
 
 #[tokio::test]
 async fn two_pages_talk_and_exchange_a_file() {
@@ -53,6 +56,80 @@ async fn a_page_and_bowline_peers_connect_whoever_offers() {
         );
         member.endpoint.close().await;
         page.until_peer(name, "").await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_and_bowline_peers_survive_the_loss_of_the_relay() {
+    let mut stage = Stage::set().await;
+    let page = stage.open("page").await;
+    let relay = stage.server.url();
+    let (mut alice, mut zoe) = (Member::join(&relay, "alice"), Member::join(&relay, "zoe"));
+    let connections = [alice.meet("page").await, zoe.meet("page").await];
+    page.until_link("Relay connected").await;
+    stage.server.stop();
+    page.until_link("Relay lost, trying again").await;
+    talk(&page, &connections, "while the relay is away").await;
+
+    stage.server.start_again();
+    page.until_link("Relay connected").await;
+    talk(&page, &connections, "when it is back").await;
+    let mut late = Member::join(&relay, "late");
+    let connection = late.meet("page").await;
+    page.until_peer("late", "connected").await;
+    say(&connection, "late, but here").await;
+    page.until_said("late, but here").await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_loaded_again_comes_back_to_its_peers() {
+    let stage = Stage::set().await;
+    let page = stage.open("page").await;
+    let relay = stage.server.url();
+    let (mut alice, mut zoe) = (Member::join(&relay, "alice"), Member::join(&relay, "zoe"));
+    let connections = [alice.meet("page").await, zoe.meet("page").await];
+    talk(&page, &connections, "before").await;
+    page.reload().await;
+    let closed = (PeerState::Closed, Some(Cause::RemoteClose));
+    for connection in &connections {
+        assert_eq!(end_of(connection).await, closed, "it said goodbye");
+    }
+    let connections = [alice.meet("page").await, zoe.meet("page").await];
+    talk(&page, &connections, "afterwards").await;
+}
+
+#[tokio::test]
+async fn ice_is_restarted_from_the_bowline_side_and_nothing_is_lost() {
+    let stage = Stage::set().await;
+    let page = stage.open("page").await;
+    let relay = stage.server.url();
+    // Of these two one offers the restart, the other asks the page to.
+    let (mut alice, mut zoe) = (Member::join(&relay, "alice"), Member::join(&relay, "zoe"));
+    let connections = [alice.meet("page").await, zoe.meet("page").await];
+    for (connection, name) in connections.iter().zip(["alice", "zoe"]) {
+        page.until_peer(name, "connected").await;
+        connection.restart_ice();
+        say(connection, &format!("{name} restarts")).await;
+        until("the restart", async || {
+            page.peer_details(name).await.contains("ICE restarts\n1")
+        })
+        .await;
+        page.until_said(&format!("{name} restarts")).await;
+        assert_eq!(page.peer_state(name).await, "connected");
+    }
+    talk(&page, &connections, "on the new path").await;
+}
+
+/// Says something to the page from everywhere, and back.
+async fn talk(page: &View, connections: &[Connection], when: &str) {
+    for (number, connection) in connections.iter().enumerate() {
+        let text = format!("to the page {when}, from {number}");
+        say(connection, &text).await;
+        page.until_said(&text).await;
+    }
+    page.say(&format!("from the page {when}")).await;
+    for connection in connections {
+        assert_eq!(hear(connection).await, format!("from the page {when}"));
     }
 }
 

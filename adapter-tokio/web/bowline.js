@@ -732,6 +732,7 @@ export class Peer {
       control: (message) => this.send("control", JSON.stringify(message)),
       file: (data) => this.send("file", data),
       ready: () => this.writable("file"),
+      messageMax: () => this.#transport?.maxMessageSize ?? DEFAULT_MESSAGE_MAX,
       onOffer: (file) => this.#host.emit("file", { file }),
     });
   }
@@ -1445,6 +1446,7 @@ function jittered(pause) {
  * @property {(message: object) => void} control
  * @property {(data: string | ArrayBuffer | ArrayBufferView) => void} file
  * @property {() => Promise<void>} ready
+ * @property {() => number} messageMax The longest message that the other takes, in bytes.
  * @property {(file: IncomingFile) => void} onOffer
  */
 
@@ -1605,7 +1607,7 @@ class OutgoingFile {
   /** @param {number} offset @param {Sha256} hash */
   async #sendFrom(offset, hash) {
     const { window } = /** @type {{window: number}} */ (this.#accepted);
-    const most = Math.min(CHUNK_MAX, window);
+    const most = Math.min(CHUNK_MAX, window, this.#port.messageMax() - CHUNK_HEADER);
     for (let at = offset; at < this.#file.size; at += READ_SIZE) {
       const block = await this.#read(at, Math.min(at + READ_SIZE, this.#file.size));
       for (let start = 0; start < block.length; start += most) {

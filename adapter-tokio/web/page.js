@@ -42,6 +42,8 @@ function start(roomName, ownName) {
   const files = new Files(room, chat);
   people.onFile = (peer, file) => files.send(peer, file);
   showLink(room);
+  // A page that the browser had put away has said goodbye.
+  addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   element("text").focus();
 }
 

@@ -10,9 +10,9 @@ const WINDOW = 4 * 1024 * KIB;
 /**
  * Two sides of a connection. What one says arrives at the other in order on each channel, later.
  *
- * @param {{maxFileSize?: number, alter?: (data: any) => any}} [options]
+ * @param {{maxFileSize?: number, messageMax?: number, alter?: (data: any) => any}} [options]
  */
-function connection({ maxFileSize = 2 ** 31, alter = (data) => data } = {}) {
+function connection({ maxFileSize = 2 ** 31, messageMax = 256 * KIB, alter = (data) => data } = {}) {
   /** @type {IncomingFile[]} */
   const offers = [];
   /** @type {any[]} */
@@ -32,6 +32,7 @@ function connection({ maxFileSize = 2 ** 31, alter = (data) => data } = {}) {
         queueMicrotask(() => sides[other].onFile(alter(message)));
       },
       ready: async () => {},
+      messageMax: () => messageMax,
       onOffer: (file) => offers.push(file),
     });
   sides.a = side("a", "b");
@@ -85,6 +86,14 @@ test("never more than the window is under way, and progress comes at every quart
     assert.ok(sent - received <= WINDOW, `${sent - received} under way`);
   }
   assert.equal(received, 3 * WINDOW);
+});
+
+test("a chunk with its head is no longer than the longest message of the other", async () => {
+  const { a, offers, log } = connection({ messageMax: 1012 });
+  const sending = a.send(new Blob([randomBytes(2500)]), { name: "x" });
+  await (await offered(offers)).accept();
+  await sending;
+  assert.deepEqual(log.map(({ bytes }) => bytes).filter(Boolean), [1000, 1000, 500]);
 });
 
 test("the sender stops at the window until something is acknowledged", async () => {

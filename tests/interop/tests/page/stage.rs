@@ -42,12 +42,11 @@ impl Stage {
         let (driver, port) = start_driver();
         let options = json!({ "debuggerAddress": format!("127.0.0.1:{debugger}") });
         let capabilities = [("goog:chromeOptions".to_owned(), options)];
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities.into_iter().collect())
-            .connect(&format!("http://127.0.0.1:{port}"));
-        let client = soon("the session with the browser", client)
-            .await
-            .expect("a session");
+        let driver_url = format!("http://127.0.0.1:{port}");
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(capabilities.into_iter().collect());
+        let client = soon("the session", builder.connect(&driver_url)).await;
+        let client = client.expect("the browser can be driven");
         let downloads = tempfile::tempdir().expect("a directory");
         let save = SaveInto(downloads.path().to_owned());
         client.issue_cmd(save).await.expect("a known command");

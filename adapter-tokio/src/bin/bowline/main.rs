@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod files;
+mod network;
+mod oneshot;
 mod relay;
 mod replay;
 #[cfg(feature = "sim")]
 mod sim;
+mod text;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -23,6 +27,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Send(oneshot::send::Arguments),
+    Receive(oneshot::receive::Arguments),
     Demo(demo::Arguments),
     Relay(relay::Arguments),
     Replay(replay::Arguments),
@@ -34,7 +40,9 @@ impl Command {
     /// What is shown on standard error unless the environment says something else.
     fn log_level(&self) -> &'static str {
         match self {
-            Self::Demo(_) | Self::Relay(_) | Self::Replay(_) => "warn",
+            Self::Send(_) | Self::Receive(_) | Self::Demo(_) | Self::Relay(_) | Self::Replay(_) => {
+                "warn"
+            }
             // Every simulated endpoint warns that it encrypts nothing.
             #[cfg(feature = "sim")]
             Self::Sim(_) => "error",
@@ -44,6 +52,8 @@ impl Command {
 
 const HELP: &str = "\
 Examples:
+  bowline send photo.jpg              a file for somebody whom you tell the code
+  bowline receive lusab-babad-gutih   the file of somebody who told you the code
   bowline demo                        three peers on this machine, no set-up
   bowline relay                       a signalling relay for this machine
   bowline relay --listen [::]:9000    the same for everybody who can reach it
@@ -63,6 +73,8 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let result = match arguments.command {
+        Command::Send(arguments) => oneshot::send::run(arguments).await,
+        Command::Receive(arguments) => oneshot::receive::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Relay(arguments) => relay::run(arguments).await,
         Command::Replay(arguments) => replay::run(&arguments),

@@ -1,6 +1,7 @@
 //! The `bowline` program.
 #![forbid(unsafe_code)]
 
+mod chat;
 mod demo;
 mod files;
 mod network;
@@ -29,6 +30,7 @@ struct Arguments {
 enum Command {
     Send(oneshot::send::Arguments),
     Receive(oneshot::receive::Arguments),
+    Chat(chat::Arguments),
     Demo(demo::Arguments),
     Relay(relay::Arguments),
     Replay(replay::Arguments),
@@ -40,9 +42,12 @@ impl Command {
     /// What is shown on standard error unless the environment says something else.
     fn log_level(&self) -> &'static str {
         match self {
-            Self::Send(_) | Self::Receive(_) | Self::Demo(_) | Self::Relay(_) | Self::Replay(_) => {
-                "warn"
-            }
+            Self::Send(_)
+            | Self::Receive(_)
+            | Self::Chat(_)
+            | Self::Demo(_)
+            | Self::Relay(_)
+            | Self::Replay(_) => "warn",
             // Every simulated endpoint warns that it encrypts nothing.
             #[cfg(feature = "sim")]
             Self::Sim(_) => "error",
@@ -54,6 +59,7 @@ const HELP: &str = "\
 Examples:
   bowline send photo.jpg              a file for somebody whom you tell the code
   bowline receive lusab-babad-gutih   the file of somebody who told you the code
+  bowline chat kitchen                talk with everybody in a room
   bowline demo                        three peers on this machine, no set-up
   bowline relay                       a signalling relay for this machine
   bowline relay --listen [::]:9000    the same for everybody who can reach it
@@ -75,6 +81,7 @@ async fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Send(arguments) => oneshot::send::run(arguments).await,
         Command::Receive(arguments) => oneshot::receive::run(arguments).await,
+        Command::Chat(arguments) => chat::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Relay(arguments) => relay::run(arguments).await,
         Command::Replay(arguments) => replay::run(&arguments),

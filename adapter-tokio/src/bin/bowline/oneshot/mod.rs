@@ -98,7 +98,7 @@ async fn until_interrupted(
 }
 
 /// What ended a transfer, for people.
-fn reason(ending: &Ending) -> String {
+pub(crate) fn ended(ending: &Ending) -> String {
     let text = match ending {
         Ending::Refused(Refusal::Declined) => "the receiver declined it",
         Ending::Refused(Refusal::Name) => "the receiver does not take a file of this name",
@@ -130,6 +130,16 @@ fn reason(ending: &Ending) -> String {
         }
     };
     text.to_owned()
+}
+
+/// Why an offer was refused at once, for people.
+pub(crate) fn refusal(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::Name => "it is no name for a file",
+        Refusal::Size => "it is too large",
+        Refusal::Busy => "too many are offered",
+        Refusal::Declined | Refusal::Storage | Refusal::Unknown => "it cannot be taken",
+    }
 }
 
 /// How long to wait for the other side, in seconds.

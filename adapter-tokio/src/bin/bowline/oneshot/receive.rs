@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::code::Code;
 use super::progress::Progress;
-use super::{Role, enter, reason, replaced, until_interrupted};
+use super::{Role, ended, enter, refusal, replaced, until_interrupted};
 use crate::files::{self, Digest, Event, Exchange, FileName, Side, Step};
 use crate::network::{Network, Place};
 use crate::text;
@@ -184,11 +184,10 @@ impl Receiver<'_> {
                     }
                     continue;
                 }
-                Ok(Some(Event::OfferRefused { name, .. })) => {
+                Ok(Some(Event::OfferRefused { name, reason })) => {
                     let name = text::excerpt(&name, SHOWN);
-                    return Ok(Outcome::Failed(format!(
-                        "\"{name}\" is refused: it is no name for a file, or too large"
-                    )));
+                    let why = refusal(reason);
+                    return Ok(Outcome::Failed(format!("\"{name}\" is refused: {why}")));
                 }
                 Ok(Some(Event::Transfer {
                     side: Side::Receiver,
@@ -206,7 +205,7 @@ impl Receiver<'_> {
                     let path = path.unwrap_or_default();
                     return Ok(Outcome::Done { digest, path });
                 }
-                Step::Ended(ending) => return Ok(Outcome::Failed(reason(&ending))),
+                Step::Ended(ending) => return Ok(Outcome::Failed(ended(&ending))),
             }
         }
     }

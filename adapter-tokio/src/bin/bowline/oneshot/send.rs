@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::code::Code;
 use super::pace::Pace;
 use super::progress::Progress;
-use super::{Role, enter, reason, until_interrupted};
+use super::{Role, ended, enter, until_interrupted};
 use crate::files::{Digest, Event, Exchange, Side, Source, Step};
 use crate::network::{Network, Place};
 use crate::text;
@@ -172,7 +172,7 @@ async fn serve(
             Step::Began { offset } => progress.begin(offset),
             Step::Progress { received } => progress.set(received),
             Step::Done { digest, .. } => return Ok(Outcome::Done(digest)),
-            Step::Ended(ending) => return Ok(Outcome::Failed(reason(&ending))),
+            Step::Ended(ending) => return Ok(Outcome::Failed(ended(&ending))),
         }
     }
 }

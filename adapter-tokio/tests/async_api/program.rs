@@ -80,7 +80,7 @@ async fn a_wrong_command_line_ends_with_two_and_says_why_on_standard_error() {
     for arguments in [
         &["nonsense"][..],
         &["demo", "--file", "0"],
-        &["relay", "--listen", "here"],
+        &["serve", "--listen", "here"],
         &[],
     ] {
         let output = bowline(arguments).await;
@@ -94,7 +94,7 @@ async fn a_wrong_command_line_ends_with_two_and_says_why_on_standard_error() {
 
 #[tokio::test]
 async fn help_is_no_error_and_has_examples() {
-    for arguments in [&["--help"][..], &["demo", "--help"], &["relay", "--help"]] {
+    for arguments in [&["--help"][..], &["demo", "--help"], &["serve", "--help"]] {
         let output = bowline(arguments).await;
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(text(&output.stdout).contains("Examples:"), "{arguments:?}");
@@ -102,10 +102,10 @@ async fn help_is_no_error_and_has_examples() {
 }
 
 #[tokio::test]
-async fn a_relay_whose_address_is_taken_fails_with_one_line() {
+async fn a_server_whose_address_is_taken_fails_with_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("binds");
     let address = taken.local_addr().expect("bound").to_string();
-    let output = bowline(&["relay", "--listen", &address]).await;
+    let output = bowline(&["serve", "--listen", &address]).await;
     assert_eq!(output.status.code(), Some(1));
     let errors = text(&output.stderr);
     assert!(

@@ -6,8 +6,8 @@ mod demo;
 mod files;
 mod network;
 mod oneshot;
-mod relay;
 mod replay;
+mod serve;
 #[cfg(feature = "sim")]
 mod sim;
 mod text;
@@ -32,8 +32,8 @@ enum Command {
     Receive(oneshot::receive::Arguments),
     Chat(chat::Arguments),
     Demo(demo::Arguments),
-    Relay(relay::Arguments),
     Replay(replay::Arguments),
+    Serve(serve::Arguments),
     #[cfg(feature = "sim")]
     Sim(sim::Arguments),
 }
@@ -46,8 +46,8 @@ impl Command {
             | Self::Receive(_)
             | Self::Chat(_)
             | Self::Demo(_)
-            | Self::Relay(_)
-            | Self::Replay(_) => "warn",
+            | Self::Replay(_)
+            | Self::Serve(_) => "warn",
             // Every simulated endpoint warns that it encrypts nothing.
             #[cfg(feature = "sim")]
             Self::Sim(_) => "error",
@@ -61,8 +61,8 @@ Examples:
   bowline receive lusab-babad-gutih   the file of somebody who told you the code
   bowline chat kitchen                talk with everybody in a room
   bowline demo                        three peers on this machine, no set-up
-  bowline relay                       a signalling relay for this machine
-  bowline relay --listen [::]:9000    the same for everybody who can reach it
+  bowline serve                       a page and a signalling relay for this machine
+  bowline serve --listen [::]:9000    the same for everybody who can reach it
   bowline demo --record alice.rec     the demo, with a recording of what alice did
   bowline replay alice.rec            what alice did, step by step
 
@@ -83,8 +83,8 @@ async fn main() -> ExitCode {
         Command::Receive(arguments) => oneshot::receive::run(arguments).await,
         Command::Chat(arguments) => chat::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
-        Command::Relay(arguments) => relay::run(arguments).await,
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments).await,
         #[cfg(feature = "sim")]
         Command::Sim(arguments) => sim::run(&arguments),
     };

@@ -78,7 +78,7 @@ fn is_on_this_machine(url: &str) -> bool {
             .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Where `bowline relay` listens unless it is told something else.
+/// Where `bowline serve` listens unless it is told something else.
 const RELAY: &str = "ws://127.0.0.1:9000";
 
 #[cfg(test)]

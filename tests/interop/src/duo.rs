@@ -1,0 +1,215 @@
+//! A bowline endpoint and a foreign peer that meet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline::{Config, PeerId};
+use bowline_tokio::signalling::Signalling;
+use bowline_tokio::{Connection, Endpoint};
+use tokio::task::JoinHandle;
+
+use crate::bridge::{Bridge, Munge, Names, Offerer, Passed};
+use crate::foreign::{ChannelInit, ForeignConnection, Stack};
+use crate::log::Log;
+
+/// Two that are about to meet.
+pub struct Meeting {
+    offerer: Offerer,
+    config: Config,
+    to_peer: Munge,
+    to_bowline: Munge,
+    limit: Duration,
+}
+
+impl Meeting {
+    /// With default settings on both sides.
+    #[must_use]
+    pub fn new(offerer: Offerer) -> Self {
+        Self {
+            offerer,
+            config: Config::default(),
+            to_peer: Arc::new(str::to_owned),
+            to_bowline: Arc::new(str::to_owned),
+            limit: CONNECT,
+        }
+    }
+
+    /// With this configuration of bowline.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// With the descriptions by bowline changed before the peer sees them.
+    #[must_use]
+    pub fn to_peer(mut self, munge: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.to_peer = Arc::new(munge);
+        self
+    }
+
+    /// With the descriptions by the peer changed before bowline sees them.
+    #[must_use]
+    pub fn to_bowline(mut self, munge: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.to_bowline = Arc::new(munge);
+        self
+    }
+
+    /// With this much time for bowline to be connected. Default: [`CONNECT`].
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Lets the two connect over the peer's channel [`FIRST`], opened in-band, if the peer offers.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, for a person to read.
+    pub async fn connect(self, stack: &Stack) -> Result<Duo, String> {
+        let mut peer = stack.connection().await?;
+        let first = match self.offerer {
+            Offerer::Bowline => None,
+            Offerer::Peer => Some(peer.open(FIRST, ChannelInit::default()).await?),
+        };
+        let (signalling, link) = Signalling::pair();
+        let id = |name: &str| PeerId::new(name).expect("valid");
+        let endpoint = Endpoint::builder(id(BOWLINE))
+            .config(self.config)
+            .signalling(signalling)
+            .bind();
+        let endpoint = endpoint.map_err(|error| error.to_string())?;
+        let events = record(&endpoint);
+        let passed = Log::default();
+        let bridge = Bridge {
+            link,
+            candidates: peer.take_candidates().expect("nobody took them"),
+            peer: peer.handle(),
+            to_peer: self.to_peer,
+            to_bowline: self.to_bowline,
+            passed: passed.clone(),
+            names: Names {
+                bowline: BOWLINE.to_owned(),
+                peer: PEER.to_owned(),
+            },
+        };
+        let bridge = Task(tokio::spawn(bridge.run(self.offerer)));
+        let connected =
+            tokio::time::timeout(self.limit, meet(&endpoint, self.offerer, id(PEER))).await;
+        let connected = connected.unwrap_or_else(|_| Err(format!("not within {:?}", self.limit)));
+        let bowline = connected.map_err(|error| failure(&error, &passed, &peer))?;
+        Ok(Duo {
+            endpoint,
+            bowline,
+            peer,
+            events,
+            passed,
+            first,
+            _bridge: bridge,
+        })
+    }
+}
+
+async fn meet(endpoint: &Endpoint, offerer: Offerer, peer: PeerId) -> Result<Connection, String> {
+    let connected = match offerer {
+        Offerer::Bowline => endpoint.connect(peer).await,
+        Offerer::Peer => {
+            endpoint
+                .accept()
+                .await
+                .ok_or("the endpoint is closed")?
+                .accept()
+                .await
+        }
+    };
+    connected.map_err(|error| error.to_string())
+}
+
+fn failure(error: &str, passed: &Log<Passed>, peer: &ForeignConnection) -> String {
+    format!(
+        "{error}; signalling: {:#?}; the peer saw: {:#?}",
+        passed.all(),
+        peer.log.all()
+    )
+}
+
+/// Writes down what the endpoint tells, from now on.
+fn record(endpoint: &Endpoint) -> Log<bowline::Event> {
+    let log = Log::default();
+    let (mut events, into) = (endpoint.events(), log.clone());
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            into.push(event.expect("this task keeps up"));
+        }
+    });
+    log
+}
+
+/// A bowline endpoint and a foreign peer that are connected.
+#[derive(Debug)]
+pub struct Duo {
+    /// bowline's endpoint.
+    pub endpoint: Endpoint,
+    /// bowline's connection.
+    pub bowline: Connection,
+    /// The foreign peer's connection.
+    pub peer: ForeignConnection,
+    /// What bowline told.
+    pub events: Log<bowline::Event>,
+    /// What passed between them.
+    pub passed: Log<Passed>,
+    /// The number of the channel [`FIRST`] at the peer, if the peer offered.
+    pub first: Option<u64>,
+    _bridge: Task,
+}
+
+impl Duo {
+    /// The description by bowline, as bowline wrote it.
+    #[must_use]
+    pub fn by_bowline(&self) -> String {
+        let all = self.passed.all();
+        let found = all.into_iter().find_map(|passed| match passed {
+            Passed::FromBowline(sdp) => Some(sdp),
+            Passed::FromPeer(_) | Passed::Broken(_) => None,
+        });
+        found.expect("they are connected")
+    }
+
+    /// The description by the peer, as the peer wrote it.
+    #[must_use]
+    pub fn by_peer(&self) -> String {
+        let all = self.passed.all();
+        let found = all.into_iter().find_map(|passed| match passed {
+            Passed::FromPeer(sdp) => Some(sdp),
+            Passed::FromBowline(_) | Passed::Broken(_) => None,
+        });
+        found.expect("they are connected")
+    }
+
+    /// Closes both ends.
+    pub async fn part(self) {
+        // The peer may be gone.
+        let _ = self.peer.close().await;
+        self.endpoint.close().await;
+    }
+}
+
+/// A task that ends with its handle.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// bowline's id. The lower one, so that bowline would begin ICE restarts.
+pub const BOWLINE: &str = "alice";
+/// The foreign peer's id.
+pub const PEER: &str = "foreign";
+/// The label of the channel that a peer opens before it offers.
+pub const FIRST: &str = "first";
+/// How long connecting may take, on loopback.
+pub const CONNECT: Duration = Duration::from_secs(5);

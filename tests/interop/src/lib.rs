@@ -1,0 +1,17 @@
+//! What the suites against real peers share: other programs that end with the test, browsers, and WebRTC stacks that
+//! other people wrote.
+//!
+//! - [`process`]: a program in a process group of its own, all of which is killed when its handle is dropped.
+//! - [`browser`]: Chromium and Firefox with a profile of their own, headless.
+//! - [`foreign`]: WebRTC stacks that do what the suite asks, and tell what happens.
+//! - [`bridge`] and [`duo`]: a bowline endpoint and a foreign peer that meet.
+//!
+//! The suites are in `tests/`; `tests/interop/run` installs what they need and runs them in a network namespace.
+#![forbid(unsafe_code)]
+
+pub mod bridge;
+pub mod browser;
+pub mod duo;
+pub mod foreign;
+pub mod log;
+pub mod process;

@@ -1,0 +1,169 @@
+//! The page of `bowline serve` in Chromium, driven as a person would: `cargo test -p bowline-interop --test page`.
+//!
+//! It needs `chromium` and `chromium-driver` of Debian, and nothing but the loopback interface.
+
+mod member;
+mod stage;
+mod view;
+
+use std::future::Future;
+use std::time::Duration;
+
+use bowline::{Cause, PeerState};
+use bowline_tokio::Connection;
+use member::{Member, end_of, hear, say};
+use stage::Stage;
+use view::View;
+
+#[tokio::test]
+async fn two_pages_talk_and_exchange_a_file() {
+    let stage = Stage::set().await;
+    let (ann, bob) = (stage.open("ann").await, stage.open("bob").await);
+    ann.until_peer("bob", "connected").await;
+    bob.until_peer("ann", "connected").await;
+    ann.say("hello <b>bob</b>").await;
+    bob.until_said("hello <b>bob</b>").await;
+    bob.say("hello ann").await;
+    ann.until_said("hello ann").await;
+
+    let (path, content) = (stage.downloads.path().join("offered.bin"), noise(3_000_001));
+    std::fs::write(&path, &content).expect("written");
+    bob.send_file("ann", &path).await;
+    ann.press("offered.bin", "Accept").await;
+    bob.until_transfer("offered.bin", "checksum verified").await;
+    std::fs::remove_file(&path).expect("its name is free");
+    ann.press("offered.bin", "Save").await;
+    assert!(stage.saved("offered.bin").await == content);
+}
+
+#[tokio::test]
+async fn a_page_and_bowline_peers_connect_whoever_offers() {
+    let stage = Stage::set().await;
+    let page = stage.open("page").await;
+    for name in ["alice", "zoe"] {
+        let mut member = Member::join(&stage.server.url(), name);
+        let connection = member.meet("page").await;
+        page.until_peer(name, "connected").await;
+        say(&connection, "<img src=x onerror=alert(1)>").await;
+        page.until_said("<img src=x onerror=alert(1)>").await;
+        assert_eq!(page.count("#log img").await, 0, "a text is a text");
+        page.say("hello from the page").await;
+        assert_eq!(hear(&connection).await, "hello from the page");
+        let details = page.peer_details(name).await;
+        assert!(
+            details.contains("bowline") && details.contains("host"),
+            "{details}"
+        );
+        member.endpoint.close().await;
+        page.until_peer(name, "").await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_and_bowline_peers_survive_the_loss_of_the_relay() {
+    let mut stage = Stage::set().await;
+    let page = stage.open("page").await;
+    let relay = stage.server.url();
+    let (mut alice, mut zoe) = (Member::join(&relay, "alice"), Member::join(&relay, "zoe"));
+    let connections = [alice.meet("page").await, zoe.meet("page").await];
+    page.until_link("Relay connected").await;
+    stage.server.stop();
+    page.until_link("Relay lost, trying again").await;
+    talk(&page, &connections, "while the relay is away").await;
+
+    stage.server.start_again();
+    page.until_link("Relay connected").await;
+    talk(&page, &connections, "when it is back").await;
+    let mut late = Member::join(&relay, "late");
+    let connection = late.meet("page").await;
+    page.until_peer("late", "connected").await;
+    say(&connection, "late, but here").await;
+    page.until_said("late, but here").await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_loaded_again_comes_back_to_its_peers() {
+    let stage = Stage::set().await;
+    let page = stage.open("page").await;
+    let relay = stage.server.url();
+    let (mut alice, mut zoe) = (Member::join(&relay, "alice"), Member::join(&relay, "zoe"));
+    let connections = [alice.meet("page").await, zoe.meet("page").await];
+    talk(&page, &connections, "before").await;
+    page.reload().await;
+    let closed = (PeerState::Closed, Some(Cause::RemoteClose));
+    for connection in &connections {
+        assert_eq!(end_of(connection).await, closed, "it said goodbye");
+    }
+    let connections = [alice.meet("page").await, zoe.meet("page").await];
+    talk(&page, &connections, "afterwards").await;
+}
+
+#[tokio::test]
+async fn ice_is_restarted_from_the_bowline_side_and_nothing_is_lost() {
+    let stage = Stage::set().await;
+    let page = stage.open("page").await;
+    let relay = stage.server.url();
+    // Of these two one offers the restart, the other asks the page to.
+    let (mut alice, mut zoe) = (Member::join(&relay, "alice"), Member::join(&relay, "zoe"));
+    let connections = [alice.meet("page").await, zoe.meet("page").await];
+    for (connection, name) in connections.iter().zip(["alice", "zoe"]) {
+        page.until_peer(name, "connected").await;
+        connection.restart_ice();
+        say(connection, &format!("{name} restarts")).await;
+        until("the restart", async || {
+            page.peer_details(name).await.contains("ICE restarts\n1")
+        })
+        .await;
+        page.until_said(&format!("{name} restarts")).await;
+        assert_eq!(page.peer_state(name).await, "connected");
+    }
+    talk(&page, &connections, "on the new path").await;
+}
+
+/// Says something to the page from everywhere, and back.
+async fn talk(page: &View, connections: &[Connection], when: &str) {
+    for (number, connection) in connections.iter().enumerate() {
+        let text = format!("to the page {when}, from {number}");
+        say(connection, &text).await;
+        page.until_said(&text).await;
+    }
+    page.say(&format!("from the page {when}")).await;
+    for connection in connections {
+        assert_eq!(hear(connection).await, format!("from the page {when}"));
+    }
+}
+
+/// Far longer than anything here takes, even on a machine with much else to do.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits for `future`; fails with `what` when it does not come.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not happen in time"),
+    }
+}
+
+/// Waits until `condition` holds.
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let poll = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(what, poll).await;
+}
+
+/// Bytes in which no two blocks are alike, always the same.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}

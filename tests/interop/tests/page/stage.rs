@@ -1,0 +1,169 @@
+//! What every test of the page needs: `bowline serve`, a browser, and somebody who drives it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use bowline_interop::browser::{Chromium, Visibility};
+use bowline_interop::process::Group;
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::view::{SaveInto, View};
+use crate::{soon, until};
+
+/// A server, a browser and its driver. Dropping it ends all of them.
+pub(crate) struct Stage {
+    pub(crate) server: Server,
+    client: Client,
+    /// Where the browser saves what it downloads.
+    pub(crate) downloads: TempDir,
+    _browser: Chromium,
+    _driver: Group,
+    /// Several browsers at once would only wait for each other.
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    pub(crate) async fn set() -> Self {
+        static ALONE: Mutex<()> = Mutex::const_new(());
+        let alone = ALONE.lock().await;
+        let server = Server::start("127.0.0.1:0");
+        let arguments = ["--remote-debugging-port=0", "--window-size=1280,800"];
+        let browser = Chromium::launch("about:blank", Visibility::Loopback, &arguments)
+            .expect("chromium is installed");
+        let debugger = debugger_of(browser.profile()).await;
+        let (driver, port) = start_driver();
+        let options = json!({ "debuggerAddress": format!("127.0.0.1:{debugger}") });
+        let capabilities = [("goog:chromeOptions".to_owned(), options)];
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities.into_iter().collect())
+            .connect(&format!("http://127.0.0.1:{port}"));
+        let client = soon("the session with the browser", client)
+            .await
+            .expect("a session");
+        let downloads = tempfile::tempdir().expect("a directory");
+        let save = SaveInto(downloads.path().to_owned());
+        client.issue_cmd(save).await.expect("a known command");
+        Self {
+            server,
+            client,
+            downloads,
+            _browser: browser,
+            _driver: driver,
+            _alone: alone,
+        }
+    }
+
+    /// Opens the page in a window of its own, as `name` in the room `lobby`.
+    pub(crate) async fn open(&self, name: &str) -> View {
+        let url = format!("http://{}/?room=lobby&name={name}", self.server.address);
+        View::open(self.client.clone(), &url).await
+    }
+
+    /// Waits for a file that was saved under this name, and reads it.
+    pub(crate) async fn saved(&self, name: &str) -> Vec<u8> {
+        let path = self.downloads.path().join(name);
+        // The browser renames it when it is complete.
+        until("the saved file", async || path.exists()).await;
+        fs::read(path).expect("readable")
+    }
+}
+
+/// A running `bowline serve`.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    group: Group,
+}
+
+impl Server {
+    fn start(listen: &str) -> Self {
+        let mut command = Command::new(program());
+        command.args(["serve", "--listen", listen]);
+        let mut group = spawn(&mut command);
+        let line = find_line(&mut group, "page      http://");
+        let address = line.split('/').next().unwrap_or_default();
+        let address = address.parse().expect("an address");
+        Self { address, group }
+    }
+
+    /// Kills it. What was connected to it is not told.
+    pub(crate) fn stop(&mut self) {
+        self.group.kill();
+    }
+
+    /// Starts it at the same address again.
+    pub(crate) fn start_again(&mut self) {
+        *self = Self::start(&self.address.to_string());
+    }
+
+    /// The URL of its relay.
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+}
+
+/// The program, built before its first use: cargo gives tests only the programs of their own package.
+pub(crate) fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(build_program)
+}
+
+fn build_program() -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--package", "bowline-tokio", "--bin", "bowline"])
+        .arg("--message-format=json")
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "the program does not build");
+    let executable = |line: &[u8]| {
+        let message: serde_json::Value = serde_json::from_slice(line).ok()?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    };
+    let mut built = output.stdout.split(|byte| *byte == b'\n');
+    built.find_map(executable).expect("cargo names the program")
+}
+
+pub(crate) fn spawn(command: &mut Command) -> Group {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+    Group::spawn(command).expect("starts")
+}
+
+/// What follows `prefix` in the first line of the output that has it.
+fn find_line(group: &mut Group, prefix: &str) -> String {
+    let output = group.leader().stdout.take().expect("piped");
+    for line in BufReader::new(output).lines() {
+        if let Some((_, rest)) = line.expect("readable").split_once(prefix) {
+            return rest.to_owned();
+        }
+    }
+    panic!("the program ended without {prefix:?}");
+}
+
+/// The port at which the browser with this profile can be debugged.
+async fn debugger_of(profile: &Path) -> String {
+    let file = profile.join("DevToolsActivePort");
+    let port = || {
+        let text = fs::read_to_string(&file).ok()?;
+        Some(text.split_once('\n')?.0.to_owned())
+    };
+    until("the browser", async || port().is_some()).await;
+    port().expect("written once")
+}
+
+/// Starts the WebDriver server. Gives its port.
+fn start_driver() -> (Group, u16) {
+    let mut command = Command::new("chromedriver");
+    let mut group = spawn(command.arg("--port=0"));
+    let rest = find_line(&mut group, "successfully on port ");
+    let port = rest.trim_end_matches('.').parse().expect("a port");
+    (group, port)
+}

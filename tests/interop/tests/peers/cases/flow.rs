@@ -1,0 +1,103 @@
+//! P11: backpressure on both sides.
+
+use std::time::Duration;
+
+use bowline::{ChannelConfig, ChannelId, Config, Event, SendRefusal};
+use bowline_interop::duo::{Duo, Meeting};
+use bowline_interop::foreign::{Burst, numbered};
+
+use super::{Line, opened_by_us, take};
+use crate::table::Outcome;
+use crate::{Bench, Failure, Verdict};
+
+/// P11: bowline sends as fast as it is let.
+pub(super) async fn the_queue_is_bounded_and_one_event_follows_each_refusal(
+    bench: Bench,
+) -> Verdict {
+    let config = Config::builder().queue_bytes(HIGH).low_water(LOW).build()?;
+    let most_below = config.channels().backlog_max + MESSAGE;
+    let duo = Meeting::new(bench.offerer)
+        .config(config)
+        .connect(&*bench.stack().await?)
+        .await?;
+    let line = opened_by_us(&duo, ChannelConfig::new("fast")).await?;
+    let mut refusals = 0;
+    for number in 0..COUNT {
+        while let Err(error) = duo.bowline.try_send(line.ours, numbered(MESSAGE, number)) {
+            assert_eq!(error.reason, SendRefusal::Full);
+            refusals += 1;
+            writable(&duo, line.ours, refusals).await;
+        }
+        let queued = duo.bowline.queued(line.ours);
+        assert!(queued <= HIGH, "{queued} bytes are queued");
+        let below = duo.bowline.metrics().backlog;
+        assert!(below <= most_below, "{below} bytes wait in SCTP");
+    }
+    assert!(refusals > 0, "the queue was full at least once");
+    let received = duo.peer.messages(line.theirs, COUNT as usize, SLOW).await;
+    assert!(received.iter().all(|message| message.size == MESSAGE));
+    assert_eq!(
+        duo.events.count(|e| is_writable(e, line.ours)),
+        refusals,
+        "one event for each refusal"
+    );
+    duo.part().await;
+    Ok(Outcome::Passed)
+}
+
+/// Waits for the event that follows a refusal, and sees that there was none too many.
+async fn writable(duo: &Duo, channel: ChannelId, refusals: usize) {
+    let found = |events: &[Event]| {
+        let count = events.iter().filter(|e| is_writable(e, channel)).count();
+        (count >= refusals).then_some(count)
+    };
+    let count = duo.events.within(SLOW, "room in the queue", found).await;
+    assert_eq!(count, refusals);
+    let queued = duo.bowline.queued(channel);
+    assert!(queued <= LOW, "{queued} bytes are still queued");
+}
+
+fn is_writable(event: &Event, wanted: ChannelId) -> bool {
+    matches!(event, Event::Writable { channel, .. } if *channel == wanted)
+}
+
+/// P11: bowline reads nothing until the peer has sent everything, which is less than its receive window.
+pub(super) async fn what_a_slow_reader_has_not_read_is_kept_for_it(bench: Bench) -> Verdict {
+    let duo = Meeting::new(bench.offerer)
+        .connect(&*bench.stack().await?)
+        .await?;
+    let line = opened_by_us(&duo, ChannelConfig::new("slow")).await?;
+    let burst = Burst {
+        count: UNREAD,
+        size: MESSAGE,
+        high: HIGH,
+        low: LOW,
+    };
+    let report = duo.peer.burst(line.theirs, burst).await?;
+    assert!(report.most <= HIGH + MESSAGE, "{report:?}");
+    read_all(&duo, line).await?;
+    duo.part().await;
+    Ok(Outcome::Passed)
+}
+
+async fn read_all(duo: &Duo, line: Line) -> Result<(), Failure> {
+    for (number, message) in (0..).zip(take(duo, line.ours, UNREAD as usize).await?) {
+        assert!(
+            message.data == numbered(MESSAGE, number),
+            "message {number}"
+        );
+    }
+    Ok(())
+}
+
+/// The high mark of the sender.
+const HIGH: usize = 256 * 1_024;
+/// Its low mark.
+const LOW: usize = 64 * 1_024;
+const MESSAGE: usize = 16 * 1_024;
+/// Messages that bowline sends: 8 MiB.
+const COUNT: u32 = 512;
+/// Messages that bowline leaves unread: 3 MiB.
+const UNREAD: u32 = 192;
+/// How long the slowest stack may keep bowline waiting.
+const SLOW: Duration = Duration::from_secs(30);

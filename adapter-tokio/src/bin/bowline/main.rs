@@ -1,11 +1,16 @@
 //! The `bowline` program.
 #![forbid(unsafe_code)]
 
+mod chat;
 mod demo;
+mod files;
+mod network;
+mod oneshot;
 mod replay;
 mod serve;
 #[cfg(feature = "sim")]
 mod sim;
+mod text;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -23,6 +28,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Send(oneshot::send::Arguments),
+    Receive(oneshot::receive::Arguments),
+    Chat(chat::Arguments),
     Demo(demo::Arguments),
     Replay(replay::Arguments),
     Serve(serve::Arguments),
@@ -34,7 +42,12 @@ impl Command {
     /// What is shown on standard error unless the environment says something else.
     fn log_level(&self) -> &'static str {
         match self {
-            Self::Demo(_) | Self::Replay(_) | Self::Serve(_) => "warn",
+            Self::Send(_)
+            | Self::Receive(_)
+            | Self::Chat(_)
+            | Self::Demo(_)
+            | Self::Replay(_)
+            | Self::Serve(_) => "warn",
             // Every simulated endpoint warns that it encrypts nothing.
             #[cfg(feature = "sim")]
             Self::Sim(_) => "error",
@@ -44,6 +57,9 @@ impl Command {
 
 const HELP: &str = "\
 Examples:
+  bowline send photo.jpg              a file for somebody whom you tell the code
+  bowline receive lusab-babad-gutih   the file of somebody who told you the code
+  bowline chat kitchen                talk with everybody in a room
   bowline demo                        three peers on this machine, no set-up
   bowline serve                       a page and a signalling relay for this machine
   bowline serve --listen [::]:9000    the same for everybody who can reach it
@@ -63,6 +79,9 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let result = match arguments.command {
+        Command::Send(arguments) => oneshot::send::run(arguments).await,
+        Command::Receive(arguments) => oneshot::receive::run(arguments).await,
+        Command::Chat(arguments) => chat::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments).await,

@@ -581,7 +581,7 @@ fn digest(data: &[u8]) -> Digest {
 /// Bytes that do not repeat soon.
 fn content(len: usize) -> Vec<u8> {
     (0..len)
-        .map(|i| (i * 31 + i / 251 + i / 65_537) as u8)
+        .map(|i| u8::try_from((i * 31 + i / 251 + i / 65_537) % 256).expect("is a byte"))
         .collect()
 }
 

@@ -319,9 +319,8 @@ impl Session {
             }
             return true;
         }
-        let taken = |id| self.streams.values().any(|s| s.negotiated == Some(id));
         let is_too_long = is_too_long_in_band(&config.label, &config.protocol, config.negotiated);
-        if config.negotiated.is_some_and(taken) || is_too_long {
+        if config.negotiated.is_some_and(|id| self.is_taken(id)) || is_too_long {
             return false;
         }
         let rtc = &mut self.rtc;
@@ -339,6 +338,13 @@ impl Session {
         );
         self.settle(now);
         true
+    }
+
+    /// Whether a stream has this id, or waits for it. str0m panics when another is to get it.
+    fn is_taken(&mut self, id: u16) -> bool {
+        let waits = self.streams.values().any(|s| s.negotiated == Some(id));
+        let api = self.rtc.direct_api();
+        waits || api.channel_id_by_sctp_stream_id(id).is_some()
     }
 
     /// Gives a stream that the peer opened its key.

@@ -446,6 +446,45 @@ fn channels_that_the_peer_opens_are_told_with_their_mode_and_can_be_closed_by_ei
 }
 
 #[test]
+fn a_stream_that_is_in_use_in_band_cannot_be_agreed_on() {
+    for foreign_offers in [false, true] {
+        let mut duo = Duo::connected(foreign_offers, &Config::default());
+        let theirs = duo.foreign.channel("alice/file");
+        let api = duo.foreign.rtc.direct_api();
+        let in_use = api
+            .sctp_stream_id_by_channel_id(theirs)
+            .expect("it is open");
+        for (id, is_free) in [(in_use, false), (in_use + 100, true)] {
+            let now = duo.world.now;
+            let config = ChannelConfig {
+                negotiated: Some(id),
+                ..ChannelConfig::new("agreed")
+            };
+            let channel = duo
+                .world
+                .peer(0, "browser")
+                .open_channel(config, now)
+                .expect("begun");
+            duo.run(secs(1));
+            let is_closed =
+                |e: &Event| matches!(e, Event::ChannelClosed { channel: c, .. } if *c == channel);
+            assert_eq!(
+                duo.world.events(0).iter().any(is_closed),
+                !is_free,
+                "stream {id}"
+            );
+        }
+        duo.send(ChannelKind::File, Message::text("unharmed"))
+            .expect("queued");
+        duo.run(secs(1));
+        assert_eq!(
+            duo.foreign.received_on("alice/file"),
+            [(false, b"unharmed".to_vec())]
+        );
+    }
+}
+
+#[test]
 fn a_label_that_is_too_long_to_be_announced_closes_only_its_channel() {
     let mut duo = Duo::connected(false, &Config::default());
     for (label, protocol) in [

@@ -26,7 +26,9 @@ use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
 use super::echoes::Echoes;
 use crate::channel::kind::{Ordering, Reliability};
-use crate::channel::{META_STREAM, StreamConfig, StreamKey, is_too_long_in_band, max_streams};
+use crate::channel::{
+    PLACEHOLDER_STREAM, StreamConfig, StreamKey, is_too_long_in_band, max_streams,
+};
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
 use crate::event::{NegotiationFault, PeerFault, TransportFault};
@@ -46,6 +48,8 @@ pub(crate) struct Session {
     /// The addresses that are our host candidates, in the order in which they are announced.
     local: Vec<SocketAddr>,
     streams: BTreeMap<StreamKey, Stream>,
+    /// The stream that made str0m offer a data channel section.
+    placeholder: Option<StrChannelId>,
     /// Streams that the peer opened and that wait for their key.
     remote_streams: BTreeMap<u64, StrChannelId>,
     remote_streams_seen: u64,
@@ -161,6 +165,7 @@ impl Session {
             pending: None,
             local: Vec::new(),
             streams: BTreeMap::new(),
+            placeholder: None,
             remote_streams: BTreeMap::new(),
             remote_streams_seen: 0,
             events: VecDeque::new(),
@@ -212,7 +217,6 @@ impl Session {
     /// Makes an offer: the first, or one that restarts ICE when there is a session already.
     pub(crate) fn create_offer(&mut self, now: Instant) -> Option<String> {
         let restart = self.negotiated;
-        let meta = meta_config();
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         let (offer, pending, stream) = crypto.enter(|| {
             let mut api = rtc.sdp_api();
@@ -221,22 +225,12 @@ impl Session {
                 None
             } else {
                 // An offer needs the application section, and str0m adds it with the first channel. This one is
-                // pre-negotiated: a foreign peer never hears of it.
-                Some(api.add_channel_with_config(meta))
+                // pre-negotiated: a foreign peer never hears of it. Nor is it META, whose stream id such a peer may use.
+                Some(api.add_channel_with_config(placeholder_config()))
             };
             api.apply().map(|(offer, pending)| (offer, pending, stream))
         })?;
-        if let Some(id) = stream {
-            let negotiated = Some(META_STREAM);
-            self.streams.insert(
-                StreamKey::Meta,
-                Stream {
-                    id,
-                    negotiated,
-                    open: false,
-                },
-            );
-        }
+        self.placeholder = self.placeholder.or(stream);
         let announced = if restart {
             credentials(&mut self.rng)
         } else {
@@ -676,6 +670,9 @@ impl Session {
     }
 
     fn on_channel_open(&mut self, id: StrChannelId, label: String) -> Option<SessionEvent> {
+        if self.placeholder == Some(id) {
+            return None;
+        }
         if let Some(key) = self.key_of(id) {
             self.streams.get_mut(&key)?.open = true;
             return Some(SessionEvent::StreamOpen(key));
@@ -755,9 +752,9 @@ fn stream_config(config: &StreamConfig) -> StrChannelConfig {
     }
 }
 
-fn meta_config() -> StrChannelConfig {
+fn placeholder_config() -> StrChannelConfig {
     StrChannelConfig {
-        negotiated: Some(META_STREAM),
+        negotiated: Some(PLACEHOLDER_STREAM),
         ..StrChannelConfig::default()
     }
 }

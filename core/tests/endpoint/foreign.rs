@@ -32,6 +32,8 @@ struct Foreign {
     received: Vec<(StrChannelId, bool, Vec<u8>)>,
     closed: Vec<StrChannelId>,
     byes: Vec<String>,
+    /// What stands in place of the choice of DTLS roles in the offers that it sees.
+    offered_setup: &'static str,
 }
 
 impl Foreign {
@@ -51,6 +53,7 @@ impl Foreign {
             received: Vec::new(),
             closed: Vec::new(),
             byes: Vec::new(),
+            offered_setup: "actpass",
         }
     }
 
@@ -110,7 +113,9 @@ impl Foreign {
                 }
             }
             "offer" if self.seq == 0 => {
-                let offer = SdpOffer::from_sdp_string(sdp()).expect("an offer");
+                let setup = format!("a=setup:{}", self.offered_setup);
+                let sdp = sdp().replace("a=setup:actpass", &setup);
+                let offer = SdpOffer::from_sdp_string(&sdp).expect("an offer");
                 let answer = self.rtc.sdp_api().accept_offer(offer).expect("fits");
                 self.signal(json!({ "type": "answer", "sdp": answer.to_sdp_string() }));
             }
@@ -194,7 +199,11 @@ impl Duo {
 
     /// Connected, with the offer made by the one or the other.
     fn connected(foreign_offers: bool, config: &Config) -> Self {
-        let mut duo = Self::new(config);
+        Self::new(config).connect(foreign_offers)
+    }
+
+    fn connect(self, foreign_offers: bool) -> Self {
+        let mut duo = self;
         let now = duo.world.now;
         if foreign_offers {
             duo.foreign.offer(now);
@@ -443,6 +452,29 @@ fn channels_that_the_peer_opens_are_told_with_their_mode_and_can_be_closed_by_ei
     );
     assert!(duo.foreign.closed.contains(&duo.foreign.channel("a")));
     assert!(duo.world.is_connected(0, "browser"));
+}
+
+#[test]
+fn a_peer_that_is_the_dtls_client_can_use_every_even_stream() {
+    let mut duo = Duo::new(&Config::default());
+    duo.foreign.offered_setup = "passive";
+    let mut duo = duo.connect(false);
+    let labels: Vec<_> = (0..8).map(|n| format!("theirs {n}")).collect();
+    for label in &labels {
+        let channel = StrChannelConfig {
+            label: label.clone(),
+            ..StrChannelConfig::default()
+        };
+        duo.foreign.rtc.direct_api().create_data_channel(channel);
+        duo.foreign.settle(duo.world.now);
+    }
+    duo.run(secs(2));
+    for label in &labels {
+        let (channel, _) = duo.opened(label);
+        duo.send(channel, Message::text("seen")).expect("queued");
+        duo.run(secs(1));
+        assert_eq!(duo.foreign.received_on(label), [(false, b"seen".to_vec())]);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ import sys
 import zlib
 
 import aiortc
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.sdp import candidate_from_sdp
 
 
@@ -107,7 +107,8 @@ class Peer:
                 raise ValueError(f"unknown request {unknown}")
 
     def create(self, number):
-        connection = RTCPeerConnection()
+        # Without a configuration it would ask a public STUN server.
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.connections[number] = connection
 
         @connection.on("datachannel")

@@ -113,19 +113,21 @@ class Peer:
 
         @connection.on("datachannel")
         def on_datachannel(channel):
-            channel_number = self.adopt(channel, number)
-            report(connection=number, channel=channel_number, event="channel", **mode(channel))
-            # aiortc has opened it, and told nobody, before anybody could listen.
-            report(connection=number, channel=channel_number, event="open", **mode(channel))
+            self.adopt(channel, number, remote=True)
 
         @connection.on("connectionstatechange")
         def on_state():
             report(connection=number, event="state", state=connection.connectionState)
 
-    def adopt(self, channel, connection):
+    def adopt(self, channel, connection, remote=False):
         """Gives a channel its number and tells what happens on it."""
         number = len(self.channels) + 1
         self.channels[number] = channel
+        if remote:
+            report(connection=connection, channel=number, event="channel", **mode(channel))
+        if channel.readyState == "open":
+            # aiortc has opened it, and told nobody, before anybody could listen.
+            report(connection=connection, channel=number, event="open", **mode(channel))
 
         @channel.on("open")
         def on_open():

@@ -43,8 +43,7 @@ pub(crate) struct Session {
     rng: Rng,
     /// The credentials that our checks and the peer's are authenticated with now.
     credentials: IceCreds,
-    /// An offer that was sent and waits for its answer, with the credentials it announces.
-    pending: Option<(SdpPendingOffer, IceCreds)>,
+    pending: Option<PendingOffer>,
     /// The addresses that are our host candidates, in the order in which they are announced.
     local: Vec<SocketAddr>,
     streams: BTreeMap<StreamKey, Stream>,
@@ -62,6 +61,15 @@ pub(crate) struct Session {
     ice_up: bool,
     failed: bool,
     closing: Option<Closing>,
+}
+
+/// An offer that was sent and waits for its answer.
+struct PendingOffer {
+    inner: SdpPendingOffer,
+    /// The credentials that it announces.
+    announced: IceCreds,
+    /// The SCTP INIT in it.
+    sctp_init: Option<String>,
 }
 
 /// A stream and how far it is.
@@ -237,7 +245,11 @@ impl Session {
             self.credentials.clone()
         };
         let text = self.rewrite(&offer.to_sdp_string(), &announced)?;
-        self.pending = Some((pending, announced));
+        self.pending = Some(PendingOffer {
+            inner: pending,
+            announced,
+            sctp_init: sdp::sctp_init(&text).map(str::to_owned),
+        });
         self.settle(now);
         Some(text)
     }
@@ -248,7 +260,7 @@ impl Session {
         text: &str,
         now: Instant,
     ) -> Result<String, NegotiationFault> {
-        let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text))
+        let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text, None))
             .map_err(|_| NegotiationFault::Unsupported)?;
         self.pending = None;
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
@@ -274,14 +286,15 @@ impl Session {
         text: &str,
         now: Instant,
     ) -> Result<(), NegotiationFault> {
-        let answer = SdpAnswer::from_sdp_string(&sdp::for_transport(text))
+        let offered = self.pending.as_ref().and_then(|p| p.sctp_init.as_deref());
+        let answer = SdpAnswer::from_sdp_string(&sdp::for_transport(text, offered))
             .map_err(|_| NegotiationFault::Unsupported)?;
-        let (pending, announced) = self.pending.take().ok_or(NegotiationFault::Unsupported)?;
+        let pending = self.pending.take().ok_or(NegotiationFault::Unsupported)?;
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         crypto
-            .enter(|| rtc.sdp_api().accept_answer(pending, answer))
+            .enter(|| rtc.sdp_api().accept_answer(pending.inner, answer))
             .map_err(|_| NegotiationFault::Unsupported)?;
-        self.use_credentials(announced);
+        self.use_credentials(pending.announced);
         self.negotiated = true;
         self.ice_up = false;
         self.settle(now);
@@ -535,7 +548,7 @@ impl Session {
     pub(crate) fn pending_ufrag(&self) -> Option<&str> {
         self.pending
             .as_ref()
-            .map(|(_, announced)| announced.ufrag.as_str())
+            .map(|pending| pending.announced.ufrag.as_str())
     }
 
     /// Bytes written to a stream that the peer's SCTP has not acknowledged.

@@ -12,7 +12,7 @@ use str0m::channel::{
     ChannelConfig as StrChannelConfig, ChannelId as StrChannelId, Reliability as StrReliability,
 };
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, Event as StrEvent, Input as StrInput, Output as StrOutput, Rtc};
+use str0m::{Candidate, Event as StrEvent, Input as StrInput, Output as StrOutput, Rtc, RtcConfig};
 
 use crate::common::{Parcel, World, address, id, json, millis, secs};
 
@@ -34,12 +34,18 @@ struct Foreign {
     byes: Vec<String>,
     /// What stands in place of the choice of DTLS roles in the offers that it sees.
     offered_setup: &'static str,
+    /// Whether its answer repeats what it does not know, as libdatachannel's does.
+    echoes_sctp_init: bool,
 }
 
 impl Foreign {
     fn new(now: Instant) -> Self {
+        Self::with(Rtc::builder(), now)
+    }
+
+    fn with(builder: RtcConfig, now: Instant) -> Self {
         let address = address(100);
-        let mut rtc = Rtc::builder().build(now);
+        let mut rtc = builder.build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("valid"))
             .expect("added");
         Self {
@@ -54,6 +60,7 @@ impl Foreign {
             closed: Vec::new(),
             byes: Vec::new(),
             offered_setup: "actpass",
+            echoes_sctp_init: false,
         }
     }
 
@@ -117,7 +124,12 @@ impl Foreign {
                 let sdp = sdp().replace("a=setup:actpass", &setup);
                 let offer = SdpOffer::from_sdp_string(&sdp).expect("an offer");
                 let answer = self.rtc.sdp_api().accept_offer(offer).expect("fits");
-                self.signal(json!({ "type": "answer", "sdp": answer.to_sdp_string() }));
+                let mut answer = answer.to_sdp_string();
+                if self.echoes_sctp_init {
+                    let ours = sdp.lines().find(|l| l.starts_with("a=sctp-init:"));
+                    answer += &format!("{}\r\n", ours.expect("bowline offers SNAP"));
+                }
+                self.signal(json!({ "type": "answer", "sdp": answer }));
             }
             "bye" => self
                 .byes
@@ -475,6 +487,19 @@ fn a_peer_that_is_the_dtls_client_can_use_every_even_stream() {
         duo.run(secs(1));
         assert_eq!(duo.foreign.received_on(label), [(false, b"seen".to_vec())]);
     }
+}
+
+#[test]
+fn an_answer_may_repeat_our_own_sctp_init() {
+    let mut duo = Duo::new(&Config::default());
+    duo.foreign = Foreign::with(Rtc::builder().set_snap_enabled(false), duo.world.now);
+    duo.foreign.echoes_sctp_init = true;
+    let mut duo = duo.connect(false);
+    duo.send(ChannelKind::Reliable, Message::text("hello"))
+        .expect("queued");
+    duo.run(secs(1));
+    let expected = [(false, b"hello".to_vec())];
+    assert_eq!(duo.foreign.received_on("alice/reliable"), expected);
 }
 
 #[test]

@@ -115,10 +115,10 @@ pub(crate) fn program() -> &'static Path {
 }
 
 fn build_program() -> PathBuf {
+    // From the root and without a package, so that what `cargo test` has built before is used again.
     let output = Command::new(env!("CARGO"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--package", "bowline-tokio", "--bin", "bowline"])
-        .arg("--message-format=json")
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .args(["build", "--bin", "bowline", "--message-format=json"])
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");

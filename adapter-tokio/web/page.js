@@ -168,7 +168,7 @@ class Chat {
   #say(input) {
     const text = input.value;
     if (text.trim() === "") return;
-    if (new TextEncoder().encode(text).length > CHAT_MAX) return this.note("That is too long for one message");
+    if (utf8Length(text) > CHAT_MAX) return this.note("That is too long for one message");
     const message = JSON.stringify({ type: "chat", text });
     const missed = [];
     for (const peer of this.#room.peers.values()) {
@@ -191,7 +191,7 @@ class Chat {
     } catch {
       return;
     }
-    if (message?.type === "chat" && typeof message.text === "string" && message.text.length <= CHAT_MAX) {
+    if (message?.type === "chat" && typeof message.text === "string" && utf8Length(message.text) <= CHAT_MAX) {
       this.#append("", peer.id, message.text);
     }
   }
@@ -403,6 +403,11 @@ function hidden(text) {
   node.className = "hidden";
   node.textContent = text;
   return node;
+}
+
+/** @param {string} text */
+function utf8Length(text) {
+  return new TextEncoder().encode(text).length;
 }
 
 /** @param {number} count */

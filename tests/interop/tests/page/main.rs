@@ -4,8 +4,10 @@
 
 mod member;
 mod stage;
+mod terminal;
 mod view;
 
+use std::fs;
 use std::future::Future;
 use std::time::Duration;
 
@@ -13,7 +15,77 @@ use bowline::{Cause, PeerState};
 use bowline_tokio::Connection;
 use member::{Member, end_of, hear, say};
 use stage::Stage;
+use terminal::Terminal;
 use view::View;
+
+#[tokio::test]
+async fn a_page_and_two_terminals_share_messages_and_files() {
+    let stage = Stage::set().await;
+    let folders = [(); 3].map(|()| tempfile::tempdir().expect("a directory"));
+    let [alices, walters, own] = folders.each_ref().map(|folder| folder.path());
+    let page = stage.open("carol").await;
+    let relay = stage.server.url();
+    let mut alice = Terminal::enter(&relay, "alice", alices);
+    let mut walter = Terminal::enter(&relay, "walter", walters);
+    for (terminal, name) in [(&alice, "alice"), (&walter, "walter")] {
+        page.until_peer(name, "connected").await;
+        terminal.until("carol is connected").await;
+    }
+    alice.until("walter is connected").await;
+
+    alice.say("Hello from a terminal. Who is where?");
+    page.until_said("Hello from a terminal. Who is where?")
+        .await;
+    walter
+        .until("<alice> Hello from a terminal. Who is where?")
+        .await;
+    page.say("In a browser, without an account or a plug-in.")
+        .await;
+    for terminal in [&alice, &walter] {
+        terminal
+            .until("<carol> In a browser, without an account or a plug-in.")
+            .await;
+    }
+    walter.say("I am on another terminal. Send us the photos!");
+    page.until_said("I am on another terminal. Send us the photos!")
+        .await;
+
+    let photos = noise(20_000_000);
+    fs::write(own.join("photos.zip"), &photos).expect("written");
+    page.send_file_to_all(&own.join("photos.zip")).await;
+    for (terminal, folder) in [(&alice, alices), (&walter, walters)] {
+        terminal.until("from carol is in ").await;
+        assert!(fs::read(folder.join("photos.zip")).expect("there") == photos);
+    }
+    page.until_transfer("photos.zip", "checksum verified").await;
+
+    let map = noise(20_000_001);
+    fs::write(own.join("map of the coast.bin"), &map).expect("written");
+    alice.say(&format!(
+        "/send {} carol",
+        own.join("map of the coast.bin").display()
+    ));
+    page.press("map of the coast.bin", "Accept").await;
+    page.until_transfer("map of the coast.bin", "checksum verified")
+        .await;
+    alice.until("carol has file").await;
+    page.press("map of the coast.bin", "Save").await;
+    assert!(stage.saved("map of the coast.bin").await == map);
+    keep_picture(&page).await;
+
+    walter.say("/quit");
+    page.until_peer("walter", "").await;
+}
+
+/// Keeps what the page looks like, where the environment says so.
+async fn keep_picture(page: &View) {
+    if let Some(path) = std::env::var_os("BOWLINE_SCREENSHOT") {
+        // Cargo runs tests in the folder of their package; people mean the one they are in, mostly the root.
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let picture = page.screenshot().await;
+        fs::write(std::path::Path::new(root).join(path), picture).expect("written");
+    }
+}
 
 #[tokio::test]
 async fn two_pages_talk_and_exchange_a_file() {
@@ -27,11 +99,11 @@ async fn two_pages_talk_and_exchange_a_file() {
     ann.until_said("hello ann").await;
 
     let (path, content) = (stage.downloads.path().join("offered.bin"), noise(3_000_001));
-    std::fs::write(&path, &content).expect("written");
+    fs::write(&path, &content).expect("written");
     bob.send_file("ann", &path).await;
     ann.press("offered.bin", "Accept").await;
     bob.until_transfer("offered.bin", "checksum verified").await;
-    std::fs::remove_file(&path).expect("its name is free");
+    fs::remove_file(&path).expect("its name is free");
     ann.press("offered.bin", "Save").await;
     assert!(stage.saved("offered.bin").await == content);
 }

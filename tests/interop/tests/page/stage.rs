@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::thread;
 
 use bowline_interop::browser::{Chromium, Visibility};
 use bowline_interop::process::Group;
@@ -115,10 +116,10 @@ pub(crate) fn program() -> &'static Path {
 }
 
 fn build_program() -> PathBuf {
+    // From the root and without a package, so that what `cargo test` has built before is used again.
     let output = Command::new(env!("CARGO"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--package", "bowline-tokio", "--bin", "bowline"])
-        .arg("--message-format=json")
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .args(["build", "--bin", "bowline", "--message-format=json"])
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");
@@ -136,15 +137,13 @@ pub(crate) fn spawn(command: &mut Command) -> Group {
     Group::spawn(command).expect("starts")
 }
 
-/// What follows `prefix` in the first line of the output that has it.
+/// What follows `prefix` in the first line of the output that has it. The rest is read too: nobody likes a closed pipe.
 fn find_line(group: &mut Group, prefix: &str) -> String {
     let output = group.leader().stdout.take().expect("piped");
-    for line in BufReader::new(output).lines() {
-        if let Some((_, rest)) = line.expect("readable").split_once(prefix) {
-            return rest.to_owned();
-        }
-    }
-    panic!("the program ended without {prefix:?}");
+    let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+    let found = lines.find_map(|line| Some(line.split_once(prefix)?.1.to_owned()));
+    thread::spawn(move || lines.for_each(drop));
+    found.unwrap_or_else(|| panic!("the program ended without {prefix:?}"))
 }
 
 /// The port at which the browser with this profile can be debugged.

@@ -81,9 +81,21 @@ impl View {
 
     /// Chooses a file for `peer`.
     pub(crate) async fn send_file(&self, peer: &str, path: &Path) {
+        self.choose(
+            &format!("input[aria-label=\"Send a file to {peer}\"]"),
+            path,
+        )
+        .await;
+    }
+
+    /// Chooses a file for everybody.
+    pub(crate) async fn send_file_to_all(&self, path: &Path) {
+        self.choose("#file-all", path).await;
+    }
+
+    async fn choose(&self, input: &str, path: &Path) {
         let client = self.front().await;
-        let input = format!("input[aria-label=\"Send a file to {peer}\"]");
-        let input = client.find(Locator::Css(&input)).await.expect("the input");
+        let input = client.find(Locator::Css(input)).await.expect("the input");
         let path = path.to_str().expect("plain");
         input.send_keys(path).await.expect("chosen");
     }
@@ -116,7 +128,7 @@ impl View {
         .await
     }
 
-    /// Errors that the page did not handle, and the count of elements that no page of ours has.
+    /// How many elements there are.
     pub(crate) async fn count(&self, selector: &str) -> u64 {
         let script = "return String(document.querySelectorAll(arguments[0]).length);";
         let count = self.text(script, selector).await;

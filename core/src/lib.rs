@@ -64,6 +64,8 @@ mod time;
 
 #[cfg(test)]
 mod corpora;
+#[cfg(test)]
+mod linear;
 
 #[cfg(feature = "simulation")]
 pub use crypto::simulation;

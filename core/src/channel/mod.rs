@@ -310,6 +310,7 @@ impl Channels {
         self.entries.clear();
         self.meta = Meta::new();
         self.by_stream.clear();
+        self.retry_write = None;
     }
 
     /// A connectivity check on the path in use took `round_trip`.

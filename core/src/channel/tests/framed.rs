@@ -81,6 +81,17 @@ fn the_first_greeting_counts() {
 }
 
 #[test]
+fn after_the_end_no_write_is_tried_again() {
+    let (mut channels, now) = open(&limits());
+    channels.send(RELIABLE, message(1), now).expect("room");
+    assert!(channels.poll_write(now).is_some());
+    channels.on_write_refused(now);
+    assert!(channels.poll_timeout().is_some());
+    channels.abandon();
+    assert_eq!(channels.poll_timeout(), None);
+}
+
+#[test]
 fn what_is_kept_for_a_peer_that_does_not_acknowledge_is_bounded() {
     let (mut channels, now) = open(&limits());
     let credit = MetaFrame::Credit {

@@ -64,6 +64,8 @@ mod time;
 
 #[cfg(test)]
 mod corpora;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod linear;
 

@@ -26,6 +26,8 @@ mod backlog;
 mod deadlines;
 mod entry;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod io;
 pub(crate) mod kind;
 mod lifecycle;

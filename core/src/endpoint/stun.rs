@@ -207,7 +207,7 @@ const ICE_CONTROLLED: u16 = 0x8029;
 const ICE_CONTROLLING: u16 = 0x802a;
 
 /// Makes messages for the tests of this module and of the gate.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) mod build {
     use super::{FINGERPRINT, FINGERPRINT_XOR, MAGIC_COOKIE, crc32};
 

@@ -10,17 +10,17 @@ use thiserror::Error;
 /// Unknown extensions of a parsed line are ignored, as RFC 8839 section 5.1 asks, and are not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    foundation: String,
-    component: u16,
-    transport: Transport,
-    priority: u32,
-    address: Address,
-    port: u16,
-    kind: Kind,
-    related_address: Option<Address>,
-    related_port: Option<u16>,
-    generation: Option<u32>,
-    ufrag: Option<String>,
+    pub(super) foundation: String,
+    pub(super) component: u16,
+    pub(super) transport: Transport,
+    pub(super) priority: u32,
+    pub(super) address: Address,
+    pub(super) port: u16,
+    pub(super) kind: Kind,
+    pub(super) related_address: Option<Address>,
+    pub(super) related_port: Option<u16>,
+    pub(super) generation: Option<u32>,
+    pub(super) ufrag: Option<String>,
 }
 
 impl Candidate {

@@ -64,6 +64,10 @@ mod time;
 
 #[cfg(test)]
 mod corpora;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+#[cfg(test)]
+mod linear;
 
 #[cfg(feature = "simulation")]
 pub use crypto::simulation;

@@ -247,11 +247,16 @@ impl Channels {
         Ok(())
     }
 
+    /// The first one counts. It is said again after a reset of META, and looking at every channel for each would let a
+    /// peer buy much work with few bytes.
     fn on_hello(&mut self, max_message_size: u64) {
         let most = usize::try_from(max_message_size).unwrap_or(usize::MAX);
-        if let Life::Running { limits, .. } = &mut self.life {
-            limits.message_max = most.min(self.limits.max_message_size);
-            limits.is_said = true;
+        match &mut self.life {
+            Life::Running { limits, .. } if !limits.is_said => {
+                limits.message_max = most.min(self.limits.max_message_size);
+                limits.is_said = true;
+            }
+            Life::Running { .. } | Life::Waiting | Life::Ended => return,
         }
         let channels: Vec<_> = self.entries.keys().copied().collect();
         channels

@@ -26,6 +26,8 @@ mod backlog;
 mod deadlines;
 mod entry;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod io;
 pub(crate) mod kind;
 mod lifecycle;
@@ -309,6 +311,7 @@ impl Channels {
         self.entries.clear();
         self.meta = Meta::new();
         self.by_stream.clear();
+        self.retry_write = None;
     }
 
     /// A connectivity check on the path in use took `round_trip`.

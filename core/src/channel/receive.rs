@@ -332,9 +332,37 @@ pub(super) const ACK_BYTES: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linear::{LONG, assert_linear};
 
     const WINDOW: usize = 256 * 1024;
     const MAX: usize = 1024 * 1024;
+
+    #[test]
+    fn work_is_linear_in_the_length_of_a_message_of_the_smallest_fragments() {
+        let pieces = |len: usize| {
+            let piece = Bytes::from(vec![7; FRAGMENT_MIN]);
+            vec![piece; len / FRAGMENT_MIN]
+        };
+        assert_linear("fragments", LONG, pieces, |pieces| {
+            let mut receiver = Receiver::new(WINDOW, MAX);
+            receiver.set_mode(Overflow::Drop, true);
+            let total = u32::try_from(pieces.len() * FRAGMENT_MIN).expect("short");
+            let last = pieces.len() - 1;
+            let mut got = None;
+            for (n, piece) in pieces.iter().enumerate() {
+                let part = match n {
+                    0 => Part::First { total },
+                    n if n == last => Part::Last,
+                    _ => Part::Middle,
+                };
+                let header = Header { epoch: 0, part };
+                got = receiver
+                    .on_frame(header, piece.clone(), true)
+                    .expect("well-formed");
+            }
+            assert!(got.is_some());
+        });
+    }
 
     fn receiver(overflow: Overflow, fragments: bool) -> Receiver {
         let mut receiver = Receiver::new(WINDOW, MAX);

@@ -1,6 +1,8 @@
 //! Many peers on shared sockets.
 
 mod demux;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod gate;
 pub(crate) mod io;
 mod recorder;

@@ -207,7 +207,7 @@ const ICE_CONTROLLED: u16 = 0x8029;
 const ICE_CONTROLLING: u16 = 0x802a;
 
 /// Makes messages for the tests of this module and of the gate.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) mod build {
     use super::{FINGERPRINT, FINGERPRINT_XOR, MAGIC_COOKIE, crc32};
 
@@ -255,6 +255,25 @@ mod tests {
 
     use super::build::{fingerprinted, message};
     use super::*;
+    use crate::linear::assert_linear;
+
+    /// A message ends at 64 KiB; the gate stops at [`MAX_DATAGRAM`](super::super::gate::MAX_DATAGRAM) before.
+    #[test]
+    fn work_is_linear_in_the_length_of_a_message() {
+        for (kind, len) in [
+            (USERNAME, 4),
+            (MESSAGE_INTEGRITY, 20),
+            (0x8000, 0),
+            (0x8000, 4_000),
+        ] {
+            let attribute = (kind, &vec![b'x'; len][..]);
+            let long =
+                |total: usize| fingerprinted(message(1, &vec![attribute; total / (len + 4)]));
+            assert_linear("attributes", 60_000, long, |bytes| {
+                assert!(StunView::parse(bytes).is_ok());
+            });
+        }
+    }
 
     #[test]
     fn the_crc_is_that_of_the_catalogue() {

@@ -10,17 +10,17 @@ use thiserror::Error;
 /// Unknown extensions of a parsed line are ignored, as RFC 8839 section 5.1 asks, and are not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    foundation: String,
-    component: u16,
-    transport: Transport,
-    priority: u32,
-    address: Address,
-    port: u16,
-    kind: Kind,
-    related_address: Option<Address>,
-    related_port: Option<u16>,
-    generation: Option<u32>,
-    ufrag: Option<String>,
+    pub(super) foundation: String,
+    pub(super) component: u16,
+    pub(super) transport: Transport,
+    pub(super) priority: u32,
+    pub(super) address: Address,
+    pub(super) port: u16,
+    pub(super) kind: Kind,
+    pub(super) related_address: Option<Address>,
+    pub(super) related_port: Option<u16>,
+    pub(super) generation: Option<u32>,
+    pub(super) ufrag: Option<String>,
 }
 
 impl Candidate {
@@ -36,6 +36,11 @@ impl Candidate {
         if line.len() > Self::MAX_LEN {
             return Err(CandidateError::TooLong);
         }
+        Self::read(line)
+    }
+
+    /// Reads a line of any length.
+    fn read(line: &str) -> Result<Self, CandidateError> {
         // A line break or NUL could end the line early when it is written elsewhere.
         if line.bytes().any(|b| b.is_ascii_control()) {
             return Err(CandidateError::Control);
@@ -408,6 +413,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::linear::{LONG, assert_linear};
+
+    #[test]
+    fn work_is_linear_in_the_length_of_a_line() {
+        let shapes = [
+            ("1 1 udp 1 192.0.2.1 5 typ host", " x y"),
+            ("1 1 udp 1 192.0.2.1 5 typ host", " ufrag abcd"),
+            ("1 1 udp 1 192.0.2.1 5 typ host", " raddr 192.0.2.1"),
+            ("1 1 udp 1 192.0.2.1 5 typ host", " "),
+            ("1 1 udp 1 192.0.2.1 ", "5"),
+            ("1 1 udp 1 ", "a."),
+            ("1 1 udp 1 ", ":"),
+            ("1 1 udp ", "0"),
+            ("1 1 ", "udp"),
+            ("", "a=candidate:"),
+            ("", "x"),
+        ];
+        for (head, unit) in shapes {
+            let line = |len: usize| format!("{head}{}", unit.repeat(len / unit.len()));
+            assert_linear(unit, LONG, line, |line| drop(Candidate::read(line)));
+        }
+    }
 
     #[test]
     fn a_line_is_read_with_any_prefix_and_written_with_one() {

@@ -3,6 +3,8 @@
 //! The agent itself is the transport's. What stands here is what has to be decided before a candidate reaches it.
 
 pub(crate) mod candidate;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod policy;
 
 pub(crate) use policy::{AddressPolicy, RemoteCandidates};

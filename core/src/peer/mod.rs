@@ -6,6 +6,8 @@
 
 mod echoes;
 mod explain;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod pump;
 pub(crate) mod session;
 mod signalling;

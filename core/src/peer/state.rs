@@ -112,6 +112,16 @@ impl Lifecycle {
         }
     }
 
+    /// A peer that is in this state since `now`.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn starting_in(life: Life, timing: &Timing, now: Instant) -> Self {
+        Self {
+            life,
+            since: now,
+            deadline: phase_time(life, timing).and_then(|time| now.checked_add(time)),
+        }
+    }
+
     /// Takes a fact. Returns the change that the application must be told, if there is one.
     pub(crate) fn on_fact(
         &mut self,

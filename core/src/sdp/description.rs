@@ -60,6 +60,11 @@ impl Description {
         if text.len() > Self::MAX_LEN {
             return Err(SdpFault::TooLong.at(0));
         }
+        Self::read(text)
+    }
+
+    /// Reads a text of any length.
+    pub(super) fn read(text: &str) -> Result<Self, SdpError> {
         let outline = Outline::scan(text)?;
         let tree = Session::parse(text.as_bytes()).map_err(|e| from_grammar(&e))?;
         let mut lines = outline.attributes.into_iter();

@@ -6,6 +6,8 @@
 
 mod description;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod outline;
 mod validate;
 mod value;

@@ -6,6 +6,7 @@ use super::fault::SdpFault;
 use super::value::Setup;
 use super::*;
 use crate::event::NegotiationFault;
+use crate::linear::{LONG, assert_linear};
 
 #[test]
 fn an_offer_of_the_transport_itself_is_read_in_full() {
@@ -24,6 +25,128 @@ fn an_offer_of_the_transport_itself_is_read_in_full() {
     );
     assert!(remote.trickle && remote.end_of_candidates && remote.sctp_init);
     assert!(!remote.ice_lite && !remote.ice_restart);
+}
+
+#[test]
+fn work_is_linear_in_the_length_of_a_description() {
+    let head = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\n";
+    let timed = format!("{head}t=0 0\r\n");
+    let in_session = [
+        "a=x\r\n",
+        "a=x:y\r\n",
+        "a=group:BUNDLE 0\r\n",
+        "a=group:BUNDLE 1\r\n",
+        "a=fingerprint:md5 00\r\n",
+        "a=ice-options:x trickle\r\n",
+        "b=AS:1\r\n",
+        "\r\n",
+        "\n",
+        "a=ice-lite\r\n",
+        "a=mid:0\r\n",
+    ];
+    for unit in in_session {
+        assert_linear_text(unit, |len| long_text(&timed, unit, len));
+    }
+    let in_section = [
+        "a=candidate:1 1 udp 1 192.0.2.1 4000 typ host\r\n",
+        "a=fingerprint:sha-256 D2:FA:0E:C3:22:59:5E:14:95:69:92:3D:13:B4:84:24:2C:C2:A2:C0:3E:FD:34:8E:5E:EA:6F:AF:52:CE:E6:0F\r\n",
+        "a=fingerprint:x 00\r\n",
+        "a=x\r\n",
+        "a=end-of-candidates\r\n",
+        "b=AS:1\r\n",
+        "i=x\r\n",
+        "c=IN IP4 0.0.0.0\r\n",
+    ];
+    for unit in in_section {
+        assert_linear_text(unit, |len| long_text(OFFER, unit, len));
+    }
+    let before_time = [
+        "t=0 0\r\n",
+        "e=x\r\n",
+        "p=x\r\n",
+        "r=7d 1h 0 25h\r\n",
+        "z=0 1\r\n",
+    ];
+    for unit in before_time {
+        assert_linear_text(unit, |len| long_text(&timed, unit, len));
+        assert_linear_text(unit, |len| long_text(head, unit, len) + OFFER);
+    }
+}
+
+#[test]
+fn work_is_linear_in_the_length_of_one_line() {
+    for (start, unit) in [
+        ("a=group:BUNDLE 0", " x"),
+        ("a=group:BUNDLE", " 0"),
+        ("a=ice-options:", "x "),
+        ("a=fingerprint:sha-256 00", ":00"),
+        ("a=fingerprint:x 00", ":00"),
+        ("a=candidate:", "x "),
+        ("a=x:", "="),
+        ("a=", ":"),
+        ("b=", "x"),
+        ("z=", "0 1 "),
+        ("r=", "1 "),
+        ("o=", " "),
+        ("m=", "m="),
+        ("m=application 9 UDP/DTLS/SCTP ", "x "),
+    ] {
+        // At the front, where it is read, and at the end.
+        assert_linear_text(start, |len| {
+            let line = format!(
+                "{start}{}\r\n",
+                unit.repeat((len - OFFER.len() - 99) / unit.len())
+            );
+            OFFER.replacen("a=group:BUNDLE 0\r\n", &line, 1)
+        });
+        assert_linear_text(start, |len| {
+            let line = format!(
+                "{start}{}",
+                unit.repeat((len - OFFER.len() - 99) / unit.len())
+            );
+            format!("{OFFER}{line}")
+        });
+    }
+}
+
+#[test]
+fn work_is_linear_with_as_many_sections_as_there_may_be() {
+    let section = |n: usize, attributes: usize| {
+        let attributes = "a=ice-ufrag-x:abcd\r\n".repeat(attributes);
+        format!("m=audio 9 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\na=mid:x{n}\r\n{attributes}")
+    };
+    assert_linear_text("sections", |len| {
+        let attributes = len / 64 / 20 - 10;
+        let others: String = (0..63).map(|n| section(n, attributes)).collect();
+        let mids = " x62".repeat(len / 16);
+        let group = format!("a=group:BUNDLE 0{mids}\r\n");
+        OFFER.replacen("a=group:BUNDLE 0\r\n", &group, 1) + &others
+    });
+}
+
+/// Everything that is done with a description, the limit on its length left aside.
+fn assert_linear_text(name: &str, make: impl Fn(usize) -> String) {
+    assert_linear(name, LONG, make, |text| {
+        if let Ok(description) = Description::read(text) {
+            for role in [Role::Offer, Role::Answer] {
+                drop(validate(&description, role, None));
+            }
+        }
+        drop(for_transport(text));
+        drop(rewrite(
+            text,
+            Rewrite {
+                ice_ufrag: "ours",
+                ice_pwd: PWD,
+                candidates: &[],
+                end_of_candidates: true,
+            },
+        ));
+    });
+}
+
+fn long_text(head: &str, unit: &str, len: usize) -> String {
+    format!("{head}{}", unit.repeat((len - head.len()) / unit.len()))
 }
 
 #[test]

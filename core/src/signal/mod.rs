@@ -26,6 +26,8 @@ pub(crate) mod delivery;
 pub(crate) mod early;
 pub(crate) mod ended;
 pub(crate) mod envelope;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod negotiation;
 pub(crate) mod retry;
 

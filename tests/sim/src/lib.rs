@@ -60,6 +60,7 @@ mod null_dtls;
 mod queue;
 mod rng;
 mod scenario;
+pub mod script;
 mod svg;
 mod time;
 mod trace;

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::{CONTROL, FILE, RELIABLE, limits, message, meta};
 use crate::channel::frame::MetaFrame;
+use crate::channel::kind::ChannelConfig;
 use crate::channel::{ChannelOutput, Channels, Framing, Role, StreamKey};
 use crate::config::ChannelLimits;
 use crate::id::{ChannelId, MessageId, PeerId};
+use crate::linear::cpu_time;
 
 use super::pair::OPEN_TIMEOUT;
 
@@ -45,6 +47,48 @@ fn write_all(channels: &mut Channels, now: Instant) -> Vec<usize> {
 
 fn hear(channels: &mut Channels, frames: &[MetaFrame], now: Instant) {
     channels.on_data(StreamKey::Meta, true, meta(frames), now);
+}
+
+#[test]
+fn a_peer_that_greets_again_and_again_costs_no_more_with_many_channels() {
+    let greeting = MetaFrame::Hello {
+        max_message_size: 70_000,
+    };
+    let greetings = meta(&vec![greeting; 8_000]);
+    let cost = |custom: usize| {
+        let (mut channels, now) = open(&limits());
+        for _ in 0..custom {
+            let config = ChannelConfig::new("custom");
+            channels.open(config, now).expect("below the limit");
+        }
+        let run = |_| {
+            let data = greetings.clone();
+            cpu_time(|| channels.on_data(StreamKey::Meta, true, data, now))
+        };
+        (0..5).map(run).min().expect("five")
+    };
+    let (few, many) = (cost(0), cost(200));
+    assert!(many < few * 4, "{few:?} with 4 channels, {many:?} with 204");
+}
+
+#[test]
+fn the_first_greeting_counts() {
+    let (mut channels, now) = open(&limits());
+    let greet = |max_message_size| MetaFrame::Hello { max_message_size };
+    hear(&mut channels, &[greet(100_000), greet(10), greet(0)], now);
+    assert!(channels.send(RELIABLE, message(100_000), now).is_ok());
+    assert!(channels.send(RELIABLE, message(100_001), now).is_err());
+}
+
+#[test]
+fn after_the_end_no_write_is_tried_again() {
+    let (mut channels, now) = open(&limits());
+    channels.send(RELIABLE, message(1), now).expect("room");
+    assert!(channels.poll_write(now).is_some());
+    channels.on_write_refused(now);
+    assert!(channels.poll_timeout().is_some());
+    channels.abandon();
+    assert_eq!(channels.poll_timeout(), None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::linear::{LONG, assert_linear};
 
 const MAX: usize = 64 * 1024;
 
@@ -382,4 +383,41 @@ fn any_body() -> impl Strategy<Value = Body> {
         reason.prop_map(|reason| Body::Bye { reason }),
         (1..=MAX_NUMBER).prop_map(|ack| Body::Ack { ack }),
     ]
+}
+
+#[test]
+fn work_is_linear_in_the_length_of_a_message() {
+    let head = r#"{"v":1,"from":"alice","to":"bob","session":"00112233445566778899aabbccddeeff","generation":0,"seq":1,"type":"offer","sdp":""#;
+    let shapes = [
+        (head, "x", "\"}"),
+        (head, "\\n", "\"}"),
+        (head, "\\u0041", "\"}"),
+        (head, "\\ud83d\\ude00", "\"}"),
+        (head, "\\", "\"}"),
+        ("{", "\"x\":1,", "\"v\":1}"),
+        ("{\"x\":[", "[],", "0]}"),
+        ("{\"x\":[", "{\"y\":0},", "0]}"),
+        (
+            "{\"replaces\":[",
+            "\"00112233445566778899aabbccddeeff\",",
+            "\"\"]}",
+        ),
+        ("{\"seq\":", "1", "}"),
+        ("{\"x\":1.", "1", "}"),
+        ("{\"x\":1e", "9", "}"),
+        ("{\"x\":-0.", "0", "1}"),
+        ("{\"v\":2,\"from\":\"", "x", "\"}"),
+        ("{\"v\":2,\"v\":", "2,\"v\":", "2}"),
+        ("", "[", ""),
+        ("", " ", "{}"),
+        ("", "\"", ""),
+    ];
+    for (start, unit, end) in shapes {
+        let text = |len: usize| format!("{start}{}{end}", unit.repeat(len / unit.len()));
+        assert_linear(unit, LONG, text, |text| {
+            if let Ok(envelope) = Envelope::decode(text, usize::MAX) {
+                drop(envelope.encode());
+            }
+        });
+    }
 }

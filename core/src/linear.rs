@@ -1,0 +1,84 @@
+//! A ruler for work against the length of an input.
+//!
+//! Four times the length takes four times as long when the work is linear, and sixteen times when it is quadratic. The
+//! time is the processor's for this thread, and the shortest of several, long and short runs in turn: what else the
+//! machine does changes little.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+/// The length of the long input; the short one has a quarter.
+pub(crate) const LONG: usize = 1024 * 1024;
+
+/// Checks that `work` on an input that `make` made for a length takes time linear in it.
+pub(crate) fn assert_linear<I>(
+    name: &str,
+    long: usize,
+    make: impl Fn(usize) -> I,
+    mut work: impl FnMut(&I),
+) {
+    let inputs = [make(long / 4), make(long)];
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..ROUNDS {
+        for (input, best) in inputs.iter().zip(&mut best) {
+            let time = cpu_time(|| work(black_box(input)));
+            *best = time.min(*best);
+        }
+    }
+    let [short, long] = best;
+    // Below this only the clock is measured.
+    let ratio = long.as_secs_f64() / short.max(SHORTEST).as_secs_f64();
+    assert!(
+        ratio < RATIO_MAX,
+        "{name}: {short:?} and {long:?}, {ratio:.1} times"
+    );
+}
+
+/// How long the processor works on something.
+pub(crate) fn cpu_time(work: impl FnOnce()) -> Duration {
+    let start = thread_time();
+    work();
+    thread_time() - start
+}
+
+/// `unit` repeated up to a length.
+pub(crate) fn repeated(unit: &str) -> impl Fn(usize) -> String {
+    move |len| unit.repeat(len / unit.len())
+}
+
+#[cfg(unix)]
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("not before the beginning")
+}
+
+/// Where there is no such clock, a quiet machine does.
+#[cfg(not(unix))]
+fn thread_time() -> Duration {
+    static START: std::sync::LazyLock<std::time::Instant> =
+        std::sync::LazyLock::new(std::time::Instant::now);
+    START.elapsed()
+}
+
+const ROUNDS: u32 = 4;
+/// Between 4 and 16.
+const RATIO_MAX: f64 = 8.0;
+const SHORTEST: Duration = Duration::from_micros(20);
+
+#[test]
+fn linear_work_passes() {
+    let sum = |bytes: &String| {
+        black_box(bytes.bytes().map(u64::from).sum::<u64>());
+    };
+    assert_linear("a sum", LONG, repeated("x"), sum);
+}
+
+#[test]
+#[should_panic(expected = "pairs")]
+fn quadratic_work_is_found() {
+    let pairs = |bytes: &String| {
+        let equal = |a: u8| bytes.bytes().filter(|b| *b == black_box(a)).count();
+        black_box(bytes.bytes().map(equal).sum::<usize>());
+    };
+    assert_linear("pairs", 16 * 1024, repeated("xy"), pairs);
+}

@@ -1,0 +1,4 @@
+//! Candidate lines.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bowline::fuzz::candidate(data));

@@ -1,0 +1,4 @@
+//! Channel frames.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bowline::fuzz::frames(data));

@@ -1,0 +1,4 @@
+//! Descriptions.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bowline::fuzz::sdp(data));

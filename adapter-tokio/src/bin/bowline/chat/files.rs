@@ -61,9 +61,11 @@ impl Files {
 
     /// Removes all files of a peer, and gives them with their numbers.
     pub(crate) fn remove_all(&mut self, peer: PeerId) -> Vec<(u32, Entry)> {
-        self.entries
-            .extract_if(.., |_, entry| entry.peer == peer)
-            .collect()
+        let (removed, kept): (BTreeMap<_, _>, _) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|(_, entry)| entry.peer == peer);
+        self.entries = kept;
+        removed.into_iter().collect()
     }
 
     /// A line for each.

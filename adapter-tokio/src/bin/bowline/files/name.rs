@@ -90,7 +90,8 @@ impl fmt::Display for FileName {
 
 /// The beginning of `text` that has at most `most` bytes.
 fn shortened(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
+    let end = (0..=most.min(text.len())).rfind(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 /// Whether Windows takes the name for a device, whatever follows the first dot.

@@ -489,3 +489,37 @@ const TELL_EVERY: u64 = 256 * 1_024;
 const PIECES: usize = 256;
 /// Reports that wait. At the bound the writers wait.
 const REPORTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_the_window_that_was_agreed() {
+        let (pieces, _queue) = mpsc::channel(1);
+        let writer = Writer { serial: 0, pieces };
+        let mut incoming = Incoming {
+            name: FileName::new("a").expect("valid"),
+            size: 10 * WINDOW,
+            state: State::Opening { writer },
+        };
+        let chunk = |offset, len: usize| Chunk {
+            transfer: 1,
+            offset,
+            data: vec![0; len].into(),
+        };
+        // It has the first two bytes, and the sender goes on there.
+        incoming.on_opened(2);
+        let len = Chunk::MAX_DATA;
+        let mut next = 2;
+        while next + len as u64 <= 2 + WINDOW {
+            incoming.take(&chunk(next, len)).expect("within the window");
+            next += len as u64;
+        }
+        assert_eq!(next, 2 + WINDOW, "the window is filled to its last byte");
+        let refused = incoming.take(&chunk(next, 1)).expect_err("beyond");
+        assert_eq!(refused, "there is more data under way than was agreed");
+        incoming.on_stored(3, 1, &mut Outbox::default());
+        incoming.take(&chunk(next, 1)).expect("one byte was stored");
+    }
+}

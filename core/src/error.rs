@@ -90,7 +90,7 @@ pub enum OpenError {
     /// unless the stream id is agreed. A channel opened before it is known that the peer is foreign is closed then.
     #[error("label and protocol have at most 65535 bytes, 1488 together towards a foreign peer")]
     LabelTooLong,
-    /// The stream id is in use, is one of the four kinds' or is 65,535 (RFC 8832 §6).
+    /// The stream id is in use or kept for bowline's own use (0 to 5 and 65,534), or is 65,535 (RFC 8832 §6).
     #[error("the stream id {0} cannot be used")]
     StreamId(u16),
     /// The lifetime is not whole milliseconds up to 65,535.

@@ -18,8 +18,8 @@ use super::entry::{Closing, Closure, Entry, Origin, PeerSide, Phase, Turn};
 use super::io::{ChannelOutput, Framing, Role, StreamKey};
 use super::kind::{ChannelConfig, Ordering, Reliability};
 use super::{
-    Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, STREAMS_IN_ROTATION, is_too_long_in_band,
-    rank,
+    Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, PLACEHOLDER_STREAM, STREAMS_IN_ROTATION,
+    is_too_long_in_band, rank,
 };
 
 impl Channels {
@@ -527,7 +527,7 @@ impl Channels {
         let first = self.first_stream();
         let in_rotation = (0..STREAMS_IN_ROTATION)
             .map(|n| first + 2 * ((self.next_stream + n) % STREAMS_IN_ROTATION));
-        let others = (first + 2 * STREAMS_IN_ROTATION..u16::MAX).step_by(2);
+        let others = (first + 2 * STREAMS_IN_ROTATION..PLACEHOLDER_STREAM).step_by(2);
         in_rotation
             .chain(others)
             .find(|id| !self.by_stream.contains_key(id) && !self.spent_streams.contains(id))

@@ -57,7 +57,6 @@ use transfer::Offer;
 
 pub(crate) use frame::header_len;
 pub(crate) use io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey};
-pub(crate) use meta::META_STREAM;
 
 /// The channels of one peer.
 pub(crate) struct Channels {
@@ -486,7 +485,7 @@ impl Channels {
         }
         let in_use = |id| self.by_stream.contains_key(&id);
         match config.negotiated {
-            Some(id) if id < FIRST_CUSTOM_STREAM || id == u16::MAX || in_use(id) => {
+            Some(id) if id < FIRST_CUSTOM_STREAM || id >= PLACEHOLDER_STREAM || in_use(id) => {
                 Err(OpenError::StreamId(id))
             }
             Some(_) | None => Ok(()),
@@ -586,6 +585,9 @@ fn rank(entry: &Entry, is_draining: bool) -> u8 {
 const FIRST_CUSTOM_CHANNEL: u32 = 4;
 /// The first stream id after those of the kinds, META and the spare one.
 const FIRST_CUSTOM_STREAM: u16 = 6;
+/// The stream that an offer announces a data channel section for, and that nobody uses: the highest that there is, so
+/// that a foreign peer, which counts its ids up from 0 or 1, never needs it.
+pub(crate) const PLACEHOLDER_STREAM: u16 = 65_534;
 /// So many stream ids are given out in turn, and others only while all of these are in use. A session that opens and
 /// closes channels for long must not use ever new ids, because each costs the peer's SCTP memory and time for ever. An
 /// id that has just become free is not good again at once either: a late reset may hit the next stream under it.

@@ -26,7 +26,9 @@ use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
 use super::echoes::Echoes;
 use crate::channel::kind::{Ordering, Reliability};
-use crate::channel::{META_STREAM, StreamConfig, StreamKey, is_too_long_in_band, max_streams};
+use crate::channel::{
+    PLACEHOLDER_STREAM, StreamConfig, StreamKey, is_too_long_in_band, max_streams,
+};
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
 use crate::event::{NegotiationFault, PeerFault, TransportFault};
@@ -41,11 +43,12 @@ pub(crate) struct Session {
     rng: Rng,
     /// The credentials that our checks and the peer's are authenticated with now.
     credentials: IceCreds,
-    /// An offer that was sent and waits for its answer, with the credentials it announces.
-    pending: Option<(SdpPendingOffer, IceCreds)>,
+    pending: Option<PendingOffer>,
     /// The addresses that are our host candidates, in the order in which they are announced.
     local: Vec<SocketAddr>,
     streams: BTreeMap<StreamKey, Stream>,
+    /// The stream that made str0m offer a data channel section.
+    placeholder: Option<StrChannelId>,
     /// Streams that the peer opened and that wait for their key.
     remote_streams: BTreeMap<u64, StrChannelId>,
     remote_streams_seen: u64,
@@ -58,6 +61,15 @@ pub(crate) struct Session {
     ice_up: bool,
     failed: bool,
     closing: Option<Closing>,
+}
+
+/// An offer that was sent and waits for its answer.
+struct PendingOffer {
+    inner: SdpPendingOffer,
+    /// The credentials that it announces.
+    announced: IceCreds,
+    /// The SCTP INIT in it.
+    sctp_init: Option<String>,
 }
 
 /// A stream and how far it is.
@@ -161,6 +173,7 @@ impl Session {
             pending: None,
             local: Vec::new(),
             streams: BTreeMap::new(),
+            placeholder: None,
             remote_streams: BTreeMap::new(),
             remote_streams_seen: 0,
             events: VecDeque::new(),
@@ -212,7 +225,6 @@ impl Session {
     /// Makes an offer: the first, or one that restarts ICE when there is a session already.
     pub(crate) fn create_offer(&mut self, now: Instant) -> Option<String> {
         let restart = self.negotiated;
-        let meta = meta_config();
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         let (offer, pending, stream) = crypto.enter(|| {
             let mut api = rtc.sdp_api();
@@ -221,29 +233,23 @@ impl Session {
                 None
             } else {
                 // An offer needs the application section, and str0m adds it with the first channel. This one is
-                // pre-negotiated: a foreign peer never hears of it.
-                Some(api.add_channel_with_config(meta))
+                // pre-negotiated: a foreign peer never hears of it. Nor is it META, whose stream id such a peer may use.
+                Some(api.add_channel_with_config(placeholder_config()))
             };
             api.apply().map(|(offer, pending)| (offer, pending, stream))
         })?;
-        if let Some(id) = stream {
-            let negotiated = Some(META_STREAM);
-            self.streams.insert(
-                StreamKey::Meta,
-                Stream {
-                    id,
-                    negotiated,
-                    open: false,
-                },
-            );
-        }
+        self.placeholder = self.placeholder.or(stream);
         let announced = if restart {
             credentials(&mut self.rng)
         } else {
             self.credentials.clone()
         };
         let text = self.rewrite(&offer.to_sdp_string(), &announced)?;
-        self.pending = Some((pending, announced));
+        self.pending = Some(PendingOffer {
+            inner: pending,
+            announced,
+            sctp_init: sdp::sctp_init(&text).map(str::to_owned),
+        });
         self.settle(now);
         Some(text)
     }
@@ -254,7 +260,7 @@ impl Session {
         text: &str,
         now: Instant,
     ) -> Result<String, NegotiationFault> {
-        let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text))
+        let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text, None))
             .map_err(|_| NegotiationFault::Unsupported)?;
         self.pending = None;
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
@@ -280,14 +286,15 @@ impl Session {
         text: &str,
         now: Instant,
     ) -> Result<(), NegotiationFault> {
-        let answer = SdpAnswer::from_sdp_string(&sdp::for_transport(text))
+        let offered = self.pending.as_ref().and_then(|p| p.sctp_init.as_deref());
+        let answer = SdpAnswer::from_sdp_string(&sdp::for_transport(text, offered))
             .map_err(|_| NegotiationFault::Unsupported)?;
-        let (pending, announced) = self.pending.take().ok_or(NegotiationFault::Unsupported)?;
+        let pending = self.pending.take().ok_or(NegotiationFault::Unsupported)?;
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         crypto
-            .enter(|| rtc.sdp_api().accept_answer(pending, answer))
+            .enter(|| rtc.sdp_api().accept_answer(pending.inner, answer))
             .map_err(|_| NegotiationFault::Unsupported)?;
-        self.use_credentials(announced);
+        self.use_credentials(pending.announced);
         self.negotiated = true;
         self.ice_up = false;
         self.settle(now);
@@ -319,9 +326,8 @@ impl Session {
             }
             return true;
         }
-        let taken = |id| self.streams.values().any(|s| s.negotiated == Some(id));
         let is_too_long = is_too_long_in_band(&config.label, &config.protocol, config.negotiated);
-        if config.negotiated.is_some_and(taken) || is_too_long {
+        if config.negotiated.is_some_and(|id| self.is_taken(id)) || is_too_long {
             return false;
         }
         let rtc = &mut self.rtc;
@@ -339,6 +345,13 @@ impl Session {
         );
         self.settle(now);
         true
+    }
+
+    /// Whether a stream has this id, or waits for it. str0m panics when another is to get it.
+    fn is_taken(&mut self, id: u16) -> bool {
+        let waits = self.streams.values().any(|s| s.negotiated == Some(id));
+        let api = self.rtc.direct_api();
+        waits || api.channel_id_by_sctp_stream_id(id).is_some()
     }
 
     /// Gives a stream that the peer opened its key.
@@ -535,7 +548,7 @@ impl Session {
     pub(crate) fn pending_ufrag(&self) -> Option<&str> {
         self.pending
             .as_ref()
-            .map(|(_, announced)| announced.ufrag.as_str())
+            .map(|pending| pending.announced.ufrag.as_str())
     }
 
     /// Bytes written to a stream that the peer's SCTP has not acknowledged.
@@ -670,6 +683,9 @@ impl Session {
     }
 
     fn on_channel_open(&mut self, id: StrChannelId, label: String) -> Option<SessionEvent> {
+        if self.placeholder == Some(id) {
+            return None;
+        }
         if let Some(key) = self.key_of(id) {
             self.streams.get_mut(&key)?.open = true;
             return Some(SessionEvent::StreamOpen(key));
@@ -749,9 +765,9 @@ fn stream_config(config: &StreamConfig) -> StrChannelConfig {
     }
 }
 
-fn meta_config() -> StrChannelConfig {
+fn placeholder_config() -> StrChannelConfig {
     StrChannelConfig {
-        negotiated: Some(META_STREAM),
+        negotiated: Some(PLACEHOLDER_STREAM),
         ..StrChannelConfig::default()
     }
 }

@@ -99,17 +99,20 @@ pub(crate) fn rewrite(text: &str, with: Rewrite<'_>) -> Result<String, RewriteEr
     Ok(out.text)
 }
 
-/// A validated remote description as the transport may see it: without candidates and without weak fingerprints.
+/// A validated remote description as the transport may see it: without candidates, without weak fingerprints and without
+/// the SCTP INIT of our own offer, `offered`, where this answers it.
 ///
 /// The transport would take every candidate of the text without limit or filter, and it prefers a sha-1 fingerprint
 /// to any but sha-256, so that a strong one beside it would not be checked. Candidates are added one by one, after
-/// the candidate policy has admitted them.
-pub(crate) fn for_transport(text: &str) -> String {
+/// the candidate policy has admitted them. An INIT of ours comes back from answerers that repeat what they do not know
+/// (libdatachannel does); the transport would take it for theirs.
+pub(crate) fn for_transport(text: &str, offered: Option<&str>) -> String {
     let mut out = Writer::new(text.len());
     for line in lines(text) {
         let keep = match attribute_name(line) {
             Some("candidate" | "end-of-candidates") => false,
             Some("fingerprint") => !is_weak_fingerprint(line),
+            Some("sctp-init") => sctp_init(line) != offered,
             Some(_) | None => true,
         };
         if keep {
@@ -117,6 +120,11 @@ pub(crate) fn for_transport(text: &str) -> String {
         }
     }
     out.text
+}
+
+/// The SCTP INIT that a description of ours holds (SNAP).
+pub(crate) fn sctp_init(text: &str) -> Option<&str> {
+    lines(text).find_map(|line| line.strip_prefix("a=sctp-init:"))
 }
 
 /// A description that is being written.

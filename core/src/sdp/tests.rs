@@ -454,20 +454,33 @@ fn a_text_without_credentials_or_section_is_not_rewritten() {
 fn the_transport_sees_neither_candidates_nor_weak_fingerprints() {
     let strong = format!("a=fingerprint:sha-512 {}\r\n", hex(64));
     let text = with_fingerprints(&format!("a=fingerprint:SHA-1 {}\r\n{strong}", hex(20)));
-    let seen = for_transport(&text);
+    let seen = for_transport(&text, None);
     assert!(!seen.contains("candidate"));
     assert!(!seen.contains("SHA-1"));
     assert!(seen.contains(&strong));
     let unchanged = OFFER.lines().filter(|line| !line.contains("candidate"));
     let expected: String = unchanged.map(|line| format!("{line}\r\n")).collect();
-    assert_eq!(for_transport(OFFER), expected);
+    assert_eq!(for_transport(OFFER, None), expected);
+}
+
+#[test]
+fn the_transport_does_not_see_our_own_init_in_an_answer() {
+    let theirs = sctp_init(OFFER);
+    assert_eq!(theirs, Some("AQAAAA=="));
+    for (offered, seen) in [(theirs, None), (Some("AQAAAQ=="), theirs), (None, theirs)] {
+        assert_eq!(
+            sctp_init(&for_transport(OFFER, offered)),
+            seen,
+            "{offered:?}"
+        );
+    }
 }
 
 proptest! {
     #[test]
     fn no_text_panics(text in any::<String>()) {
         let _ = offer(&text);
-        let _ = for_transport(&text);
+        let _ = for_transport(&text, None);
         let _ = rewrite(&text, CREDENTIALS);
     }
 

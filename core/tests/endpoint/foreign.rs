@@ -12,7 +12,7 @@ use str0m::channel::{
     ChannelConfig as StrChannelConfig, ChannelId as StrChannelId, Reliability as StrReliability,
 };
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, Event as StrEvent, Input as StrInput, Output as StrOutput, Rtc};
+use str0m::{Candidate, Event as StrEvent, Input as StrInput, Output as StrOutput, Rtc, RtcConfig};
 
 use crate::common::{Parcel, World, address, id, json, millis, secs};
 
@@ -32,12 +32,20 @@ struct Foreign {
     received: Vec<(StrChannelId, bool, Vec<u8>)>,
     closed: Vec<StrChannelId>,
     byes: Vec<String>,
+    /// What stands in place of the choice of DTLS roles in the offers that it sees.
+    offered_setup: &'static str,
+    /// Whether its answer repeats what it does not know, as libdatachannel's does.
+    echoes_sctp_init: bool,
 }
 
 impl Foreign {
     fn new(now: Instant) -> Self {
+        Self::with(Rtc::builder(), now)
+    }
+
+    fn with(builder: RtcConfig, now: Instant) -> Self {
         let address = address(100);
-        let mut rtc = Rtc::builder().build(now);
+        let mut rtc = builder.build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("valid"))
             .expect("added");
         Self {
@@ -51,6 +59,8 @@ impl Foreign {
             received: Vec::new(),
             closed: Vec::new(),
             byes: Vec::new(),
+            offered_setup: "actpass",
+            echoes_sctp_init: false,
         }
     }
 
@@ -110,9 +120,16 @@ impl Foreign {
                 }
             }
             "offer" if self.seq == 0 => {
-                let offer = SdpOffer::from_sdp_string(sdp()).expect("an offer");
+                let setup = format!("a=setup:{}", self.offered_setup);
+                let sdp = sdp().replace("a=setup:actpass", &setup);
+                let offer = SdpOffer::from_sdp_string(&sdp).expect("an offer");
                 let answer = self.rtc.sdp_api().accept_offer(offer).expect("fits");
-                self.signal(json!({ "type": "answer", "sdp": answer.to_sdp_string() }));
+                let mut answer = answer.to_sdp_string();
+                if self.echoes_sctp_init {
+                    let ours = sdp.lines().find(|l| l.starts_with("a=sctp-init:"));
+                    answer += &format!("{}\r\n", ours.expect("bowline offers SNAP"));
+                }
+                self.signal(json!({ "type": "answer", "sdp": answer }));
             }
             "bye" => self
                 .byes
@@ -194,7 +211,11 @@ impl Duo {
 
     /// Connected, with the offer made by the one or the other.
     fn connected(foreign_offers: bool, config: &Config) -> Self {
-        let mut duo = Self::new(config);
+        Self::new(config).connect(foreign_offers)
+    }
+
+    fn connect(self, foreign_offers: bool) -> Self {
+        let mut duo = self;
         let now = duo.world.now;
         if foreign_offers {
             duo.foreign.offer(now);
@@ -443,6 +464,81 @@ fn channels_that_the_peer_opens_are_told_with_their_mode_and_can_be_closed_by_ei
     );
     assert!(duo.foreign.closed.contains(&duo.foreign.channel("a")));
     assert!(duo.world.is_connected(0, "browser"));
+}
+
+#[test]
+fn a_peer_that_is_the_dtls_client_can_use_every_even_stream() {
+    let mut duo = Duo::new(&Config::default());
+    duo.foreign.offered_setup = "passive";
+    let mut duo = duo.connect(false);
+    let labels: Vec<_> = (0..8).map(|n| format!("theirs {n}")).collect();
+    for label in &labels {
+        let channel = StrChannelConfig {
+            label: label.clone(),
+            ..StrChannelConfig::default()
+        };
+        duo.foreign.rtc.direct_api().create_data_channel(channel);
+        duo.foreign.settle(duo.world.now);
+    }
+    duo.run(secs(2));
+    for label in &labels {
+        let (channel, _) = duo.opened(label);
+        duo.send(channel, Message::text("seen")).expect("queued");
+        duo.run(secs(1));
+        assert_eq!(duo.foreign.received_on(label), [(false, b"seen".to_vec())]);
+    }
+}
+
+#[test]
+fn an_answer_may_repeat_our_own_sctp_init() {
+    let mut duo = Duo::new(&Config::default());
+    duo.foreign = Foreign::with(Rtc::builder().set_snap_enabled(false), duo.world.now);
+    duo.foreign.echoes_sctp_init = true;
+    let mut duo = duo.connect(false);
+    duo.send(ChannelKind::Reliable, Message::text("hello"))
+        .expect("queued");
+    duo.run(secs(1));
+    let expected = [(false, b"hello".to_vec())];
+    assert_eq!(duo.foreign.received_on("alice/reliable"), expected);
+}
+
+#[test]
+fn a_stream_that_is_in_use_in_band_cannot_be_agreed_on() {
+    for foreign_offers in [false, true] {
+        let mut duo = Duo::connected(foreign_offers, &Config::default());
+        let theirs = duo.foreign.channel("alice/file");
+        let api = duo.foreign.rtc.direct_api();
+        let in_use = api
+            .sctp_stream_id_by_channel_id(theirs)
+            .expect("it is open");
+        for (id, is_free) in [(in_use, false), (in_use + 100, true)] {
+            let now = duo.world.now;
+            let config = ChannelConfig {
+                negotiated: Some(id),
+                ..ChannelConfig::new("agreed")
+            };
+            let channel = duo
+                .world
+                .peer(0, "browser")
+                .open_channel(config, now)
+                .expect("begun");
+            duo.run(secs(1));
+            let is_closed =
+                |e: &Event| matches!(e, Event::ChannelClosed { channel: c, .. } if *c == channel);
+            assert_eq!(
+                duo.world.events(0).iter().any(is_closed),
+                !is_free,
+                "stream {id}"
+            );
+        }
+        duo.send(ChannelKind::File, Message::text("unharmed"))
+            .expect("queued");
+        duo.run(secs(1));
+        assert_eq!(
+            duo.foreign.received_on("alice/file"),
+            [(false, b"unharmed".to_vec())]
+        );
+    }
 }
 
 #[test]

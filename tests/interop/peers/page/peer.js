@@ -10,8 +10,8 @@ export class Peer {
 
   /**
    * @param {{RTCPeerConnection: function, version: function(): Promise<string>, gathersFirst?: boolean,
-   *          describe?: function(object, boolean): object}} stack the stack, and whether its descriptions are to be
-   *        waited for until they have all candidates
+   *          configuration?: object, describe?: function(object, boolean): object}} stack the stack, and whether its
+   *        descriptions are to be waited for until they have all candidates
    * @param {function(object): void} report sends a message to the suite
    */
   constructor(stack, report) {
@@ -62,7 +62,7 @@ export class Peer {
   }
 
   #create(number) {
-    const connection = new this.#stack.RTCPeerConnection({ iceServers: [] });
+    const connection = new this.#stack.RTCPeerConnection({ iceServers: [], ...this.#stack.configuration });
     this.#connections.set(number, connection);
     const tell = (event) => this.#report({ connection: number, ...event });
     connection.onicecandidate = ({ candidate }) => {

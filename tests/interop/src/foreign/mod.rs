@@ -139,6 +139,20 @@ impl ForeignConnection {
             .await
     }
 
+    /// Waits until the peer tells that this channel is open.
+    ///
+    /// # Panics
+    ///
+    /// When it does not within the limit of [`PATIENCE`].
+    pub async fn open_is_told(&self, wanted: u64) {
+        let is_open =
+            |event: &Event| matches!(event, Event::Open { channel, .. } if *channel == wanted);
+        let found = |events: &[Event]| events.iter().any(is_open).then_some(());
+        self.log
+            .within(PATIENCE, &format!("open channel {wanted}"), found)
+            .await;
+    }
+
     /// Waits until `count` messages came on a channel, and gives them.
     ///
     /// # Panics

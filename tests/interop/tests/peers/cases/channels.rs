@@ -6,7 +6,7 @@ use std::time::Duration;
 use bowline::{ChannelConfig, Event, Ordering, Reliability};
 use bowline_interop::bridge::{Offerer, attribute};
 use bowline_interop::duo::{Duo, Meeting};
-use bowline_interop::foreign::{ChannelInit, Event as ForeignEvent, Mode};
+use bowline_interop::foreign::{ChannelInit, Event as ForeignEvent, Kind, Mode};
 
 use super::{
     Line, QUICK, announced, init, mode, opened_by_offerer, opened_by_them, opened_by_us, talk, told,
@@ -52,6 +52,10 @@ pub(super) async fn labels_and_protocols_are_equal_on_both_sides(bench: Bench) -
             protocol: Some(protocol.to_owned()),
             ..ChannelInit::default()
         };
+        if bench.kind == Kind::Aiortc && !label.is_ascii() {
+            is_announced_in_vain(&duo, label, wanted).await?;
+            continue;
+        }
         let (line, opened) = opened_by_them(&duo, label, wanted).await?;
         assert_eq!(
             (opened.label.as_str(), opened.protocol.as_str()),
@@ -60,7 +64,29 @@ pub(super) async fn labels_and_protocols_are_equal_on_both_sides(bench: Bench) -
         talk(&duo, line).await?;
     }
     duo.part().await;
+    if bench.kind == Kind::Aiortc {
+        let reason = "in the announcement of a channel it counts the characters of label and protocol where RFC 8832 \
+                      wants the bytes; bowline closes a channel whose label is then no UTF-8 (the other way it works)";
+        return Ok(Outcome::TheirFailure(reason.to_owned()));
+    }
     Ok(Outcome::Passed)
+}
+
+/// The peer opens a channel whose announcement is malformed: that channel is closed, and nothing else happens.
+async fn is_announced_in_vain(duo: &Duo, label: &str, init: ChannelInit) -> Result<(), Failure> {
+    let theirs = duo.peer.open(label, init).await?;
+    let closed =
+        |e: &ForeignEvent| matches!(e, ForeignEvent::Closed { channel } if *channel == theirs);
+    let found = |events: &[ForeignEvent]| events.iter().any(closed).then_some(());
+    let what = "the channel closed that was announced wrongly";
+    duo.peer.log.within(QUICK, what, found).await;
+    let announced = |e: &Event| matches!(e, Event::ChannelOpen { remote: true, label, .. } if !label.is_ascii());
+    assert_eq!(duo.events.count(announced), 0);
+    talk(
+        duo,
+        opened_by_us(duo, ChannelConfig::new("unharmed")).await?,
+    )
+    .await
 }
 
 /// P6: with the reliability parameter at both ends of its range.
@@ -128,7 +154,8 @@ pub(super) async fn an_agreed_stream_opens_without_announcement(bench: Bench) ->
     let theirs = duo.peer.open("agreed", init(&config)).await?;
     let ours = duo.bowline.open_channel(config)?;
     let (opened, mode) = duo.peer.opened("agreed").await;
-    assert_eq!((opened, mode.id), (theirs, Some(AGREED)));
+    assert_eq!(opened, theirs);
+    assert!(mode.id.is_none_or(|id| id == AGREED), "{mode:?}");
     talk(&duo, Line { ours, theirs }).await?;
     let at_peer = |event: &ForeignEvent| matches!(event, ForeignEvent::Channel { mode, .. } if mode.label == "agreed");
     assert_eq!(
@@ -170,9 +197,12 @@ pub(super) async fn twenty_channels_at_once_get_ids_by_role(bench: Bench) -> Ver
     }
     let bowline_is_client = (bench.offerer == Offerer::Peer)
         == (attribute(&answer(&duo, bench.offerer), "setup") == Some("active"));
-    let mut ids = BTreeSet::new();
+    let (mut ids, mut untold) = (BTreeSet::new(), false);
     let mut check = |mode: &Mode, by_bowline: bool| {
-        let id = mode.id.expect("it is open");
+        let Some(id) = mode.id else {
+            untold = true;
+            return;
+        };
         assert!(ids.insert(id), "{id} is used once");
         assert_eq!(
             id % 2 == 0,
@@ -193,6 +223,10 @@ pub(super) async fn twenty_channels_at_once_get_ids_by_role(bench: Bench) -> Ver
         talk(&duo, Line { ours, theirs }).await?;
     }
     duo.part().await;
+    if untold {
+        let note = "its API does not tell the stream id: seen only that twenty channels open at once and carry data";
+        return Ok(Outcome::Noted(note.to_owned()));
+    }
     Ok(Outcome::Passed)
 }
 

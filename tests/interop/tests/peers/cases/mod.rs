@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bowline::{ChannelConfig, ChannelId, Message, Ordering, Reliability};
 use bowline_interop::duo::Duo;
-use bowline_interop::foreign::{ChannelInit, Mode, Received, crc32};
+use bowline_interop::foreign::{ChannelInit, Event, Mode, Received, crc32};
 use bowline_tokio::OpenedChannel;
 
 use crate::{Case, Failure, Pace};
@@ -72,13 +72,9 @@ async fn opened_by_them(
 ) -> Result<(Line, OpenedChannel), Failure> {
     let theirs = duo.peer.open(label, init).await?;
     let opened = announced(duo, label).await?;
-    Ok((
-        Line {
-            ours: opened.id,
-            theirs,
-        },
-        opened,
-    ))
+    duo.peer.open_is_told(theirs).await;
+    let ours = opened.id;
+    Ok((Line { ours, theirs }, opened))
 }
 
 /// The next channel with this label that the peer announces.
@@ -103,10 +99,9 @@ async fn opened_by_offerer(duo: &Duo) -> Result<Line, Failure> {
     match duo.first {
         Some(theirs) => {
             let opened = announced(duo, bowline_interop::duo::FIRST).await?;
-            Ok(Line {
-                ours: opened.id,
-                theirs,
-            })
+            duo.peer.open_is_told(theirs).await;
+            let ours = opened.id;
+            Ok(Line { ours, theirs })
         }
         None => opened_by_us(duo, ChannelConfig::new("ours")).await,
     }

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tracing::info;
 
-use super::http::{Guest, greet};
+use super::http::{Arrival, Guest, greet};
 use super::limits::Bucket;
 use super::rooms::{Feed, Ticket};
 use super::route::Route;
@@ -21,14 +21,14 @@ pub(super) async fn run(stream: TcpStream, shared: &Shared) {
     // Small messages that somebody waits for; without it they wait for each other.
     let _ = stream.set_nodelay(true);
     let greeted = timeout(shared.limits.hello, greet(stream, shared)).await;
-    match greeted.unwrap_or(Guest::Nobody) {
-        Guest::Member(ticket, feed, upgraded) => serve(ticket, feed, upgraded, shared).await,
-        Guest::Visitor => {}
-        Guest::Nobody => shared.counters.unnamed.add(),
+    match greeted.unwrap_or(Err(Guest::Nobody)) {
+        Ok(arrival) => serve(arrival, shared).await,
+        Err(Guest::Visitor) => {}
+        Err(Guest::Nobody) => shared.counters.unnamed.add(),
     }
 }
 
-async fn serve(ticket: Ticket, feed: Feed, upgraded: TokioIo<Upgraded>, shared: &Shared) {
+async fn serve((ticket, feed, upgraded): Arrival, shared: &Shared) {
     let peer = ticket.peer;
     info!(%peer, "peer connected");
     let config = WebSocketConfig::default()

@@ -31,20 +31,21 @@ pub struct Page {
     pub body: &'static [u8],
 }
 
-/// Who a connection is.
-#[derive(Debug)]
+/// A connection that has a place in a room, and speaks WebSocket from now on.
+pub(super) type Arrival = (Ticket, Feed, TokioIo<Upgraded>);
+
+/// A connection that has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guest {
-    /// It has a place in a room, and speaks WebSocket from now on.
-    Member(Ticket, Feed, TokioIo<Upgraded>),
     /// It was given a page, or turned away for another reason than its name. All is said.
     Visitor,
-    /// It was none of these.
+    /// It was neither a peer nor a visitor.
     Nobody,
 }
 
 /// Answers the one request of a connection. (hyper's own `keep_alive(false)` would take the upgrade out of the answer.)
-pub(super) async fn greet(stream: TcpStream, shared: &Shared) -> Guest {
-    let outcome = Mutex::new(Outcome::Nobody);
+pub(super) async fn greet(stream: TcpStream, shared: &Shared) -> Result<Arrival, Guest> {
+    let outcome = Mutex::new(Outcome::Guest(Guest::Nobody));
     let service = service_fn(|request| {
         let (response, what) = answer(request, shared);
         *outcome.lock().unwrap_or_else(PoisonError::into_inner) = what;
@@ -57,23 +58,21 @@ pub(super) async fn greet(stream: TcpStream, shared: &Shared) -> Guest {
         .await;
     if let Err(error) = served {
         debug!(%error, "not a peer");
-        return Guest::Nobody;
+        return Err(Guest::Nobody);
     }
     match outcome.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Outcome::Member(ticket, feed, upgrade) => match upgrade.await {
-            Ok(upgraded) => Guest::Member(ticket, feed, TokioIo::new(upgraded)),
-            Err(_) => Guest::Nobody,
+            Ok(upgraded) => Ok((ticket, feed, TokioIo::new(upgraded))),
+            Err(_) => Err(Guest::Nobody),
         },
-        Outcome::Visitor => Guest::Visitor,
-        Outcome::Nobody => Guest::Nobody,
+        Outcome::Guest(guest) => Err(guest),
     }
 }
 
 /// What the answer to a request leads to.
 enum Outcome {
     Member(Ticket, Feed, OnUpgrade),
-    Visitor,
-    Nobody,
+    Guest(Guest),
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -93,7 +92,10 @@ fn upgrade(mut request: Request<Incoming>, shared: &Shared) -> (Answer, Outcome)
     let names = Names::of(parts.uri.query());
     let (Ok(accepted), Some(names)) = (create_response(&Request::from_parts(parts, ())), names)
     else {
-        return (plain(StatusCode::BAD_REQUEST, USAGE), Outcome::Nobody);
+        return (
+            plain(StatusCode::BAD_REQUEST, USAGE),
+            Outcome::Guest(Guest::Nobody),
+        );
     };
     match shared.rooms.join(names.peer, names.room, &shared.limits) {
         Ok((ticket, feed)) => {
@@ -103,18 +105,21 @@ fn upgrade(mut request: Request<Incoming>, shared: &Shared) -> (Answer, Outcome)
         Err(_full) => {
             shared.counters.room_full.add();
             let full = plain(StatusCode::SERVICE_UNAVAILABLE, "the room is full\n");
-            (full, Outcome::Visitor)
+            (full, Outcome::Guest(Guest::Visitor))
         }
     }
 }
 
 fn page(method: &Method, path: &str, pages: &'static [Page]) -> (Answer, Outcome) {
     let Some(page) = pages.iter().find(|page| page.path == path) else {
-        return (plain(StatusCode::NOT_FOUND, "not found\n"), Outcome::Nobody);
+        return (
+            plain(StatusCode::NOT_FOUND, "not found\n"),
+            Outcome::Guest(Guest::Nobody),
+        );
     };
     if !matches!(*method, Method::GET | Method::HEAD) {
         let refused = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-        return (refused, Outcome::Nobody);
+        return (refused, Outcome::Guest(Guest::Nobody));
     }
     let mut response = Response::new(Full::new(Bytes::from_static(page.body)));
     for (name, value) in [
@@ -129,7 +134,7 @@ fn page(method: &Method, path: &str, pages: &'static [Page]) -> (Answer, Outcome
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
-    (response, Outcome::Visitor)
+    (response, Outcome::Guest(Guest::Visitor))
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {

@@ -98,7 +98,7 @@ impl Meeting {
         let connected =
             tokio::time::timeout(self.limit, meet(&endpoint, self.offerer, id(PEER))).await;
         let connected = connected.unwrap_or_else(|_| Err(format!("not within {:?}", self.limit)));
-        let bowline = connected.map_err(|error| failure(&error, &passed, &peer))?;
+        let bowline = connected.map_err(|error| failure(&error, &passed, &peer, &events))?;
         Ok(Duo {
             endpoint,
             bowline,
@@ -126,12 +126,14 @@ async fn meet(endpoint: &Endpoint, offerer: Offerer, peer: PeerId) -> Result<Con
     connected.map_err(|error| error.to_string())
 }
 
-fn failure(error: &str, passed: &Log<Passed>, peer: &ForeignConnection) -> String {
-    format!(
-        "{error}; signalling: {:#?}; the peer saw: {:#?}",
-        passed.all(),
-        peer.log.all()
-    )
+fn failure(
+    error: &str,
+    passed: &Log<Passed>,
+    peer: &ForeignConnection,
+    events: &Log<bowline::Event>,
+) -> String {
+    let (passed, peer, events) = (passed.all(), peer.log.all(), events.all());
+    format!("{error}\nsignalling: {passed:#?}\nthe peer saw: {peer:?}\nbowline saw: {events:?}")
 }
 
 /// Writes down what the endpoint tells, from now on.

@@ -2,6 +2,7 @@
 //!
 //! It needs `chromium` and `chromium-driver` of Debian, and nothing but the loopback interface.
 
+mod driver;
 mod member;
 mod stage;
 mod terminal;
@@ -82,7 +83,7 @@ async fn keep_picture(page: &View) {
     if let Some(path) = std::env::var_os("BOWLINE_SCREENSHOT") {
         // Cargo runs tests in the folder of their package; people mean the one they are in, mostly the root.
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-        let picture = page.screenshot().await;
+        let picture = page.picture().await;
         fs::write(std::path::Path::new(root).join(path), picture).expect("written");
     }
 }

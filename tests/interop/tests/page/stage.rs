@@ -10,19 +10,17 @@ use std::thread;
 
 use bowline_interop::browser::{Chromium, Visibility};
 use bowline_interop::process::Group;
-use fantoccini::{Client, ClientBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::view::{SaveInto, View};
+use crate::driver::Driver;
+use crate::view::View;
 use crate::{soon, until};
 
 /// A server, a browser and its driver. Dropping it ends all of them.
 pub(crate) struct Stage {
     pub(crate) server: Server,
-    client: Client,
+    client: Driver,
     /// Where the browser saves what it downloads.
     pub(crate) downloads: TempDir,
     _browser: Chromium,
@@ -41,16 +39,9 @@ impl Stage {
             .expect("chromium is installed");
         let debugger = debugger_of(browser.profile()).await;
         let (driver, port) = start_driver();
-        let options = json!({ "debuggerAddress": format!("127.0.0.1:{debugger}") });
-        let capabilities = [("goog:chromeOptions".to_owned(), options)];
-        let driver_url = format!("http://127.0.0.1:{port}");
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities(capabilities.into_iter().collect());
-        let client = soon("the session", builder.connect(&driver_url)).await;
-        let client = client.expect("the browser can be driven");
+        let client = soon("the session", Driver::attach(port, &debugger)).await;
         let downloads = tempfile::tempdir().expect("a directory");
-        let save = SaveInto(downloads.path().to_owned());
-        client.issue_cmd(save).await.expect("a known command");
+        client.save_into(downloads.path()).await;
         Self {
             server,
             client,

@@ -1,32 +1,28 @@
 //! One window of the browser, with the page in it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
-use fantoccini::{Client, Locator};
-use http::Method;
-use serde_json::{Value, json};
-
+use crate::driver::Driver;
 use crate::until;
 
 /// The page, as one person sees it.
 pub(crate) struct View {
-    client: Client,
-    window: WindowHandle,
+    driver: Driver,
+    window: String,
 }
 
 impl View {
     /// Opens a window at `url`.
-    pub(crate) async fn open(client: Client, url: &str) -> Self {
-        let window = client.new_window(false).await.expect("a window").handle;
-        let view = Self { client, window };
-        view.front().await.goto(url).await.expect("the page");
+    pub(crate) async fn open(driver: Driver, url: &str) -> Self {
+        let window = driver.open_window().await;
+        let view = Self { driver, window };
+        view.front().await.go(url).await;
         view
     }
 
     /// Loads the page again.
     pub(crate) async fn reload(&self) {
-        self.front().await.refresh().await.expect("the page");
+        self.front().await.reload().await;
     }
 
     /// Waits until the page shows `peer` in this state.
@@ -59,10 +55,9 @@ impl View {
 
     /// Types a message and sends it.
     pub(crate) async fn say(&self, text: &str) {
-        let client = self.front().await;
-        let input = client.find(Locator::Id("text")).await.expect("the input");
-        input.send_keys(text).await.expect("typed");
-        input.send_keys("\u{e007}").await.expect("entered");
+        let driver = self.front().await;
+        let input = driver.find("#text").await;
+        driver.type_into(&input, &format!("{text}{ENTER}")).await;
     }
 
     /// Waits until this text, and nothing else, is a line of the chat.
@@ -93,22 +88,25 @@ impl View {
         self.choose("#file-all", path).await;
     }
 
-    async fn choose(&self, input: &str, path: &Path) {
-        let client = self.front().await;
-        let input = client.find(Locator::Css(input)).await.expect("the input");
+    async fn choose(&self, selector: &str, path: &Path) {
+        let driver = self.front().await;
+        let input = driver.find(selector).await;
         let path = path.to_str().expect("plain");
-        input.send_keys(path).await.expect("chosen");
+        driver.type_into(&input, path).await;
     }
 
     /// Presses the button or link `label` of the transfer of the file `name`, once it is there.
     pub(crate) async fn press(&self, name: &str, label: &str) {
-        let client = self.front().await;
         let path = format!(
             "//li[contains(@class,'transfer')][.//strong[text()='{name}']]\
              //*[self::button or self::a][starts-with(.,'{label}')]"
         );
-        let button = client.wait().for_element(Locator::XPath(&path)).await;
-        button.expect("the button").click().await.expect("pressed");
+        let driver = self.front().await;
+        until(label, async || !driver.find_all(&path).await.is_empty()).await;
+        let [button] = &driver.find_all(&path).await[..] else {
+            panic!("there is not one {label} for {name}");
+        };
+        driver.click(button).await;
     }
 
     /// Waits until the transfer of the file `name` says something with `text` in it.
@@ -135,46 +133,21 @@ impl View {
         count.parse().expect("a number")
     }
 
-    pub(crate) async fn screenshot(&self) -> Vec<u8> {
-        self.front().await.screenshot().await.expect("a picture")
+    /// What it looks like, as PNG.
+    pub(crate) async fn picture(&self) -> Vec<u8> {
+        self.front().await.picture().await
     }
 
-    /// Runs a script that gives a text.
     async fn text(&self, script: &str, argument: &str) -> String {
-        let client = self.front().await;
-        let value = client.execute(script, vec![json!(argument)]).await;
-        match value.expect("the script runs") {
-            Value::String(text) => text,
-            other => panic!("not a text: {other}"),
-        }
+        self.front().await.text(script, argument).await
     }
 
-    /// The client, with this window chosen.
-    async fn front(&self) -> &Client {
-        let window = self.window.clone();
-        let chosen = self.client.switch_to_window(window).await;
-        chosen.expect("the window is there");
-        &self.client
+    /// The driver, with this window chosen.
+    async fn front(&self) -> &Driver {
+        self.driver.choose_window(&self.window).await;
+        &self.driver
     }
 }
 
-/// Tells the browser to save downloads into a directory, without asking.
-#[derive(Debug)]
-pub(crate) struct SaveInto(pub(crate) PathBuf);
-
-impl WebDriverCompatibleCommand for SaveInto {
-    fn endpoint(
-        &self,
-        base_url: &url::Url,
-        session_id: Option<&str>,
-    ) -> Result<url::Url, url::ParseError> {
-        let session = session_id.unwrap_or_default();
-        base_url.join(&format!("session/{session}/goog/cdp/execute"))
-    }
-
-    fn method_and_body(&self, _request_url: &url::Url) -> (Method, Option<String>) {
-        let parameters = json!({ "behavior": "allow", "downloadPath": self.0 });
-        let body = json!({ "cmd": "Browser.setDownloadBehavior", "params": parameters });
-        (Method::POST, Some(body.to_string()))
-    }
-}
+/// The key, as WebDriver writes it.
+const ENTER: char = '\u{e007}';

@@ -6,7 +6,9 @@ use bytes::BytesMut;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelMessage};
+use webrtc::data_channel::{
+    DataChannel, DataChannelEvent, RTCDataChannelMessage, RTCDataChannelState,
+};
 
 use crate::pattern::{crc32, numbered};
 use crate::{Peer, Result, report};
@@ -14,6 +16,7 @@ use crate::{Peer, Result, report};
 pub struct Channel {
     number: u64,
     connection: u64,
+    remote: bool,
     inner: Arc<dyn DataChannel>,
     low: Notify,
 }
@@ -26,10 +29,26 @@ impl Channel {
         inner: Arc<dyn DataChannel>,
         remote: bool,
     ) -> u64 {
-        let make = |number| Arc::new(Self { number, connection, inner, low: Notify::new() });
+        let make = |number| {
+            Arc::new(Self {
+                number,
+                connection,
+                remote,
+                inner,
+                low: Notify::new(),
+            })
+        };
         let channel = peer.adopt(make).await;
         if remote {
             channel.tell("channel", channel.mode().await);
+        } else if channel
+            .inner
+            .ready_state()
+            .await
+            .is_ok_and(|state| state == RTCDataChannelState::Open)
+        {
+            // One on an agreed stream is open at once when the connection is, and there is no event.
+            channel.tell("open", channel.mode().await);
         }
         tokio::spawn(channel.clone().watch());
         channel.number
@@ -53,7 +72,10 @@ impl Channel {
     async fn burst(&self, request: &Value) -> Result<Value> {
         let number = |field: &str| request[field].as_u64().unwrap_or_default();
         let size = usize::try_from(number("size"))?;
-        let (high, low) = (usize::try_from(number("high"))?, u32::try_from(number("low"))?);
+        let (high, low) = (
+            usize::try_from(number("high"))?,
+            u32::try_from(number("low"))?,
+        );
         self.inner.set_buffered_amount_low_threshold(low).await?;
         let (mut most, mut waits) = (0, 0);
         for n in 0..u32::try_from(number("count"))? {
@@ -61,7 +83,9 @@ impl Channel {
                 waits += 1;
                 self.low.notified().await;
             }
-            self.inner.send(BytesMut::from(&numbered(size, n)[..])).await?;
+            self.inner
+                .send(BytesMut::from(&numbered(size, n)[..]))
+                .await?;
             most = most.max(self.inner.outstanding_bytes().await?);
         }
         // Each wait was ended by one event.
@@ -89,15 +113,25 @@ impl Channel {
         report(more);
     }
 
+    /// Its `id` is a handle and not the stream id, and of channels that the other side opened it tells no reliability: both
+    /// are left out.
     async fn mode(&self) -> Value {
-        json!({
+        let mut mode = json!({
             "label": self.inner.label().await.unwrap_or_default(),
             "protocol": self.inner.protocol().await.unwrap_or_default(),
-            "ordered": self.inner.ordered().await.ok(),
-            "maxRetransmits": self.inner.max_retransmits().await.ok().flatten(),
-            "maxPacketLifeTime": self.inner.max_packet_life_time().await.ok().flatten(),
-            "id": self.inner.id(),
-        })
+        });
+        if !self.remote {
+            mode["ordered"] = self.inner.ordered().await.ok().into();
+            mode["maxRetransmits"] = self.inner.max_retransmits().await.ok().flatten().into();
+            mode["maxPacketLifeTime"] = self
+                .inner
+                .max_packet_life_time()
+                .await
+                .ok()
+                .flatten()
+                .into();
+        }
+        mode
     }
 }
 

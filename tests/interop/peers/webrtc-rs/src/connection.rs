@@ -28,7 +28,8 @@ struct Handler {
 #[async_trait::async_trait]
 impl PeerConnectionEventHandler for Handler {
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
-        self.gathered.send_replace(state == RTCIceGatheringState::Complete);
+        self.gathered
+            .send_replace(state == RTCIceGatheringState::Complete);
     }
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
@@ -45,14 +46,22 @@ impl PeerConnectionEventHandler for Handler {
 impl Connection {
     pub async fn new(peer: Arc<Peer>, number: u64) -> Result<Self> {
         let (sender, gathered) = watch::channel(false);
-        let handler = Handler { peer, number, gathered: sender };
+        let handler = Handler {
+            peer,
+            number,
+            gathered: sender,
+        };
         let inner = PeerConnectionBuilder::new()
             .with_configuration(RTCConfigurationBuilder::new().build())
             .with_handler(Arc::new(handler))
             .with_udp_addrs(vec!["0.0.0.0:0".to_owned()])
             .build()
             .await?;
-        Ok(Self { number, inner: Box::new(inner), gathered })
+        Ok(Self {
+            number,
+            inner: Box::new(inner),
+            gathered,
+        })
     }
 
     pub async fn offer(&self) -> Result<String> {
@@ -61,7 +70,9 @@ impl Connection {
     }
 
     pub async fn answer(&self, offer: String) -> Result<String> {
-        self.inner.set_remote_description(RTCSessionDescription::offer(offer)?).await?;
+        self.inner
+            .set_remote_description(RTCSessionDescription::offer(offer)?)
+            .await?;
         let answer = self.inner.create_answer(None).await?;
         self.describe(answer).await
     }

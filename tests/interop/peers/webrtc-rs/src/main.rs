@@ -69,9 +69,14 @@ async fn perform(peer: &Arc<Peer>, request: &Value) -> Result<Value> {
         "offer" => Ok(json!({ "sdp": connection.offer().await? })),
         "answer" => Ok(json!({ "sdp": connection.answer(text("sdp")).await? })),
         "accept" => connection.accept(text("sdp")).await.map(|()| json!({})),
-        "candidate" => connection.candidate(text("candidate")).await.map(|()| json!({})),
+        "candidate" => connection
+            .candidate(text("candidate"))
+            .await
+            .map(|()| json!({})),
         "channel" => {
-            let channel = connection.open(peer, &text("label"), &request["init"]).await?;
+            let channel = connection
+                .open(peer, &text("label"), &request["init"])
+                .await?;
             Ok(json!({ "channel": channel }))
         }
         "close" => connection.close().await.map(|()| json!({})),

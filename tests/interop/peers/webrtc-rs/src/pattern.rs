@@ -44,4 +44,3 @@ const fn table() -> [u32; 256] {
     }
     table
 }
-

@@ -154,7 +154,8 @@ pub(super) async fn an_agreed_stream_opens_without_announcement(bench: Bench) ->
     let theirs = duo.peer.open("agreed", init(&config)).await?;
     let ours = duo.bowline.open_channel(config)?;
     let (opened, mode) = duo.peer.opened("agreed").await;
-    assert_eq!((opened, mode.id), (theirs, Some(AGREED)));
+    assert_eq!(opened, theirs);
+    assert!(mode.id.is_none_or(|id| id == AGREED), "{mode:?}");
     talk(&duo, Line { ours, theirs }).await?;
     let at_peer = |event: &ForeignEvent| matches!(event, ForeignEvent::Channel { mode, .. } if mode.label == "agreed");
     assert_eq!(
@@ -196,9 +197,12 @@ pub(super) async fn twenty_channels_at_once_get_ids_by_role(bench: Bench) -> Ver
     }
     let bowline_is_client = (bench.offerer == Offerer::Peer)
         == (attribute(&answer(&duo, bench.offerer), "setup") == Some("active"));
-    let mut ids = BTreeSet::new();
+    let (mut ids, mut untold) = (BTreeSet::new(), false);
     let mut check = |mode: &Mode, by_bowline: bool| {
-        let id = mode.id.expect("it is open");
+        let Some(id) = mode.id else {
+            untold = true;
+            return;
+        };
         assert!(ids.insert(id), "{id} is used once");
         assert_eq!(
             id % 2 == 0,
@@ -219,6 +223,10 @@ pub(super) async fn twenty_channels_at_once_get_ids_by_role(bench: Bench) -> Ver
         talk(&duo, Line { ours, theirs }).await?;
     }
     duo.part().await;
+    if untold {
+        let note = "its API does not tell the stream id: seen only that twenty channels open at once and carry data";
+        return Ok(Outcome::Noted(note.to_owned()));
+    }
     Ok(Outcome::Passed)
 }
 

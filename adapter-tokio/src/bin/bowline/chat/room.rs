@@ -102,6 +102,13 @@ impl Room {
 
     /// Gives whether the user stays.
     fn on_line(&mut self, line: &str) -> bool {
+        // What had happened when the line was typed comes first: the user may speak of it.
+        for _ in 0..NEWS {
+            let Ok((peer, news)) = self.news.try_recv() else {
+                break;
+            };
+            self.on_news(peer, news);
+        }
         match Command::parse(line) {
             Command::Nothing => {}
             Command::Say(said) => self.say(&said),

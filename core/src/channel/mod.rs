@@ -486,11 +486,12 @@ impl Channels {
         {
             return Err(OpenError::Lifetime);
         }
-        let in_use = |id| self.by_stream.contains_key(&id);
+        let is_free = |id| {
+            (FIRST_CUSTOM_STREAM..PLACEHOLDER_STREAM).contains(&id)
+                && !self.by_stream.contains_key(&id)
+        };
         match config.negotiated {
-            Some(id) if id < FIRST_CUSTOM_STREAM || id >= PLACEHOLDER_STREAM || in_use(id) => {
-                Err(OpenError::StreamId(id))
-            }
+            Some(id) if !is_free(id) => Err(OpenError::StreamId(id)),
             Some(_) | None => Ok(()),
         }
     }

@@ -18,6 +18,7 @@ pub fn numbered(size: usize, number: u32) -> Vec<u8> {
 
 /// The CRC-32 of `bytes` (ISO-HDLC, as in zip).
 #[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "the low byte is meant")]
 pub fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, byte: &u8| TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8);
     !bytes.iter().fold(u32::MAX, step)
@@ -28,8 +29,8 @@ const TABLE: [u32; 256] = table();
 const fn table() -> [u32; 256] {
     let mut table = [0; 256];
     let mut n = 0;
-    while n < 256 {
-        let mut crc = n as u32;
+    while n < 256_u32 {
+        let mut crc = n;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 1 == 1 {
@@ -39,7 +40,7 @@ const fn table() -> [u32; 256] {
             };
             bit += 1;
         }
-        table[n] = crc;
+        table[n as usize] = crc;
         n += 1;
     }
     table

@@ -15,8 +15,6 @@ pub(crate) enum Outcome {
     Passed,
     /// As the case says, with something worth telling.
     Noted(String),
-    /// The stack has no means for it; the test has proved that.
-    Lacking(String),
     /// The other side fails, in the way that is known; the test has seen it fail in just that way.
     TheirFailure(String),
 }
@@ -115,7 +113,6 @@ impl Table {
             Some(None) => "**failed**".to_owned(),
             Some(Some(Outcome::Passed)) => "ok".to_owned(),
             Some(Some(Outcome::Noted(note))) => noted("ok", note),
-            Some(Some(Outcome::Lacking(reason))) => noted("n/a", &format!("n/a: {reason}")),
             Some(Some(Outcome::TheirFailure(reason))) => {
                 noted("theirs", &format!("theirs: {reason}"))
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bowline::{Cause, Config, Event, PeerState, Phase};
 use bowline_interop::bridge::Offerer;
-use bowline_interop::duo::{Duo, Meeting};
+use bowline_interop::duo::Meeting;
 use bowline_interop::foreign::{Event as ForeignEvent, Stack};
 
 use super::{QUICK, opened_by_offerer, talk};

@@ -7,14 +7,16 @@ mod flow;
 mod messages;
 mod sizes;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bowline::{ChannelConfig, ChannelId, Message, Ordering, Reliability};
 use bowline_interop::duo::Duo;
-use bowline_interop::foreign::{ChannelInit, Event, Mode, Received, crc32};
+use bowline_interop::foreign::{ChannelInit, Kind, Mode, Received, crc32};
 use bowline_tokio::OpenedChannel;
 
-use crate::{Case, Failure, Pace};
+use crate::{Bench, Case, Failure, Pace, Verdict};
 
 macro_rules! cases {
     ($($name:ident: $pace:ident $function:path,)*) => {
@@ -47,6 +49,19 @@ cases! {
     p12_closing: Shared channels::either_side_closes_a_channel_without_error,
     p13_close: Shared ending::the_end_of_a_connection_is_told_within_a_second,
     connect_time: Alone connecting::how_long_connecting_takes,
+}
+
+/// The cases of a stack. With werift all but the first need what that one shows to fail.
+pub(crate) fn of(kind: Kind) -> impl Iterator<Item = Case> {
+    let is_tested = move |case: &Case| kind != Kind::Werift || case.name == "p01_in_band";
+    ALL.into_iter().filter(is_tested)
+}
+
+/// What is known to fail with werift, in place of its case.
+pub(crate) fn known_failure_of_werift(
+    bench: Bench,
+) -> Pin<Box<dyn Future<Output = Verdict> + Send>> {
+    Box::pin(connecting::known_failure_of_werift(bench))
 }
 
 /// A channel, by the names that both sides have for it.

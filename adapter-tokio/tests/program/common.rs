@@ -163,8 +163,9 @@ impl Running {
     /// Reads until a line has `part`, and gives that line.
     pub(crate) async fn line(&mut self, part: &str) -> String {
         loop {
-            let line = soon(part, self.lines.next_line()).await.expect("is text");
-            let Some(line) = line else {
+            let what = format!("{part:?} after {:#?}", self.seen);
+            let line = soon(&what, self.lines.next_line()).await;
+            let Some(line) = line.expect("is text") else {
                 let errors = self.errors().await;
                 panic!("{part:?} did not come, but {:#?} {errors}", self.seen);
             };

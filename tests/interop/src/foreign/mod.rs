@@ -7,7 +7,7 @@ mod page;
 mod pattern;
 mod protocol;
 mod stack;
-mod wire;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

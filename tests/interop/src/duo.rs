@@ -94,7 +94,7 @@ impl Meeting {
                 peer: PEER.to_owned(),
             },
         };
-        let bridge = Task(tokio::spawn(bridge.run(self.offerer)));
+        let bridge = Task::spawn(bridge.run(self.offerer));
         let connected =
             tokio::time::timeout(self.limit, meet(&endpoint, self.offerer, id(PEER))).await;
         let connected = connected.unwrap_or_else(|_| Err(format!("not within {:?}", self.limit)));
@@ -199,7 +199,13 @@ impl Duo {
 
 /// A task that ends with its handle.
 #[derive(Debug)]
-struct Task(JoinHandle<()>);
+pub(crate) struct Task(JoinHandle<()>);
+
+impl Task {
+    pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {

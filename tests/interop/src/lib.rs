@@ -4,7 +4,7 @@
 //! - [`process`]: a program in a process group of its own, all of which is killed when its handle is dropped.
 //! - [`browser`]: Chromium and Firefox with a profile of their own, headless.
 //! - [`foreign`]: WebRTC stacks that do what the suite asks, and tell what happens.
-//! - [`bridge`] and [`duo`]: a bowline endpoint and a foreign peer that meet.
+//! - [`bridge`] and [`duo`]: a bowline endpoint and a foreign peer that meet; [`mio`]: the same with bowline in a mio loop.
 //!
 //! The suites are in `tests/`; `tests/interop/run` installs what they need and runs them in a network namespace.
 #![forbid(unsafe_code)]
@@ -14,4 +14,5 @@ pub mod browser;
 pub mod duo;
 pub mod foreign;
 pub mod log;
+pub mod mio;
 pub mod process;

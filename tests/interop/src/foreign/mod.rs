@@ -7,7 +7,7 @@ mod page;
 mod pattern;
 mod protocol;
 mod stack;
-mod wire;
+pub(crate) mod wire;
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::log::Log;
 use protocol::Command;
 use stack::Remote;
 
-/// A peer connection in a foreign stack. Dropping it closes it.
+/// A peer connection in a foreign stack. It lives on there until [`ForeignConnection::close`].
 #[derive(Debug)]
 pub struct ForeignConnection {
     number: u64,

@@ -12,14 +12,14 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// A stream of texts in each direction. When the peer is gone `from_peer` gives `None`.
 #[derive(Debug)]
-pub(super) struct Wire {
-    pub(super) to_peer: mpsc::UnboundedSender<String>,
-    pub(super) from_peer: mpsc::UnboundedReceiver<String>,
+pub(crate) struct Wire {
+    pub(crate) to_peer: mpsc::UnboundedSender<String>,
+    pub(crate) from_peer: mpsc::UnboundedReceiver<String>,
 }
 
 impl Wire {
     /// One message a line.
-    pub(super) fn pipes(stdin: ChildStdin, stdout: ChildStdout) -> io::Result<Self> {
+    pub(crate) fn pipes(stdin: ChildStdin, stdout: ChildStdout) -> io::Result<Self> {
         let mut stdin = tokio::process::ChildStdin::from_std(stdin)?;
         let stdout = tokio::process::ChildStdout::from_std(stdout)?;
         let (wire, mut requests, reports) = Self::ends();

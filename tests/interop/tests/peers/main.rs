@@ -57,6 +57,16 @@ pub(crate) struct Case {
     pub(crate) run: Run,
 }
 
+impl Case {
+    /// Who offers in it.
+    fn sides(&self) -> &'static [Offerer] {
+        match self.name {
+            "p01_through_mio" => &[Offerer::Peer],
+            _ => &[Offerer::Bowline, Offerer::Peer],
+        }
+    }
+}
+
 /// What may run beside a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -86,8 +96,8 @@ fn trials(lab: &Arc<Lab>) -> Vec<Trial> {
     for waiting in [true, false] {
         for kind in Kind::ALL {
             for case in cases::of(kind).filter(|case| (case.pace == Pace::Own) == waiting) {
-                for offerer in [Offerer::Bowline, Offerer::Peer] {
-                    trials.push(trial(lab.clone(), kind, case, offerer));
+                for offerer in case.sides() {
+                    trials.push(trial(lab.clone(), kind, case, *offerer));
                 }
             }
         }
@@ -121,6 +131,7 @@ async fn attempt(bench: Bench, case: Case) -> Verdict {
         Pace::Alone => Some(bench.lab.alone().await),
         Pace::Own => None,
     };
+    let (kind, offerer) = (bench.kind, bench.offerer);
     let run = if bench.kind == Kind::Werift {
         cases::known_failure_of_werift(bench)
     } else {
@@ -128,8 +139,27 @@ async fn attempt(bench: Bench, case: Case) -> Verdict {
     };
     let verdict = tokio::time::timeout(LIMIT, run).await;
     drop(turn);
-    verdict.unwrap_or_else(|_| Err(Failure(format!("it did not end within {LIMIT:?}"))))
+    let verdict =
+        verdict.unwrap_or_else(|_| Err(format!("it did not end within {LIMIT:?}").into()));
+    match verdict {
+        Err(Failure(reason)) if is_race_of_libdatachannel(kind, offerer, &reason) => {
+            Ok(Outcome::TheirFailure(RACE.to_owned()))
+        }
+        verdict => verdict,
+    }
 }
+
+/// libdatachannel lets DTLS begin while it applies an answer, on another thread, and fails to verify the certificate when
+/// the handshake gets there before the fingerprint. Then it closes, and the applying finds its transport gone: this
+/// exception, and no other failure, is its own.
+fn is_race_of_libdatachannel(kind: Kind, offerer: Offerer, reason: &str) -> bool {
+    let error = "Got a remote candidate without ICE transport";
+    kind == Kind::NodeDatachannel && offerer == Offerer::Peer && reason.contains(error)
+}
+
+/// What the table says of it.
+const RACE: &str = "now and then, not in the same cases: it begins DTLS while it applies the answer, fails to verify the \
+                    certificate when the fingerprint is not there yet, and closes";
 
 /// How long a test may take.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -1,6 +1,6 @@
 //! The bodies of the fuzz targets `candidate` and `candidate_differential`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Config;
 use crate::event::CandidateRefusal;
@@ -125,8 +125,8 @@ fn difference(line: &str) -> Option<Difference> {
             assert!(reason.is_some(), "only str0m takes {line:?}: {error}");
             reason
         }
-        (Ok(ours), Err(error)) => {
-            let reason = if names_a_host(&ours) {
+        (Ok(_), Err(error)) => {
+            let reason = if names_a_host(&line) {
                 Difference::HostName
             } else {
                 assert!(is_spaced_oddly(&line), "str0m refuses {line:?}: {error}");
@@ -142,9 +142,12 @@ fn difference(line: &str) -> Option<Difference> {
     }
 }
 
-fn names_a_host(candidate: &Candidate) -> bool {
-    let mut addresses = candidate.related_address.iter().chain([&candidate.address]);
-    addresses.any(|address| matches!(address, Address::Name(_)))
+/// As the address, or as a related address, of which we take the last.
+fn names_a_host(line: &str) -> bool {
+    let fields: Vec<&str> = line.split(' ').collect();
+    let related = fields.windows(2).filter(|pair| pair[0] == "raddr");
+    let mut addresses = related.map(|pair| pair[1]).chain(fields.get(4).copied());
+    addresses.any(|address| address.parse::<IpAddr>().is_err())
 }
 
 fn is_spaced_oddly(line: &str) -> bool {

@@ -72,6 +72,10 @@ impl Peer {
         ctx: &mut Context,
         now: Instant,
     ) {
+        // Closed by a command and not driven since: its end is told, and nothing is told after it.
+        if self.state().is_terminal() {
+            return;
+        }
         let Some(session) = &mut self.session else {
             return;
         };

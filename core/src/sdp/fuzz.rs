@@ -54,13 +54,13 @@ fn check_places(text: &str, description: &Description) {
 fn check_for_transport(text: &str, description: &Description) {
     let stripped = for_transport(text);
     assert_eq!(for_transport(&stripped), stripped, "a fix point");
-    let seen = Description::parse(&stripped).expect("what was removed was not needed");
-    assert_eq!((seen.candidates.len(), seen.end_of_candidates), (0, false));
-    assert!(seen.fingerprints.iter().all(|f| f.value.hash.is_strong()));
     for role in [Role::Offer, Role::Answer] {
         let Ok(remote) = validate(description, role, None) else {
             continue;
         };
+        let seen = Description::parse(&stripped).expect("what was removed was not needed");
+        assert_eq!((seen.candidates.len(), seen.end_of_candidates), (0, false));
+        assert!(seen.fingerprints.iter().all(|f| f.value.hash.is_strong()));
         let bare = Remote {
             candidates: Vec::new(),
             end_of_candidates: false,

@@ -596,6 +596,24 @@ fn a_peer_that_has_ended_hears_nothing_more_in_the_same_breath() {
 }
 
 #[test]
+fn a_socket_that_comes_after_a_close_is_no_news_of_the_peer() {
+    let mut world = World::new_unbound(&["alice"], &Config::default());
+    world.connect(0, "bob");
+    let now = world.now;
+    world.peer(0, "bob").close(now);
+    world.bind();
+    // The world checks that nothing is told of a peer that has ended.
+    world.drain();
+    assert!(matches!(
+        world.events(0).last(),
+        Some(Event::State {
+            to: PeerState::Closed,
+            ..
+        })
+    ));
+}
+
+#[test]
 fn any_datagrams_of_the_handshake_may_be_lost() {
     // Two of the first ten, in every combination: flights then have gaps, which are acknowledged.
     for lost in (0..10).flat_map(|first| (first..10).map(move |second| [first, second])) {

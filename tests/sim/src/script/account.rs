@@ -98,6 +98,16 @@ impl Account {
         told.extend(numbers.map(|_| outcome));
     }
 
+    /// Whether every message on a reliable kind has its outcome.
+    pub(super) fn is_settled(&self) -> bool {
+        let told = |flow: &Flow| self.outcomes.get(flow).map_or(0, Vec::len) as u64;
+        let mut reliable = self
+            .accepted
+            .iter()
+            .filter(|(flow, _)| is_reliable(flow.channel));
+        reliable.all(|(flow, accepted)| told(flow) == *accepted)
+    }
+
     /// At the end: every message on a reliable kind has its outcome, and it is the right one.
     pub(super) fn check(&self) {
         for (flow, accepted) in &self.accepted {

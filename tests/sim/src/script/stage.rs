@@ -55,7 +55,10 @@ impl Stage {
             self.bind(who, address(who, 0));
         }
         self.take_all();
-        self.run(HEALED);
+        let healed = self.now + HEALED;
+        while self.now < healed && !self.account.is_settled() {
+            self.run(HEALING);
+        }
         for _ in 0..CLOSINGS_MAX {
             for who in Who::BOTH {
                 let now = self.now;
@@ -410,8 +413,10 @@ const UNDER_WAY_MAX: usize = 4_096;
 const REPLAYS_MAX: usize = 256;
 /// What both sides send in a whole script: far more than honest ones need.
 const PARCELS_MAX: usize = 200_000;
-/// For what is queued to arrive.
+/// For what is queued to arrive, ...
 const HEALED: Duration = Duration::from_secs(20);
+/// ... which is looked for after each of these.
+const HEALING: Duration = Duration::from_millis(500);
 /// Longer than every phase of an end lasts.
 const CLOSED: Duration = Duration::from_secs(90);
 /// A late offer may begin a peer anew after it was closed.

@@ -11,7 +11,7 @@ use str0m_proto::crypto::dtls::{
 use str0m_proto::crypto::{CryptoError, DtlsVersion};
 
 use super::Shared;
-use super::guard::SctpGuard;
+use super::guard::{SctpGuard, Verdict};
 use super::sctp;
 use super::timer::Timer;
 
@@ -150,15 +150,14 @@ impl DtlsInstance for Instance {
         let in_use = self.shared.marker_in_use.load(Ordering::Relaxed);
         let marker = in_use.then_some(&self.shared.marker);
         let suspect = in_use || data.len() > self.max_plaintext;
-        if !suspect || !sctp::repair(data, marker, self.max_plaintext, &mut self.repaired) {
-            return self.dtls.send_application_data(data);
+        let repaired =
+            suspect && sctp::repair(data, marker, self.max_plaintext, &mut self.repaired);
+        let packet = if repaired { &self.repaired } else { data };
+        if self.dtls.send_application_data(packet)? != packet.len() {
+            return Ok(0);
         }
-        let accepted = self.dtls.send_application_data(&self.repaired)?;
-        Ok(if accepted == self.repaired.len() {
-            data.len()
-        } else {
-            0
-        })
+        self.guard.on_sent(data);
+        Ok(data.len())
     }
 
     fn is_active(&self) -> bool {
@@ -202,10 +201,17 @@ fn admit(
     if shared.fault.get().is_some() {
         return None;
     }
-    if let Err(fault) = guard.handle_packet(data) {
-        tracing::debug!(%fault, "the peer broke a rule of sctp");
-        shared.fault.get_or_init(|| fault);
-        return None;
+    match guard.handle_packet(data, shared.delivered.load(Ordering::Relaxed)) {
+        Ok(Verdict::Pass) => {}
+        Ok(Verdict::Drop) => {
+            tracing::trace!("drop what is too far ahead");
+            return None;
+        }
+        Err(fault) => {
+            tracing::debug!(%fault, "the peer broke a rule of sctp");
+            shared.fault.get_or_init(|| fault);
+            return None;
+        }
     }
     if data.len() > buf.len() && sctp::repair(data, None, buf.len(), repaired) {
         return copy(repaired, buf);

@@ -28,6 +28,7 @@
 mod certificate;
 mod dtls;
 mod guard;
+mod held;
 mod sctp;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -35,7 +36,7 @@ mod timer;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -128,6 +129,7 @@ impl Crypto {
             marker_in_use: AtomicBool::new(false),
             hold_retransmissions: AtomicBool::new(false),
             fault: OnceLock::new(),
+            delivered: AtomicU64::new(0),
         });
         let context = Context {
             engine: self.engine.clone(),
@@ -204,6 +206,11 @@ impl SessionCrypto {
         self.shared
             .hold_retransmissions
             .store(hold, Ordering::Relaxed);
+    }
+
+    /// SCTP has handed up so many messages of the peer.
+    pub(crate) fn on_delivered(&self, messages: u64) {
+        self.shared.delivered.fetch_add(messages, Ordering::Relaxed);
     }
 
     /// The rule of SCTP that the peer broke, if it did. From then on nothing of what it sends is passed on.
@@ -302,6 +309,8 @@ struct Shared {
     marker_in_use: AtomicBool,
     hold_retransmissions: AtomicBool,
     fault: OnceLock<PeerFault>,
+    /// Messages of the peer that SCTP has handed up.
+    delivered: AtomicU64,
 }
 
 impl Drop for Shared {

@@ -589,7 +589,7 @@ impl Session {
             ice_up,
             ..
         } = self;
-        let mut errors = 0;
+        let (mut errors, mut delivered) = (0, 0);
         let drained = crypto.enter(|| {
             // A drain takes what SCTP may have under way, at most. The bound guards against a transport that spins.
             for _ in 0..MAX_DRAIN {
@@ -608,6 +608,7 @@ impl Session {
                         if let StrEvent::IceConnectionStateChange(state) = &event {
                             *ice_up = state.is_connected();
                         }
+                        delivered += u64::from(matches!(event, StrEvent::ChannelData(_)));
                         events.push_back(Pending::Str(Box::new(event)));
                     }
                     Err(error) => {
@@ -621,6 +622,7 @@ impl Session {
             }
             None
         });
+        self.crypto.on_delivered(delivered);
         // A flight that cannot be sent for want of a path must not use up its repetitions.
         self.crypto.hold_retransmissions(!self.ice_up);
         self.deadline = drained.filter(|at| at.saturating_duration_since(now) < NEVER);

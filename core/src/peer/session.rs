@@ -257,6 +257,8 @@ impl Session {
         let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text))
             .map_err(|_| NegotiationFault::Unsupported)?;
         self.pending = None;
+        self.crypto
+            .expect_certificate(sdp::sha256_fingerprints(text));
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         let minted_before = rtc.direct_api().local_ice_credentials();
         let answer = crypto
@@ -283,6 +285,8 @@ impl Session {
         let answer = SdpAnswer::from_sdp_string(&sdp::for_transport(text))
             .map_err(|_| NegotiationFault::Unsupported)?;
         let (pending, announced) = self.pending.take().ok_or(NegotiationFault::Unsupported)?;
+        self.crypto
+            .expect_certificate(sdp::sha256_fingerprints(text));
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         crypto
             .enter(|| rtc.sdp_api().accept_answer(pending, answer))

@@ -15,7 +15,7 @@ mod tests;
 
 use thiserror::Error;
 
-use value::{is_pwd, is_ufrag};
+use value::{Fingerprint, is_pwd, is_ufrag};
 
 pub(crate) use description::Description;
 pub(crate) use fault::SdpError;
@@ -117,6 +117,16 @@ pub(crate) fn for_transport(text: &str) -> String {
         }
     }
     out.text
+}
+
+/// The SHA-256 fingerprints of a validated description, as bytes.
+pub(crate) fn sha256_fingerprints(text: &str) -> Vec<Vec<u8>> {
+    let values = lines(text).filter_map(|line| line.strip_prefix("a=fingerprint:"));
+    values
+        .filter_map(|value| Fingerprint::parse(value).ok())
+        .filter(|fingerprint| fingerprint.hash == HashFunction::Sha256)
+        .map(|fingerprint| fingerprint.bytes)
+        .collect()
 }
 
 /// A description that is being written.

@@ -483,6 +483,8 @@ faults! {
     PeerFault {
         /// It sent messages in fragments too small to be honest.
         TinyFragments => "tiny fragments",
+        /// It left out messages on which many others wait.
+        OutOfSequence => "messages out of sequence",
         /// It opened more channels than the limit.
         TooManyChannels => "too many channels",
         /// It sent a message larger than the limit.

@@ -18,8 +18,8 @@ use super::entry::{Closing, Closure, Entry, Origin, PeerSide, Phase, Turn};
 use super::io::{ChannelOutput, Framing, Role, StreamKey};
 use super::kind::{ChannelConfig, Ordering, Reliability};
 use super::{
-    Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, PLACEHOLDER_STREAM, STREAMS_IN_ROTATION,
-    is_too_long_in_band, rank,
+    Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, PLACEHOLDER_STREAM, REMOTE_NAMES_MAX,
+    STREAMS_IN_ROTATION, is_too_long_in_band, rank,
 };
 
 impl Channels {
@@ -59,8 +59,8 @@ impl Channels {
         reliability: Reliability,
         now: Instant,
     ) -> Option<StreamKey> {
-        let is_full = self.entries.len() >= self.limits.max_channels;
-        if self.framing() != Some(Framing::Plain) || is_full || self.is_draining {
+        let is_welcome = self.has_room_for_remote(&label, &protocol);
+        if self.framing() != Some(Framing::Plain) || !is_welcome {
             return None;
         }
         let config = ChannelConfig {
@@ -74,6 +74,18 @@ impl Channels {
         entry.configure(Framing::Plain);
         self.become_open(channel, now);
         Some(StreamKey::Channel(channel))
+    }
+
+    /// Whether one more channel of the peer can be taken.
+    pub(super) fn has_room_for_remote(&self, label: &str, protocol: &str) -> bool {
+        let remote = self.entries.values();
+        let remote = remote.filter(|entry| entry.origin == Origin::Remote);
+        let names: usize = remote
+            .map(|entry| entry.label.len() + entry.protocol.len())
+            .sum();
+        self.entries.len() < self.limits.max_channels
+            && names + label.len() + protocol.len() <= REMOTE_NAMES_MAX
+            && !self.is_draining
     }
 
     /// Gives a channel its mode and its stream id, and asks for the stream.

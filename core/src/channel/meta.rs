@@ -272,7 +272,7 @@ impl Channels {
         if open.stream < FIRST_CUSTOM_STREAM || !is_theirs {
             return Err(PeerFault::Frame);
         }
-        let is_full = self.entries.len() >= self.limits.max_channels || self.is_draining;
+        let is_full = !self.has_room_for_remote(&open.label, &open.protocol);
         match self.entry_of(open.stream) {
             Some((channel, entry)) if entry.origin == Origin::Remote && !entry.is_closing() => {
                 // Said again after a reset of META: it has missed our READY.

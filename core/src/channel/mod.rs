@@ -600,6 +600,8 @@ const STREAMS_IN_ROTATION: u16 = 256;
 const RESERVED_STREAMS: usize = 8;
 /// The longest label and protocol (RFC 8832 §5.1).
 const TEXT_MAX: usize = 65_535;
+/// The bytes of the labels and protocols of all channels that the peer has open: each may be long, not all of them.
+const REMOTE_NAMES_MAX: usize = 512 * 1024;
 /// The longest label and protocol together that can be announced in-band: str0m marshals the announcement into a buffer
 /// of 1,500 bytes, of which 12 are its header, and panics when it does not fit.
 const IN_BAND_TEXT_MAX: usize = 1_488;

@@ -3,21 +3,23 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use str0m_proto::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, ProtocolVersion,
 };
 use str0m_proto::crypto::{CryptoError, DtlsVersion};
 
-use super::Shared;
-use super::guard::SctpGuard;
+use super::attempt::Attempts;
+use super::guard::{SctpGuard, Verdict};
 use super::sctp;
 use super::timer::Timer;
+use super::{Maker, Shared};
 
 /// A DTLS instance between str0m and the one that does the work.
 ///
 /// - Time passes through a [`Timer`].
+/// - A handshake that somebody else has got into is begun anew, see [`attempt`](super::attempt).
 /// - What is received passes the [`SctpGuard`]; after a fault nothing is passed on.
 /// - What is sent is repaired, see [`sctp`], and refused until the handshake is done, so that it waits in SCTP, where it
 ///   has its place, and not in a second queue behind it.
@@ -26,6 +28,9 @@ use super::timer::Timer;
 ///   buffer of ours that holds any certificate that can have been received.
 pub(super) struct Instance {
     dtls: Box<dyn DtlsInstance>,
+    maker: Maker,
+    attempts: Attempts,
+    active: bool,
     timer: Timer,
     guard: SctpGuard,
     shared: Arc<Shared>,
@@ -40,23 +45,53 @@ pub(super) struct Instance {
 
 impl Instance {
     pub(super) fn new(
-        dtls: Box<dyn DtlsInstance>,
+        maker: Maker,
         guard: SctpGuard,
         shared: Arc<Shared>,
-        retry: Duration,
-        mtu: usize,
         now: Instant,
-    ) -> Self {
-        Self {
-            dtls,
-            timer: Timer::new(retry, now),
+    ) -> Result<Self, CryptoError> {
+        Ok(Self {
+            dtls: maker.make(now)?,
+            attempts: Attempts::new(),
+            active: false,
+            timer: Timer::new(maker.retry, now),
             guard,
             shared,
             connected: false,
             output: vec![0; USUAL_OUTPUT],
             repaired: Vec::new(),
-            max_plaintext: mtu.saturating_sub(MAX_RECORD_OVERHEAD),
+            max_plaintext: maker.mtu.saturating_sub(MAX_RECORD_OVERHEAD),
+            maker,
+        })
+    }
+
+    /// Makes a fresh attempt at the handshake in place of the present one.
+    fn restart(&mut self) {
+        let now = self.timer.now();
+        let Ok(mut dtls) = self.maker.make(now) else {
+            return;
+        };
+        tracing::debug!("the dtls handshake begins anew");
+        dtls.set_active(self.active);
+        self.timer = Timer::new(self.maker.retry, now);
+        // An instance must have been told the time before it hears anything.
+        let _not_begun = dtls.handle_timeout(now);
+        self.dtls = dtls;
+    }
+
+    fn handle_handshake_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        if packet.len() > MAX_HANDSHAKE_DATAGRAM {
+            tracing::trace!(len = packet.len(), "drop an oversized handshake datagram");
+            return Ok(());
         }
+        // str0m passes an empty one to start the handshake.
+        let now = self.timer.now();
+        if !self.active && !packet.is_empty() && self.attempts.on_datagram(packet, now) {
+            self.restart();
+        }
+        self.make_room_for_certificate(packet.len());
+        // An error tells of the packet, which may be anybody's: the attempt goes on.
+        self.dtls.handle_packet(packet)
     }
 
     fn hold(&self) -> bool {
@@ -75,22 +110,24 @@ impl Instance {
 
 impl DtlsInstance for Instance {
     fn set_active(&mut self, active: bool) {
+        self.active = active;
         self.dtls.set_active(active);
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        if !self.connected {
-            if packet.len() > MAX_HANDSHAKE_DATAGRAM {
-                tracing::trace!(len = packet.len(), "drop an oversized handshake datagram");
-                return Ok(());
-            }
-            self.make_room_for_certificate(packet.len());
+        if self.connected {
+            self.dtls.handle_packet(packet)
+        } else {
+            self.handle_handshake_packet(packet)
         }
-        self.dtls.handle_packet(packet)
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         let hold = self.hold();
+        if let Some(der) = self.attempts.refused_certificate(self.timer.now()) {
+            let len = copy(&der, buf).unwrap_or_default();
+            return DtlsOutput::PeerCert(&buf[..len]);
+        }
         loop {
             match self.dtls.poll_output(&mut self.output) {
                 DtlsOutput::BufferTooSmall { needed } => {
@@ -101,6 +138,7 @@ impl DtlsInstance for Instance {
                 }
                 DtlsOutput::Packet(packet) => {
                     self.timer.on_packet_sent();
+                    self.attempts.on_answer();
                     match copy(packet, buf) {
                         Some(len) => return DtlsOutput::Packet(&buf[..len]),
                         None => tracing::debug!(len = packet.len(), "drop an oversized record"),
@@ -114,12 +152,19 @@ impl DtlsInstance for Instance {
                     }
                 }
                 DtlsOutput::PeerCert(der) => {
+                    if !self.shared.is_expected(der)
+                        && self.attempts.on_wrong_certificate(der, self.timer.now())
+                    {
+                        self.restart();
+                        continue;
+                    }
                     // One that does not fit is passed on as none at all, which matches no fingerprint.
                     let len = copy(der, buf).unwrap_or_default();
                     return DtlsOutput::PeerCert(&buf[..len]);
                 }
                 DtlsOutput::Connected => {
                     self.connected = true;
+                    self.attempts = Attempts::new();
                     self.output = vec![0; USUAL_OUTPUT];
                     return DtlsOutput::Connected;
                 }
@@ -128,7 +173,9 @@ impl DtlsInstance for Instance {
                 }
                 DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
                 DtlsOutput::Timeout(deadline) => {
-                    return DtlsOutput::Timeout(self.timer.poll_timeout(deadline, hold));
+                    let at = self.timer.poll_timeout(deadline, hold);
+                    let due = self.attempts.poll_timeout(self.active);
+                    return DtlsOutput::Timeout(due.map_or(at, |due| at.min(due)));
                 }
                 // The enum is open. What it may hold one day is not known to matter.
                 _ => {}
@@ -137,7 +184,13 @@ impl DtlsInstance for Instance {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        match self.timer.handle_timeout(now, self.hold()) {
+        let hold = self.hold();
+        let inner = self.timer.handle_timeout(now, hold);
+        if !self.connected && self.active && self.attempts.on_time(now, hold) {
+            self.restart();
+            return Ok(());
+        }
+        match inner {
             Some(inner) => self.dtls.handle_timeout(inner),
             None => Ok(()),
         }
@@ -150,15 +203,14 @@ impl DtlsInstance for Instance {
         let in_use = self.shared.marker_in_use.load(Ordering::Relaxed);
         let marker = in_use.then_some(&self.shared.marker);
         let suspect = in_use || data.len() > self.max_plaintext;
-        if !suspect || !sctp::repair(data, marker, self.max_plaintext, &mut self.repaired) {
-            return self.dtls.send_application_data(data);
+        let repaired =
+            suspect && sctp::repair(data, marker, self.max_plaintext, &mut self.repaired);
+        let packet = if repaired { &self.repaired } else { data };
+        if self.dtls.send_application_data(packet)? != packet.len() {
+            return Ok(0);
         }
-        let accepted = self.dtls.send_application_data(&self.repaired)?;
-        Ok(if accepted == self.repaired.len() {
-            data.len()
-        } else {
-            0
-        })
+        self.guard.on_sent(data);
+        Ok(data.len())
     }
 
     fn is_active(&self) -> bool {
@@ -202,10 +254,17 @@ fn admit(
     if shared.fault.get().is_some() {
         return None;
     }
-    if let Err(fault) = guard.handle_packet(data) {
-        tracing::debug!(%fault, "the peer broke a rule of sctp");
-        shared.fault.get_or_init(|| fault);
-        return None;
+    match guard.handle_packet(data, shared.delivered.load(Ordering::Relaxed)) {
+        Ok(Verdict::Pass) => {}
+        Ok(Verdict::Drop) => {
+            tracing::trace!("drop what is too far ahead");
+            return None;
+        }
+        Err(fault) => {
+            tracing::debug!(%fault, "the peer broke a rule of sctp");
+            shared.fault.get_or_init(|| fault);
+            return None;
+        }
     }
     if data.len() > buf.len() && sctp::repair(data, None, buf.len(), repaired) {
         return copy(repaired, buf);

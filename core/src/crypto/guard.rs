@@ -10,10 +10,15 @@
 //!   most one tiny fragment in a packet full of other data, which pays for it; a peer that wants to send many has to
 //!   send as many bytes as one that does no harm.
 //! - *Streams*: the streams that a peer uses over the life of the session are limited. One that is used again counts once.
+//! - *Held chunks*: what the stack has to keep, because something before it is missing, is limited in [`held`](super::held).
+//! - *Resets*: a peer may ask for as many stream resets more than we do as it may use streams. One side's close is
+//!   answered by the other's, so an honest peer is ahead by what it closes at once; the stack queues requests
+//!   without limit.
 
 use crate::event::PeerFault;
 
-use super::sctp::{Data, chunks};
+use super::held::{Arrival, Held};
+use super::sctp::{Data, ResetRequest, chunks};
 
 /// What one peer has sent so far.
 #[derive(Debug)]
@@ -23,6 +28,26 @@ pub(super) struct SctpGuard {
     /// The inbound streams seen, ascending. Never longer than `max_streams`.
     streams: Vec<u16>,
     max_streams: usize,
+    held: Held,
+    /// Streams that the peer asked to reset, and those that we did.
+    theirs: Resets,
+    ours: Resets,
+}
+
+/// The requests of one side to reset streams.
+#[derive(Debug, Default)]
+struct Resets {
+    last: Option<u32>,
+    streams: usize,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is passed on.
+    Pass,
+    /// It is dropped, as if it had been lost: an honest sender repeats it.
+    Drop,
 }
 
 impl SctpGuard {
@@ -31,21 +56,55 @@ impl SctpGuard {
             debt: 0,
             streams: Vec::new(),
             max_streams,
+            held: Held::default(),
+            theirs: Resets::default(),
+            ours: Resets::default(),
         }
     }
 
-    /// Looks at one received packet.
+    /// Looks at one received packet; `delivered` messages were handed up so far.
     ///
     /// # Errors
     ///
     /// The rule that it breaks. The packet must then not be passed on, nor any later one.
-    pub(super) fn handle_packet(&mut self, packet: &[u8]) -> Result<(), PeerFault> {
+    pub(super) fn handle_packet(
+        &mut self,
+        packet: &[u8],
+        delivered: u64,
+    ) -> Result<Verdict, PeerFault> {
+        let data = || chunks(packet).filter_map(|chunk| chunk.data());
+        if data().any(|data| self.held.judge(data.number) == Arrival::TooFar) {
+            return Ok(Verdict::Drop);
+        }
+        data().try_for_each(|data| {
+            self.count_fragment(data)?;
+            self.count_stream(data.stream)?;
+            self.held.on_data(data, delivered)
+        })?;
         chunks(packet)
-            .filter_map(|chunk| chunk.data())
-            .try_for_each(|data| {
-                self.count_fragment(data)?;
-                self.count_stream(data.stream)
-            })
+            .filter_map(|chunk| chunk.reset_request())
+            .try_for_each(|request| self.count_reset(request))?;
+        Ok(Verdict::Pass)
+    }
+
+    /// Looks at one packet of ours that was sent.
+    pub(super) fn on_sent(&mut self, packet: &[u8]) {
+        for chunk in chunks(packet) {
+            if let Some(sack) = chunk.sack() {
+                self.held.on_acknowledged(sack);
+            }
+            if let Some(request) = chunk.reset_request() {
+                self.ours.count(request);
+            }
+        }
+    }
+
+    fn count_reset(&mut self, request: ResetRequest) -> Result<(), PeerFault> {
+        self.theirs.count(request);
+        if self.theirs.streams > self.ours.streams.saturating_add(self.max_streams) {
+            return Err(PeerFault::TooManyChannels);
+        }
+        Ok(())
     }
 
     fn count_fragment(&mut self, data: Data<'_>) -> Result<(), PeerFault> {
@@ -72,6 +131,19 @@ impl SctpGuard {
     }
 }
 
+impl Resets {
+    /// Counts a request, unless it is a repetition. One that names no stream means all.
+    fn count(&mut self, request: ResetRequest) {
+        let is_new = self
+            .last
+            .is_none_or(|last| request.number.wrapping_sub(last).cast_signed() > 0);
+        if is_new {
+            self.last = Some(request.number);
+            self.streams = self.streams.saturating_add(request.streams.max(1));
+        }
+    }
+}
+
 /// A fragment that does not end its message and carries fewer bytes than this is tiny.
 const TINY: usize = 256;
 /// Tiny fragments in a row that are let through.
@@ -79,7 +151,7 @@ const MAX_TINY_FRAGMENTS: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::sctp::tests::{data_chunk, packet, sack_chunk};
+    use super::super::sctp::tests::{data_chunk, packet, reset_chunk, sack_chunk};
     use super::*;
 
     const WHOLE: u8 = 3;
@@ -88,7 +160,14 @@ mod tests {
     const END: u8 = 1;
 
     fn send(guard: &mut SctpGuard, flags: u8, len: usize) -> Result<(), PeerFault> {
-        guard.handle_packet(&packet(&[&data_chunk(1, flags, &vec![0; len])]))
+        pass(guard, &packet(&[&data_chunk(1, flags, &vec![0; len])]))
+    }
+
+    /// Hands in a packet whose messages have all been delivered.
+    fn pass(guard: &mut SctpGuard, packet: &[u8]) -> Result<(), PeerFault> {
+        let verdict = guard.handle_packet(packet, u64::MAX)?;
+        assert_eq!(verdict, Verdict::Pass);
+        Ok(())
     }
 
     #[test]
@@ -129,7 +208,7 @@ mod tests {
         chunks.push(&begin);
         let packet = packet(&chunks);
         for _ in 0..10_000 {
-            assert_eq!(guard.handle_packet(&packet), Ok(()));
+            assert_eq!(pass(&mut guard, &packet), Ok(()));
         }
     }
 
@@ -138,12 +217,37 @@ mod tests {
         let mut guard = SctpGuard::new(5);
         for stream in [9, 0, 65_535, 4, 7, 9, 0] {
             let packet = packet(&[&sack_chunk(0, 0), &data_chunk(stream, WHOLE, b"x")]);
-            assert_eq!(guard.handle_packet(&packet), Ok(()), "{stream}");
+            assert_eq!(pass(&mut guard, &packet), Ok(()), "{stream}");
         }
         let packet = packet(&[&data_chunk(9, WHOLE, b"x"), &data_chunk(8, WHOLE, b"x")]);
+        assert_eq!(pass(&mut guard, &packet), Err(PeerFault::TooManyChannels));
+    }
+
+    #[test]
+    fn a_peer_may_be_ahead_with_resets_by_as_many_streams_as_it_may_use() {
+        let mut guard = SctpGuard::new(5);
+        let ask = |number, streams: &[u16]| packet(&[&reset_chunk(number, streams)]);
+        assert_eq!(pass(&mut guard, &ask(1, &[1, 3])), Ok(()));
+        assert_eq!(pass(&mut guard, &ask(1, &[1, 3])), Ok(()), "a repetition");
+        assert_eq!(pass(&mut guard, &ask(2, &[5, 7, 9])), Ok(()));
+        // Ours answer two of them.
+        guard.on_sent(&ask(70, &[1, 3]));
+        guard.on_sent(&ask(70, &[1, 3]));
+        assert_eq!(pass(&mut guard, &ask(3, &[1])), Ok(()));
+        assert_eq!(pass(&mut guard, &ask(4, &[])), Ok(()), "all streams");
         assert_eq!(
-            guard.handle_packet(&packet),
+            guard.handle_packet(&ask(5, &[3]), 0),
             Err(PeerFault::TooManyChannels)
         );
+    }
+
+    #[test]
+    fn an_honest_peer_that_closes_channels_for_ever_is_let_through() {
+        let mut guard = SctpGuard::new(5);
+        for number in 0..10_000 {
+            let both = packet(&[&reset_chunk(number, &[1, 3, 5])]);
+            assert_eq!(pass(&mut guard, &both), Ok(()), "{number}");
+            guard.on_sent(&both);
+        }
     }
 }

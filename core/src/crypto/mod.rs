@@ -25,9 +25,11 @@
 //! sizes and times do not vary ([`certificate`], [`timer`]). One exception: DTLS 1.3 renews its keys after
 //! 6 to 8 million records, at a random one.
 
+mod attempt;
 mod certificate;
 mod dtls;
 mod guard;
+mod held;
 mod sctp;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -35,7 +37,7 @@ mod timer;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -128,6 +130,8 @@ impl Crypto {
             marker_in_use: AtomicBool::new(false),
             hold_retransmissions: AtomicBool::new(false),
             fault: OnceLock::new(),
+            expected: OnceLock::new(),
+            delivered: AtomicU64::new(0),
         });
         let context = Context {
             engine: self.engine.clone(),
@@ -206,6 +210,16 @@ impl SessionCrypto {
             .store(hold, Ordering::Relaxed);
     }
 
+    /// The peer's certificate has one of these SHA-256 fingerprints, as its first description says. Later ones say the same.
+    pub(crate) fn expect_certificate(&self, fingerprints: Vec<Vec<u8>>) {
+        self.shared.expected.get_or_init(|| fingerprints);
+    }
+
+    /// SCTP has handed up so many messages of the peer.
+    pub(crate) fn on_delivered(&self, messages: u64) {
+        self.shared.delivered.fetch_add(messages, Ordering::Relaxed);
+    }
+
     /// The rule of SCTP that the peer broke, if it did. From then on nothing of what it sends is passed on.
     pub(crate) fn fault(&self) -> Option<PeerFault> {
         self.shared.fault.get().copied()
@@ -268,22 +282,46 @@ impl Context {
         now: Instant,
         version: DtlsVersion,
     ) -> Result<Instance, CryptoError> {
-        let dtls: Box<dyn DtlsInstance> = match &self.engine {
-            Engine::Dimpl(config) => Box::new(Dimpl::new(config, certificate, now, version)?),
-            #[cfg(feature = "simulation")]
-            Engine::Simulated(provider) => {
-                provider.new_dtls(certificate, now, version, Some(self.mtu))?
-            }
+        let maker = Maker {
+            engine: self.engine.clone(),
+            certificate: certificate.clone(),
+            version,
+            mtu: self.mtu,
+            retry: self.retry,
         };
         let guard = SctpGuard::new(self.max_streams);
-        Ok(Instance::new(
-            dtls,
-            guard,
-            Arc::clone(&self.shared),
-            self.retry,
-            self.mtu,
-            now,
-        ))
+        Instance::new(maker, guard, Arc::clone(&self.shared), now)
+    }
+}
+
+/// Makes the DTLS instances of one session, one for each attempt at the handshake.
+struct Maker {
+    engine: Engine,
+    certificate: DtlsCert,
+    version: DtlsVersion,
+    mtu: usize,
+    /// After which interval a flight is repeated first.
+    retry: Duration,
+}
+
+impl Maker {
+    fn make(&self, now: Instant) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        match &self.engine {
+            Engine::Dimpl(config) => {
+                let dimpl = Dimpl::new(config, &self.certificate, now, self.version)?;
+                Ok(Box::new(dimpl))
+            }
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(provider) => {
+                provider.new_dtls(&self.certificate, now, self.version, Some(self.mtu))
+            }
+        }
+    }
+}
+
+impl Drop for Maker {
+    fn drop(&mut self) {
+        self.certificate.private_key.zeroize();
     }
 }
 
@@ -302,6 +340,22 @@ struct Shared {
     marker_in_use: AtomicBool,
     hold_retransmissions: AtomicBool,
     fault: OnceLock<PeerFault>,
+    /// The SHA-256 fingerprints that the peer has announced.
+    expected: OnceLock<Vec<Vec<u8>>>,
+    /// Messages of the peer that SCTP has handed up.
+    delivered: AtomicU64,
+}
+
+impl Shared {
+    /// Whether a certificate is the announced one, as far as it is known. str0m compares it, too.
+    fn is_expected(&self, der: &[u8]) -> bool {
+        let Some(expected) = self.expected.get() else {
+            return true;
+        };
+        let sha256 = str0m::crypto::from_feature_flags().sha256_provider;
+        let fingerprint = sha256.sha256(der);
+        expected.is_empty() || expected.iter().any(|known| *known == fingerprint)
+    }
 }
 
 impl Drop for Shared {

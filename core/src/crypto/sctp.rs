@@ -50,7 +50,9 @@ fn split_chunk(bytes: &[u8]) -> Option<(Chunk<'_>, &[u8])> {
 /// The fields of a DATA chunk that matter here (RFC 9260 section 3.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Data<'a> {
+    pub(super) number: u32,
     pub(super) stream: u16,
+    pub(super) protocol: u32,
     pub(super) begins: bool,
     pub(super) ends: bool,
     pub(super) payload: &'a [u8],
@@ -60,12 +62,69 @@ impl<'a> Chunk<'a> {
     pub(super) fn data(self) -> Option<Data<'a>> {
         let (header, payload) = self.value.split_first_chunk::<DATA_FIELDS>()?;
         (self.kind == DATA).then_some(Data {
+            number: word(header, 0),
             stream: u16::from_be_bytes([header[4], header[5]]),
+            protocol: word(header, 8),
             begins: self.flags & BEGINS != 0,
             ends: self.flags & ENDS != 0,
             payload,
         })
     }
+}
+
+/// The fields of a SACK chunk that matter here (RFC 9260 section 3.3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sack {
+    /// Every chunk up to this number has been received.
+    pub(super) cumulative: u32,
+    /// The room that is left.
+    pub(super) window: u32,
+    /// How many runs of chunks beyond it have been received.
+    pub(super) gaps: u16,
+}
+
+/// A request to reset streams of its sender (RFC 6525 section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ResetRequest {
+    /// Its number; a repetition has the same.
+    pub(super) number: u32,
+    /// How many streams it names.
+    pub(super) streams: usize,
+}
+
+impl Chunk<'_> {
+    pub(super) fn sack(self) -> Option<Sack> {
+        let fields = self.value.first_chunk::<SACK_FIELDS>()?;
+        (self.kind == SACK).then_some(Sack {
+            cumulative: word(fields, 0),
+            window: word(fields, 4),
+            gaps: u16::from_be_bytes([fields[8], fields[9]]),
+        })
+    }
+
+    /// A chunk has at most two parameters, of which one is a request of this kind (RFC 6525 section 3.1).
+    pub(super) fn reset_request(self) -> Option<ResetRequest> {
+        let mut rest = Some(self.value).filter(|_| self.kind == RE_CONFIG)?;
+        loop {
+            let [kind, length] = [rest.first_chunk()?, rest.get(2..)?.first_chunk()?];
+            let (kind, length) = (u16::from_be_bytes(*kind), u16::from_be_bytes(*length));
+            let length = usize::from(length);
+            if kind == OUTGOING_RESET_REQUEST {
+                let fields = rest.first_chunk::<RESET_REQUEST_FIELDS>()?;
+                return Some(ResetRequest {
+                    number: word(fields, 4),
+                    streams: length.saturating_sub(RESET_REQUEST_FIELDS) / 2,
+                });
+            }
+            rest = rest.get(length.max(4).next_multiple_of(4)..)?;
+        }
+    }
+}
+
+/// The 32-bit number at `at`, which lies within `fields`.
+fn word<const N: usize>(fields: &[u8; N], at: usize) -> u32 {
+    let bytes = fields.get(at..).and_then(|rest| rest.first_chunk());
+    bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
 /// The message that stands for an empty one: `marker`, then one byte that tells text from binary.
@@ -197,6 +256,12 @@ const BEGINS: u8 = 2;
 const ENDS: u8 = 1;
 const SACK: u8 = 3;
 const SACK_FIELDS: usize = 12;
+const RE_CONFIG: u8 = 130;
+const OUTGOING_RESET_REQUEST: u16 = 13;
+/// The parameter's header, three numbers.
+const RESET_REQUEST_FIELDS: usize = 16;
+/// What announces and acknowledges channels (RFC 8832).
+pub(super) const DCEP: u32 = 50;
 /// Header, fields and one byte.
 const EMPTY_CHUNK_LEN: u8 = 17;
 /// "WebRTC String Empty" and "WebRTC Binary Empty" (RFC 8831 section 8).
@@ -310,6 +375,19 @@ pub(super) mod tests {
         chunk.extend(stream.to_be_bytes());
         chunk.extend([0, 7, 0, 0, 0, 51]);
         chunk.extend(payload);
+        chunk.resize(chunk.len().next_multiple_of(4), 0);
+        chunk
+    }
+
+    pub(in super::super) fn reset_chunk(number: u32, streams: &[u16]) -> Vec<u8> {
+        let length = 16 + 2 * u16::try_from(streams.len()).expect("few");
+        let mut chunk = vec![RE_CONFIG, 0];
+        chunk.extend((4 + length).to_be_bytes());
+        chunk.extend(OUTGOING_RESET_REQUEST.to_be_bytes());
+        chunk.extend(length.to_be_bytes());
+        chunk.extend(number.to_be_bytes());
+        chunk.extend([0; 8]);
+        chunk.extend(streams.iter().flat_map(|stream| stream.to_be_bytes()));
         chunk.resize(chunk.len().next_multiple_of(4), 0);
         chunk
     }

@@ -66,6 +66,11 @@ impl Timer {
         }
     }
 
+    /// The last time that was told.
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Notes that the instance gave out a packet, and may have started a timer with it.
     pub(super) fn on_packet_sent(&mut self) {
         self.phase = Phase::Sending;

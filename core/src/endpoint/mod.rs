@@ -30,7 +30,7 @@ use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
 use crate::peer::{self, Context, Datagram};
 use crate::rng::{Rng, Seed};
-use crate::signal::{EarlyCandidates, EndedSessions, Farewells};
+use crate::signal::{EarlyCandidates, EndedSessions, Farewells, Newcomers};
 use crate::tape::Tape;
 use crate::time::UnixTime;
 
@@ -61,6 +61,7 @@ pub struct Endpoint {
     dirty: VecDeque<PeerKey>,
     ended: EndedSessions,
     farewells: Farewells,
+    newcomers: Newcomers,
     transmits: TransmitQueue,
     stats: EndpointStats,
 }
@@ -189,6 +190,7 @@ impl Endpoint {
             dirty: VecDeque::new(),
             ended: EndedSessions::new(max_ended_sessions),
             farewells,
+            newcomers: Newcomers::new(max_ended_sessions),
             transmits: TransmitQueue::default(),
             stats: EndpointStats::default(),
             ctx: Context {

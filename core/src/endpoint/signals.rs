@@ -50,6 +50,10 @@ impl Endpoint {
             let reply = reply_to_unknown(&envelope).or_else(|| envelope.ack());
             return self.ctx.envelopes.extend(reply);
         }
+        if self.begins_session(&envelope) && !self.newcomers.admit(from, self.now) {
+            // Not acknowledged, so that it comes again.
+            return self.refuse_signal(Some(from), SignalRefusal::Busy);
+        }
         let Some(key) = self.by_id.get(&from).copied() else {
             return self.on_stranger(envelope);
         };
@@ -66,6 +70,16 @@ impl Endpoint {
             }
         }
         self.file_leftovers();
+    }
+
+    /// Whether it offers a session that is not known here.
+    fn begins_session(&self, envelope: &Envelope) -> bool {
+        let peer = self.by_id.get(&envelope.from);
+        let peer = peer.and_then(|key| self.slots.get(*key));
+        let is_known =
+            peer.is_some_and(|slot| slot.peer.sessions().any(|known| known == envelope.session));
+        let is_offer = matches!(envelope.body, Body::Offer { .. });
+        is_offer && envelope.generation == Generation(0) && !is_known
     }
 
     fn on_farewell_acknowledged(&mut self, from: PeerId, session: SessionId) {

@@ -263,6 +263,8 @@ impl Session {
         let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text, None))
             .map_err(|_| NegotiationFault::Unsupported)?;
         self.pending = None;
+        self.crypto
+            .expect_certificate(sdp::sha256_fingerprints(text));
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         let minted_before = rtc.direct_api().local_ice_credentials();
         let answer = crypto
@@ -290,6 +292,8 @@ impl Session {
         let answer = SdpAnswer::from_sdp_string(&sdp::for_transport(text, offered))
             .map_err(|_| NegotiationFault::Unsupported)?;
         let pending = self.pending.take().ok_or(NegotiationFault::Unsupported)?;
+        self.crypto
+            .expect_certificate(sdp::sha256_fingerprints(text));
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         crypto
             .enter(|| rtc.sdp_api().accept_answer(pending.inner, answer))
@@ -602,7 +606,7 @@ impl Session {
             ice_up,
             ..
         } = self;
-        let mut errors = 0;
+        let (mut errors, mut delivered) = (0, 0);
         let drained = crypto.enter(|| {
             // A drain takes what SCTP may have under way, at most. The bound guards against a transport that spins.
             for _ in 0..MAX_DRAIN {
@@ -621,6 +625,7 @@ impl Session {
                         if let StrEvent::IceConnectionStateChange(state) = &event {
                             *ice_up = state.is_connected();
                         }
+                        delivered += u64::from(matches!(event, StrEvent::ChannelData(_)));
                         events.push_back(Pending::Str(Box::new(event)));
                     }
                     Err(error) => {
@@ -634,6 +639,7 @@ impl Session {
             }
             None
         });
+        self.crypto.on_delivered(delivered);
         // A flight that cannot be sent for want of a path must not use up its repetitions.
         self.crypto.hold_retransmissions(!self.ice_up);
         self.deadline = drained.filter(|at| at.saturating_duration_since(now) < NEVER);

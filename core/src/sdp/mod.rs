@@ -17,7 +17,7 @@ mod tests;
 
 use thiserror::Error;
 
-use value::{is_pwd, is_ufrag};
+use value::{Fingerprint, is_pwd, is_ufrag};
 
 pub(crate) use description::Description;
 pub(crate) use fault::SdpError;
@@ -127,6 +127,16 @@ pub(crate) fn for_transport(text: &str, offered: Option<&str>) -> String {
 /// The SCTP INIT that a description of ours holds (SNAP).
 pub(crate) fn sctp_init(text: &str) -> Option<&str> {
     lines(text).find_map(|line| line.strip_prefix("a=sctp-init:"))
+}
+
+/// The SHA-256 fingerprints of a validated description, as bytes.
+pub(crate) fn sha256_fingerprints(text: &str) -> Vec<Vec<u8>> {
+    let values = lines(text).filter_map(|line| line.strip_prefix("a=fingerprint:"));
+    values
+        .filter_map(|value| Fingerprint::parse(value).ok())
+        .filter(|fingerprint| fingerprint.hash == HashFunction::Sha256)
+        .map(|fingerprint| fingerprint.bytes)
+        .collect()
 }
 
 /// A description that is being written.

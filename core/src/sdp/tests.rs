@@ -132,7 +132,7 @@ fn assert_linear_text(name: &str, make: impl Fn(usize) -> String) {
                 drop(validate(&description, role, None));
             }
         }
-        drop(for_transport(text));
+        drop(for_transport(text, None));
         drop(rewrite(
             text,
             Rewrite {

@@ -13,7 +13,8 @@ use crate::rng::Rng;
 /// The last sessions that ended, with whom. What comes of them is acknowledged and otherwise ignored.
 ///
 /// A session whose `bye` came before its offer belongs here too. At the bound the oldest is forgotten; what is
-/// replayed of that one is taken for a new session.
+/// replayed of that one is taken for a new session. One peer has a share only, so that it cannot make us forget
+/// the sessions of others.
 #[derive(Debug)]
 pub(crate) struct EndedSessions {
     capacity: usize,
@@ -36,12 +37,17 @@ impl EndedSessions {
         if self.capacity == 0 || !self.known.insert((peer, session)) {
             return;
         }
-        if self.order.len() == self.capacity
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
         self.order.push_back((peer, session));
+        let of_peer = |entry: &(PeerId, SessionId)| entry.0 == peer;
+        let share = (self.capacity / SHARES).max(LEAST_SHARE);
+        let is_over = self.order.iter().filter(|entry| of_peer(entry)).count() > share;
+        let oldest = if is_over {
+            self.order.iter().position(of_peer)
+        } else {
+            (self.order.len() > self.capacity).then_some(0)
+        };
+        let forgotten = oldest.and_then(|at| self.order.remove(at));
+        forgotten.map(|entry| self.known.remove(&entry));
     }
 
     /// Whether the session is remembered.
@@ -49,6 +55,11 @@ impl EndedSessions {
         self.known.contains(&(peer, session))
     }
 }
+
+/// One peer may have this part of the sessions that are remembered.
+const SHARES: usize = 8;
+/// Or so many, where that is more: what a peer may name as left in one message, several times over.
+const LEAST_SHARE: usize = 32;
 
 /// Farewells of sessions that are gone: repeated until they are acknowledged or their time is over.
 #[derive(Debug)]
@@ -190,6 +201,19 @@ mod tests {
         ended.bury(peer("b"), session(3));
         assert!(!ended.contains(peer("a"), session(1)));
         assert!(ended.contains(peer("a"), session(2)) && ended.contains(peer("b"), session(3)));
+        assert_eq!(ended.known.len(), ended.order.len());
+    }
+
+    #[test]
+    fn a_peer_that_ends_many_sessions_makes_us_forget_its_own_only() {
+        let mut ended = EndedSessions::new(1_024);
+        ended.bury(peer("a"), session(1));
+        for n in 0..=255 {
+            ended.bury(peer("b"), session(n));
+        }
+        assert!(ended.contains(peer("a"), session(1)));
+        let kept = (0..=255).filter(|n| ended.contains(peer("b"), session(*n)));
+        assert_eq!(kept.collect::<Vec<_>>(), (128..=255).collect::<Vec<_>>());
         assert_eq!(ended.known.len(), ended.order.len());
     }
 

@@ -19,7 +19,8 @@
 //! | [`early`] | candidates that came before the description they belong to |
 //! | [`ended`] | sessions that are over, and farewells that outlive theirs |
 //! | [`retry`] | the repetition schedule that `delivery` and `ended` share |
-//! | [`bucket`] | the token bucket that limits restarts |
+//! | [`newcomers`] | how often one peer may begin a session |
+//! | [`bucket`] | the token bucket that limits restarts and new sessions |
 
 pub(crate) mod bucket;
 pub(crate) mod delivery;
@@ -29,6 +30,7 @@ pub(crate) mod envelope;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod negotiation;
+pub(crate) mod newcomers;
 pub(crate) mod retry;
 
 pub(crate) use delivery::{Acceptance, Inbox, Outbox};
@@ -36,3 +38,4 @@ pub(crate) use early::{EarlyCandidate, EarlyCandidates};
 pub(crate) use ended::{EndedSessions, Farewells, reply_to_unknown};
 pub(crate) use envelope::{Body, ByeReason, Capabilities, Envelope};
 pub(crate) use negotiation::{Decision, Negotiation};
+pub(crate) use newcomers::Newcomers;

@@ -31,6 +31,10 @@
 //! [`Report::write_to`] leaves `scenario.json`, which replays it, and `sequence.svg`, a figure of what happened.
 //! [`Scenario::shrink`] makes one that fails smaller.
 //!
+//! # Attackers
+//!
+//! [`attack`] has hosts that flood, forge, replay and break every rule, to see what an endpoint makes of them.
+//!
 //! # What is simulated, and what is not
 //!
 //! Links lose, delay, reorder, duplicate, damage and drop datagrams, limit their rate and size, and are cut one way or
@@ -50,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+pub mod attack;
 mod bus;
 mod driver;
 mod findings;

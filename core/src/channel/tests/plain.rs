@@ -340,3 +340,31 @@ fn custom_channels_are_opened_in_band_or_with_the_agreed_id() {
         assert_eq!(outputs(&mut channels), closed);
     }
 }
+
+#[test]
+fn streams_of_the_foreign_peer_are_taken_until_their_names_fill_the_limit() {
+    let (mut channels, now) = open(&limits(), 65_536);
+    let mut offer = |length: usize| {
+        let (label, protocol) = ("l".repeat(length), "p".repeat(4));
+        let reliability = Reliability::Reliable;
+        channels.on_remote_stream(label, protocol, Ordering::Ordered, reliability, now)
+    };
+    // 512 KiB, in eight names that are as long as one can be, all but.
+    for n in 0..7 {
+        assert!(offer(65_532).is_some(), "{n}");
+    }
+    assert!(offer(65_533).is_none(), "one byte too many");
+    let last = offer(65_532).expect("exactly full");
+    assert!(offer(0).is_none(), "even its protocol has no room");
+    channels.on_stream_closed(last, now);
+    outputs(&mut channels);
+    let (label, protocol) = ("next".to_owned(), String::new());
+    let next = channels.on_remote_stream(
+        label,
+        protocol,
+        Ordering::Ordered,
+        Reliability::Reliable,
+        now,
+    );
+    assert!(next.is_some(), "there is room again");
+}

@@ -110,13 +110,35 @@ impl Network {
     pub(crate) fn send(
         &mut self,
         from: HostId,
+        tuple: (SocketAddr, SocketAddr),
+        contents: &[u8],
+        now: Time,
+    ) -> Fate {
+        let sends = self.owners.get(&tuple.0) == Some(&from);
+        self.carry(from, tuple, contents, sends, now)
+    }
+
+    /// Decides what becomes of a datagram whose source may be anybody's.
+    pub(crate) fn inject(
+        &mut self,
+        from: HostId,
+        tuple: (SocketAddr, SocketAddr),
+        contents: &[u8],
+        now: Time,
+    ) -> Fate {
+        self.carry(from, tuple, contents, true, now)
+    }
+
+    fn carry(
+        &mut self,
+        from: HostId,
         (source, destination): (SocketAddr, SocketAddr),
         contents: &[u8],
+        sends: bool,
         now: Time,
     ) -> Fate {
         self.accounts.on_sent(contents.len());
         let same_family = source.is_ipv4() == destination.is_ipv4();
-        let sends = self.owners.get(&source) == Some(&from);
         let Some(to) = self
             .owners
             .get(&destination)

@@ -231,8 +231,13 @@ impl World {
 
     /// The endpoint of `host` vanishes.
     pub fn crash(&mut self, host: HostId) {
-        self.nodes[host].crash();
+        drop(self.take_endpoint(host));
+    }
+
+    /// The same, but the endpoint is handed out, so that it can be looked at, or weighed by what dropping it frees.
+    pub fn take_endpoint(&mut self, host: HostId) -> Option<Box<Endpoint>> {
         self.model.on_crash(host);
+        self.nodes[host].crash()
     }
 
     /// A new endpoint starts on a host that crashed.
@@ -371,8 +376,10 @@ impl World {
         match result {
             Ok(id) => {
                 self.stats.accepted += 1;
-                self.model
-                    .on_accepted((from, to), channel, id, message, &mut self.findings);
+                if self.nodes[to].attacker.is_none() {
+                    self.model
+                        .on_accepted((from, to), channel, id, message, &mut self.findings);
+                }
                 Ok(id)
             }
             Err(error) => {

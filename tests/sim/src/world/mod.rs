@@ -1,12 +1,14 @@
 //! The world: endpoints, the network and the bus between them, and the clock that drives all of it.
 
 mod apply;
+mod attackers;
 pub(crate) mod builder;
 mod node;
 mod pump;
 mod workload;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bowline::{ChannelId, Endpoint, Event, PeerId, PeerState, SessionId};
@@ -46,6 +48,8 @@ pub struct World {
     findings: Findings,
     trace: Trace,
     stats: Stats,
+    /// The hosts that attackers have taken over.
+    attackers: Vec<HostId>,
     /// The buffer that endpoints fill with datagrams.
     buf: Vec<u8>,
 }
@@ -113,6 +117,7 @@ impl World {
             findings: Findings::default(),
             trace: Trace::new(builder.record),
             stats: Stats::default(),
+            attackers: Vec::new(),
             buf: Vec::new(),
         };
         for host in 0..world.nodes.len() {
@@ -186,6 +191,12 @@ impl World {
     #[must_use]
     pub fn id(&self, host: HostId) -> PeerId {
         self.nodes[host].id
+    }
+
+    /// The addresses that a host has now.
+    #[must_use]
+    pub fn addresses(&self, host: HostId) -> &[SocketAddr] {
+        &self.nodes[host].addresses
     }
 
     /// The endpoint of a host; `None` while it has crashed.

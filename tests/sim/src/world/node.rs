@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use bowline::{ChannelId, Endpoint, Event, PeerId};
 
+use crate::attack::Attacker;
 use crate::driver::Wakeups;
 use crate::net::HostId;
 use crate::time::Time;
@@ -20,6 +21,8 @@ pub(super) struct Node {
     pub(super) addresses: Vec<SocketAddr>,
     /// `None` while it has crashed. Boxed, because it is taken out and put back at every input.
     pub(super) endpoint: Option<Box<Endpoint>>,
+    /// Who has taken the place of the endpoint.
+    pub(super) attacker: Option<Box<dyn Attacker>>,
     /// Endpoints that were started here.
     pub(super) starts: u32,
     pub(super) deadline: Option<Time>,
@@ -52,6 +55,7 @@ impl Node {
             spec,
             addresses,
             endpoint: None,
+            attacker: None,
             starts: 0,
             deadline: None,
             tick: None,
@@ -73,14 +77,19 @@ impl Node {
         [self.deadline, self.tick].into_iter().flatten().min()
     }
 
-    /// Forgets the endpoint and all that it and its application had in hand.
-    pub(super) fn crash(&mut self) {
-        self.endpoint = None;
+    /// Whether somebody takes what arrives here.
+    pub(super) fn listens(&self) -> bool {
+        self.endpoint.is_some() || self.attacker.is_some()
+    }
+
+    /// Gives away the endpoint, and forgets all that it and its application had in hand.
+    pub(super) fn crash(&mut self) -> Option<Box<Endpoint>> {
         self.deadline = None;
         self.tick = None;
         self.unread.clear();
         self.signals.clear();
         self.known.clear();
         self.bulk.clear();
+        self.endpoint.take()
     }
 }

@@ -63,6 +63,9 @@ impl World {
         if node.next_wakeup().is_none_or(|at| at > now) {
             return;
         }
+        if node.attacker.is_some() {
+            return self.let_attack(host, |attacker, hands| attacker.on_timeout(hands));
+        }
         let Some(endpoint) = &mut node.endpoint else {
             return;
         };
@@ -75,11 +78,15 @@ impl World {
     }
 
     pub(super) fn on_datagram(&mut self, datagram: Datagram) {
-        let listens = self.nodes[datagram.to].endpoint.is_some();
+        let listens = self.nodes[datagram.to].listens();
         let Some(datagram) = self.network.arrive(datagram, listens) else {
             return;
         };
         let host = datagram.to;
+        if self.nodes[host].attacker.is_some() {
+            self.on_datagram_to_attacker(host, &datagram);
+            return self.network.recycle(datagram);
+        }
         self.nodes[host].known.insert(datagram.source);
         self.input(
             host,
@@ -102,7 +109,10 @@ impl World {
             text,
         } = parcel;
         let node = &mut self.nodes[host];
-        self.bus.arrive(node.endpoint.is_some());
+        self.bus.arrive(node.listens());
+        if node.attacker.is_some() {
+            return self.let_attack(host, |attacker, hands| attacker.on_signal(&text, hands));
+        }
         if node.endpoint.is_none() {
             return;
         }
@@ -176,9 +186,18 @@ impl World {
     }
 
     fn send_datagram(&mut self, host: HostId, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
-        let now = self.clock.now();
         self.check_destination(host, tuple.1);
-        let (to, passage) = match self.network.send(host, tuple, contents, now) {
+        let fate = self.network.send(host, tuple, contents, self.clock.now());
+        self.dispatch(host, contents, fate);
+        if !self.attackers.is_empty() {
+            self.overhear_datagram(tuple, contents);
+        }
+    }
+
+    /// Lets a datagram of `host` meet its fate.
+    pub(super) fn dispatch(&mut self, host: HostId, contents: &[u8], fate: Fate) {
+        let now = self.clock.now();
+        let (to, passage) = match fate {
             Fate::Dropped { to, cause } => (to, Passage::Dropped(cause)),
             Fate::Underway {
                 to,
@@ -217,12 +236,31 @@ impl World {
     }
 
     fn send_signal(&mut self, host: HostId, signal: Signal) {
+        let Signal { to, text } = signal;
+        let heard = (!self.attackers.is_empty()).then(|| text.clone());
+        let serial = self.post(host, to, text, None);
+        if let (Some(text), Some(serial)) = (heard, serial) {
+            self.overhear_signal(to, &text, serial);
+        }
+    }
+
+    /// Gives a signal, or a copy of one, to the bus. Gives its number, unless it is lost.
+    pub(super) fn post(
+        &mut self,
+        host: HostId,
+        to: bowline::PeerId,
+        text: String,
+        copy_of: Option<u64>,
+    ) -> Option<u64> {
         let now = self.clock.now();
-        let to = self.by_id.get(&signal.to).copied();
-        let len = signal.text.len();
-        let passage = match self.bus.send(host, to, signal.text, now) {
+        let to = self.by_id.get(&to).copied();
+        let len = text.len();
+        let mut serial = None;
+        let passage = match self.bus.send(host, to, text, now) {
             Err(cause) => Passage::Dropped(cause),
-            Ok((parcel, at, again)) => {
+            Ok((mut parcel, at, again)) => {
+                parcel.serial = copy_of.unwrap_or(parcel.serial);
+                serial = Some(parcel.serial);
                 let copy = again.map(|again| (again, parcel.clone()));
                 self.queue.push(at, Item::Signal(parcel));
                 match copy {
@@ -235,6 +273,7 @@ impl World {
             }
         };
         self.trace.on_signal(now, (host, to), len, passage);
+        serial
     }
 
     fn on_event(&mut self, host: HostId, endpoint: &mut Endpoint, event: Event) {
@@ -244,8 +283,11 @@ impl World {
             self.stats.events += 1;
         }
         if let Some(peer) = peer {
-            self.model
-                .on_event((host, peer), &event, &mut self.findings);
+            // What an attacker does follows no model.
+            if self.nodes[peer].attacker.is_none() {
+                self.model
+                    .on_event((host, peer), &event, &mut self.findings);
+            }
             self.react((host, peer), endpoint, &event);
         }
         if self.trace.record() != Record::Hashes {

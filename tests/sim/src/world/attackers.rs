@@ -1,0 +1,102 @@
+//! Hosts that attackers have taken over.
+
+use std::net::SocketAddr;
+
+use bowline::PeerId;
+
+use crate::attack::{Attacker, Deed, Hands, Heard, HeardSignal};
+use crate::net::{Datagram, HostId};
+
+use super::World;
+
+impl World {
+    /// An attacker takes the place of a host, before anybody has met it: its endpoint is gone.
+    ///
+    /// What the other hosts are told about it is not held against the model.
+    pub fn take_over(&mut self, host: HostId, attacker: impl Attacker + 'static) {
+        self.crash(host);
+        self.nodes[host].attacker = Some(Box::new(attacker));
+        self.attackers.push(host);
+        self.let_attack(host, |attacker, hands| attacker.on_start(hands));
+    }
+
+    /// Whether a host has nothing to do of its own accord: for an attacker, that it is done.
+    #[must_use]
+    pub fn is_resting(&self, host: HostId) -> bool {
+        self.nodes[host].next_wakeup().is_none()
+    }
+
+    pub(super) fn on_datagram_to_attacker(&mut self, host: HostId, datagram: &Datagram) {
+        let heard = Heard {
+            source: datagram.source,
+            destination: datagram.destination,
+            contents: &datagram.contents,
+        };
+        self.let_attack(host, |attacker, hands| attacker.on_datagram(&heard, hands));
+    }
+
+    pub(super) fn overhear_datagram(&mut self, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
+        let (source, destination) = tuple;
+        let heard = Heard {
+            source,
+            destination,
+            contents,
+        };
+        for host in self.attackers.clone() {
+            self.let_attack(host, |attacker, hands| {
+                attacker.overhear_datagram(&heard, hands);
+            });
+        }
+    }
+
+    pub(super) fn overhear_signal(&mut self, to: PeerId, text: &str, serial: u64) {
+        let heard = HeardSignal { to, text, serial };
+        for host in self.attackers.clone() {
+            self.let_attack(host, |attacker, hands| {
+                attacker.overhear_signal(&heard, hands);
+            });
+        }
+    }
+
+    /// Gives the attacker of a host its turn, and does what it wants.
+    pub(super) fn let_attack(
+        &mut self,
+        host: HostId,
+        turn: impl FnOnce(&mut dyn Attacker, &mut Hands<'_>),
+    ) {
+        let node = &mut self.nodes[host];
+        let Some(mut attacker) = node.attacker.take() else {
+            return;
+        };
+        let mut hands = Hands {
+            now: self.clock.now(),
+            instant: self.clock.instant(),
+            name: node.id,
+            addresses: &node.addresses,
+            deeds: Vec::new(),
+        };
+        turn(attacker.as_mut(), &mut hands);
+        let deeds = hands.deeds;
+        node.deadline = attacker.poll_timeout();
+        node.attacker = Some(attacker);
+        deeds.into_iter().for_each(|deed| self.do_deed(host, deed));
+    }
+
+    fn do_deed(&mut self, host: HostId, deed: Deed) {
+        match deed {
+            Deed::Datagram {
+                source,
+                destination,
+                contents,
+            } => {
+                let tuple = (source, destination);
+                let now = self.clock.now();
+                let fate = self.network.inject(host, tuple, &contents, now);
+                self.dispatch(host, &contents, fate);
+            }
+            Deed::Signal { to, text, copy_of } => {
+                self.post(host, to, text, copy_of);
+            }
+        }
+    }
+}

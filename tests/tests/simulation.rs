@@ -12,5 +12,6 @@ mod simulation {
     mod premises;
     mod replay;
     mod scenarios;
+    mod scripts;
     mod seeds;
 }

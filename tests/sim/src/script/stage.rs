@@ -21,6 +21,8 @@ pub(super) struct Stage {
     arrived: VecDeque<Parcel>,
     account: Account,
     sent: usize,
+    /// How long the script may still let time pass in good order.
+    left: Duration,
 }
 
 impl Stage {
@@ -33,6 +35,7 @@ impl Stage {
             arrived: VecDeque::new(),
             account: Account::default(),
             sent: 0,
+            left: ORDERLY,
         };
         for who in Who::BOTH {
             stage.bind(who, address(who, 0));
@@ -136,7 +139,11 @@ impl Stage {
             }
             Step::Pass(ms) => self.now += millis(ms),
             Step::Jump(secs) => self.now += Duration::from_secs(u64::from(secs)),
-            Step::Run(ms) => self.run(millis(ms)),
+            Step::Run(ms) => {
+                let duration = millis(ms).min(self.left);
+                self.left -= duration;
+                self.run(duration);
+            }
             Step::Deliver(_)
             | Step::DeliverSome(_)
             | Step::Lose(_)
@@ -405,6 +412,8 @@ fn millis(ms: u16) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
+/// How long a script may let time pass in good order. A quiet hour says nothing new and takes a second.
+const ORDERLY: Duration = Duration::from_secs(180);
 /// How long a parcel takes where time passes in good order.
 const DELAY: Duration = Duration::from_millis(5);
 /// What is under way at one time.

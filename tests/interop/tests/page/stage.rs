@@ -107,17 +107,22 @@ pub(crate) fn program() -> &'static Path {
 }
 
 fn build_program() -> PathBuf {
-    // From the root and without a package, so that what `cargo test` has built before is used again.
+    // From the root, without a package and with an example, so that cargo chooses the features that `cargo test` has
+    // there: what that has built before is used again.
     let output = Command::new(env!("CARGO"))
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-        .args(["build", "--bin", "bowline", "--message-format=json"])
+        .args(["build", "--bin", "bowline", "--example", "echo_peer"])
+        .arg("--message-format=json")
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "the program does not build");
     let executable = |line: &[u8]| {
         let message: serde_json::Value = serde_json::from_slice(line).ok()?;
-        Some(PathBuf::from(message["executable"].as_str()?))
+        let is_it = message["target"]["name"] == "bowline";
+        Some(PathBuf::from(
+            message["executable"].as_str().filter(|_| is_it)?,
+        ))
     };
     let mut built = output.stdout.split(|byte| *byte == b'\n');
     built.find_map(executable).expect("cargo names the program")

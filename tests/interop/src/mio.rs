@@ -26,7 +26,7 @@ pub struct EchoDuo {
 }
 
 /// Starts the echo peer at `address` and lets the foreign peer offer it a connection with the channel
-/// [`FIRST`](crate::duo::FIRST).
+/// [`FIRST`].
 ///
 /// # Errors
 ///

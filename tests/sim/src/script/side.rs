@@ -1,13 +1,15 @@
 //! One endpoint and its application: what it has said is checked as it comes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bowline::{
     ChannelId, Config, Endpoint, Event, Input, Output, PeerId, PeerState, Seed, UnixTime,
 };
 
 use crate::null_dtls::NullDtls;
+use crate::world::subject;
 
 use super::account::{Account, Flow};
 use super::step::Who;
@@ -43,8 +45,8 @@ pub(super) struct Side {
     pub(super) deadline: Option<Instant>,
     /// How often the peer was initialised.
     pub(super) lives: u32,
-    /// What was told last, while the peer exists.
-    state: Option<PeerState>,
+    /// The peers that exist, and the state that was told last. A signal that was altered may bring strangers.
+    states: BTreeMap<PeerId, PeerState>,
     /// Wake-ups in a row at one instant.
     at_once: (Option<Instant>, u32),
     buf: Vec<u8>,
@@ -72,14 +74,14 @@ impl Side {
             custom: None,
             deadline: None,
             lives: 0,
-            state: None,
+            states: BTreeMap::new(),
             at_once: (None, 0),
             buf: Vec::new(),
         }
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.state.is_none()
+        self.states.is_empty()
     }
 
     /// Whether it has no peer.
@@ -148,13 +150,14 @@ impl Side {
                     };
                     parcels.extend(self.buf.chunks(transmit.segment_size).map(datagram));
                 }
-                Output::Signal(signal) => {
-                    assert_eq!(signal.to, id(self.who.other()));
+                Output::Signal(signal) if signal.to == id(self.who.other()) => {
                     parcels.push(Parcel::Signal {
                         to: self.who.other(),
                         text: signal.text,
                     });
                 }
+                // To a stranger.
+                Output::Signal(_) => {}
                 Output::Event(event) => self.on_event(event, account, now),
                 Output::Timeout(deadline) => {
                     // Who is late finds deadlines in the past until the next wake-up.
@@ -171,17 +174,27 @@ impl Side {
     }
 
     fn on_event(&mut self, event: Event, account: &mut Account, now: Instant) {
-        self.check(&event);
+        let peer = subject(&event);
+        self.check(&event, peer);
+        if let Event::Incoming { peer, .. } = event
+            && self.accepts
+        {
+            // It may have been withdrawn in the same breath.
+            let _ = self.endpoint.accept(peer, now);
+        }
+        if peer == Some(id(self.who.other())) {
+            self.on_event_of_other(event, account, now);
+        }
+    }
+
+    fn on_event_of_other(&mut self, event: Event, account: &mut Account, now: Instant) {
         let flow = |channel| Flow {
             from: self.who,
             life: self.lives,
             channel,
         };
         match event {
-            Event::Incoming { peer, .. } if self.accepts => {
-                // It may have been withdrawn in the same breath.
-                let _ = self.endpoint.accept(peer, now);
-            }
+            Event::Initialised { .. } => self.lives += 1,
             Event::Message {
                 peer,
                 channel,
@@ -210,20 +223,24 @@ impl Side {
 
     /// A peer exists from `Initialised` to its one terminal state, its states follow each other, and nothing is told
     /// of it outside of that.
-    fn check(&mut self, event: &Event) {
+    fn check(&mut self, event: &Event, peer: Option<PeerId>) {
+        let Some(peer) = peer else { return };
         match event {
             Event::Initialised { .. } => {
-                assert_eq!(self.state.replace(PeerState::New), None, "exists twice");
-                self.lives += 1;
+                let before = self.states.insert(peer, PeerState::New);
+                assert_eq!(before, None, "{peer} exists twice");
             }
             Event::State { from, to, .. } => {
-                assert_eq!(self.state, Some(*from), "{event:?} does not follow");
+                let before = self.states.remove(&peer);
+                assert_eq!(before, Some(*from), "{event:?} does not follow");
                 assert_ne!(from, to);
-                self.state = Some(*to).filter(|to| !to.is_terminal());
+                if !to.is_terminal() {
+                    self.states.insert(peer, *to);
+                }
             }
             // It only claims to be of a peer.
             Event::SignalRefused { .. } => {}
-            _ => assert!(self.state.is_some(), "{event:?} of nobody"),
+            _ => assert!(self.states.contains_key(&peer), "{event:?} of nobody"),
         }
     }
 }
@@ -236,7 +253,7 @@ pub(super) fn id(who: Who) -> PeerId {
     PeerId::new(name).expect("a valid name")
 }
 
-/// Small limits, so that a short script comes to each, and no metrics, so that a rest is quiet.
+/// Small limits, so that a short script comes to each.
 fn config() -> Config {
     Config::builder()
         .max_candidates(4)
@@ -247,7 +264,6 @@ fn config() -> Config {
         .queue_bytes(64 * 1024)
         .queue_messages(32)
         .low_water(16 * 1024)
-        .metrics_interval(Some(Duration::from_secs(5)))
         .build()
         .expect("valid")
 }

@@ -213,7 +213,9 @@ impl Stage {
         }
     }
 
+    /// What waits is taken first, so that the books know in which life of the peer the message is sent.
     fn send(&mut self, from: Who, kind: u8, len: u16) {
+        self.take(from, None);
         let (now, kind) = (self.now, any_kind(kind));
         let flow = self.flow(from, kind);
         let message = self.account.message(flow, usize::from(len));
@@ -230,6 +232,7 @@ impl Stage {
 
     /// As text, which is not in the books, but takes a number.
     fn broadcast(&mut self, from: Who) {
+        self.take(from, None);
         let (now, kind) = (self.now, ChannelKind::Unreliable);
         let outcome = self.endpoint(from).broadcast(kind, "all".into(), now);
         let flow = self.flow(from, kind);

@@ -27,6 +27,7 @@ use builder::{Dtls, WorldBuilder};
 use node::Node;
 
 pub use apply::Refused;
+pub(crate) use pump::subject;
 
 /// Endpoints on simulated hosts, and all that is between them.
 ///

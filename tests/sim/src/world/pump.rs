@@ -365,7 +365,7 @@ impl World {
 }
 
 /// The peer that an event is about.
-fn subject(event: &Event) -> Option<bowline::PeerId> {
+pub(crate) fn subject(event: &Event) -> Option<bowline::PeerId> {
     match event {
         Event::Initialised { peer }
         | Event::Incoming { peer, .. }

@@ -128,15 +128,20 @@ impl Relay {
 
     /// Closes every connection and stops listening. Waits until the port is free.
     pub async fn close(mut self) {
-        self.stop.send_replace(true);
+        self.stop();
         // A panic of the task would be a bug, and the port is free then too.
         let _ = (&mut self.accepting).await;
+    }
+
+    fn stop(&self) {
+        self.shared.rooms.stop();
+        self.stop.send_replace(true);
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
+        self.stop();
     }
 }
 

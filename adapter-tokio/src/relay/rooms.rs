@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bowline::PeerId;
@@ -14,6 +15,8 @@ use crate::signalling::RoomName;
 pub(super) struct Rooms {
     /// By name; the room without a name is that of the peers that named none.
     rooms: Mutex<BTreeMap<Option<RoomName>, Room>>,
+    /// Whether the relay is about to stop.
+    stopping: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -99,6 +102,11 @@ impl Rooms {
         counter.add();
     }
 
+    /// The relay is about to stop. That its connections end tells nobody anything of who is still there.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
     /// Peers in all rooms.
     pub(super) fn peers(&self) -> usize {
         self.lock().values().map(|room| room.members.len()).sum()
@@ -117,7 +125,7 @@ impl Rooms {
         room.members.remove(&ticket.peer);
         if room.members.is_empty() {
             rooms.remove(&ticket.room);
-        } else if ticket.room.is_some() {
+        } else if ticket.room.is_some() && !self.stopping.load(Ordering::SeqCst) {
             room.announce();
         }
     }
@@ -236,6 +244,18 @@ mod tests {
         assert_eq!(rooms.peers(), 2, "the name belongs to the newer connection");
         drop(again);
         assert!(rooms.join(id("carol"), room("a"), &limits).is_ok());
+    }
+
+    #[test]
+    fn a_relay_that_stops_does_not_tell_that_its_members_leave() {
+        let (rooms, limits) = (Arc::new(Rooms::default()), RelayLimits::default());
+        let (_a, mut alice) = rooms.join(id("alice"), room("a"), &limits).expect("room");
+        let (leaves, _bob) = rooms.join(id("bob"), room("a"), &limits).expect("room");
+        assert!(told(&mut alice).is_some());
+        rooms.stop();
+        drop(leaves);
+        assert_eq!(told(&mut alice), None);
+        assert_eq!(rooms.peers(), 1);
     }
 
     #[test]

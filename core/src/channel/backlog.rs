@@ -283,7 +283,7 @@ impl Backlog {
             .round_trip
             .into_iter()
             .chain(self.checks.iter().copied());
-        let round_trip = measured.min().unwrap_or_default().as_micros();
+        let round_trip = measured.min().map_or(0, |least| (least + TURN).as_micros());
         usize::try_from(u128::from(rate) * round_trip / 1_000_000).unwrap_or(usize::MAX)
     }
 }
@@ -292,6 +292,9 @@ fn rate(bytes: u64, time: Duration) -> u64 {
     u64::try_from(u128::from(bytes) * 1_000_000 / time.as_micros().max(1)).unwrap_or(u64::MAX)
 }
 
+/// What both ends take to wake and to work through a batch: with less under way one of them waits for the other. It is
+/// also the longest that a control message waits for this reason.
+const TURN: Duration = Duration::from_micros(500);
 /// Round trips of checks that are remembered. There is one about every three seconds.
 const CHECKS: usize = 8;
 /// The first cap: enough to learn from, little on any path.
@@ -492,5 +495,14 @@ mod tests {
         };
         assert_eq!(cap_after(Duration::from_micros(200)), 32 * 1024);
         assert_eq!(cap_after(Duration::from_millis(20)), 1024 * 1024);
+    }
+
+    #[test]
+    fn on_a_short_path_both_ends_have_something_to_work_on() {
+        let mut run = Run::new(1_000, 0);
+        run.backlog.on_check(Duration::from_micros(200));
+        run.bulk(Duration::from_secs(5));
+        let cap = run.backlog.cap();
+        assert!((64 * 1024..128 * 1024).contains(&cap), "{cap}");
     }
 }

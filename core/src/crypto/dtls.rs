@@ -21,6 +21,8 @@ use super::{Maker, Shared};
 /// - Time passes through a [`Timer`].
 /// - A handshake that somebody else has got into is begun anew, see [`attempt`](super::attempt).
 /// - What is received passes the [`SctpGuard`]; after a fault nothing is passed on.
+/// - What was received is handed up in one go, so that SCTP acknowledges once for several packets. While one is missing
+///   it is one at a time: the sender repeats at once what three acknowledgements miss (RFC 9260 section 7.2.4).
 /// - What is sent is repaired, see [`sctp`], and refused until the handshake is done, so that it waits in SCTP, where it
 ///   has its place, and not in a second queue behind it.
 /// - Output that does not fit the caller's buffer is shortened or dropped: str0m's is fixed, and it would ask again
@@ -35,6 +37,8 @@ pub(super) struct Instance {
     guard: SctpGuard,
     shared: Arc<Shared>,
     connected: bool,
+    /// Whether SCTP is to acknowledge before it is given more.
+    pauses: bool,
     /// What the instance puts out. At least as long as all that came in before the handshake was done.
     output: Vec<u8>,
     /// A packet on its way out, repaired.
@@ -58,6 +62,7 @@ impl Instance {
             guard,
             shared,
             connected: false,
+            pauses: false,
             output: vec![0; USUAL_OUTPUT],
             repaired: Vec::new(),
             max_plaintext: maker.mtu.saturating_sub(MAX_RECORD_OVERHEAD),
@@ -128,6 +133,9 @@ impl DtlsInstance for Instance {
             let len = copy(&der, buf).unwrap_or_default();
             return DtlsOutput::PeerCert(&buf[..len]);
         }
+        if std::mem::take(&mut self.pauses) {
+            return DtlsOutput::Timeout(self.timer.now());
+        }
         loop {
             match self.dtls.poll_output(&mut self.output) {
                 DtlsOutput::BufferTooSmall { needed } => {
@@ -139,15 +147,18 @@ impl DtlsInstance for Instance {
                 DtlsOutput::Packet(packet) => {
                     self.timer.on_packet_sent();
                     self.attempts.on_answer();
-                    match copy(packet, buf) {
-                        Some(len) => return DtlsOutput::Packet(&buf[..len]),
-                        None => tracing::debug!(len = packet.len(), "drop an oversized record"),
+                    if packet.len() > buf.len() {
+                        tracing::debug!(len = packet.len(), "drop an oversized record");
+                    } else if !self.connected || !self.shared.convoy.join(packet) {
+                        let len = copy(packet, buf).unwrap_or_default();
+                        return DtlsOutput::Packet(&buf[..len]);
                     }
                 }
                 DtlsOutput::ApplicationData(data) => {
                     if let Some(len) =
                         admit(data, &mut self.guard, &self.shared, &mut self.repaired, buf)
                     {
+                        self.pauses = self.guard.misses_data();
                         return DtlsOutput::ApplicationData(&buf[..len]);
                     }
                 }

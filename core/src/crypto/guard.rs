@@ -87,6 +87,11 @@ impl SctpGuard {
         Ok(Verdict::Pass)
     }
 
+    /// Whether something is missing before what came last.
+    pub(super) fn misses_data(&self) -> bool {
+        self.held.is_missing_something()
+    }
+
     /// Looks at one packet of ours that was sent.
     pub(super) fn on_sent(&mut self, packet: &[u8]) {
         for chunk in chunks(packet) {

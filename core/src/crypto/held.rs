@@ -25,6 +25,8 @@ pub(super) struct Held {
     acknowledged: Option<u32>,
     /// The gaps of our last acknowledgement.
     gaps: u16,
+    /// The chunk that came last since.
+    last: Option<u32>,
     /// Bit `n % MAX_AHEAD` tells whether number `n` was received, for the `MAX_AHEAD` numbers after `acknowledged`.
     /// Empty before the first acknowledgement.
     seen: Vec<u64>,
@@ -83,6 +85,7 @@ impl Held {
         }
         self.seen.resize(WORDS, 0);
         self.mark(data.number, true);
+        self.last = Some(data.number);
         // The announcements of channels are not handed up.
         self.messages += u64::from(data.ends && data.protocol != DCEP);
         Ok(())
@@ -90,7 +93,7 @@ impl Held {
 
     /// Takes an acknowledgement of ours.
     pub(super) fn on_acknowledged(&mut self, sack: Sack) {
-        self.gaps = sack.gaps;
+        (self.gaps, self.last) = (sack.gaps, None);
         self.widest = self.widest.max(sack.window);
         if sack.gaps == 0 {
             let is_anything_held = sack.window < self.widest;
@@ -104,6 +107,14 @@ impl Held {
         for step in 1..=steps.min(MAX_AHEAD) {
             self.mark(before.wrapping_add(step), false);
         }
+    }
+
+    /// Whether a chunk before the last one that came is missing, or one was when we acknowledged last.
+    pub(super) fn is_missing_something(&self) -> bool {
+        self.gaps > 0
+            || self
+                .last
+                .is_some_and(|last| self.judge(last.wrapping_sub(1)) == Arrival::New)
     }
 
     fn mark(&mut self, number: u32, seen: bool) {
@@ -189,6 +200,26 @@ mod tests {
         assert_eq!(held.judge(12), Arrival::TooFar);
         assert_eq!(held.judge(11), Arrival::New);
         assert_eq!(held.judge(10), Arrival::Again);
+    }
+
+    #[test]
+    fn a_chunk_whose_predecessor_has_not_come_tells_that_something_is_missing() {
+        let mut held = begun();
+        let mut after = |number| {
+            held.on_data(message(number), 0).expect("few");
+            held.is_missing_something()
+        };
+        assert!(!after(1));
+        assert!(!after(2));
+        assert!(after(4));
+        assert!(!after(3), "and now it is not missing");
+        assert!(after(6));
+        held.on_acknowledged(ack(4, 1));
+        assert!(held.is_missing_something());
+        held.on_data(message(5), 0).expect("few");
+        assert!(held.is_missing_something(), "until it is acknowledged");
+        held.on_acknowledged(ack(6, 0));
+        assert!(!held.is_missing_something());
     }
 
     #[test]

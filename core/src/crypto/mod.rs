@@ -27,6 +27,7 @@
 
 mod attempt;
 mod certificate;
+mod convoy;
 mod dtls;
 mod guard;
 mod held;
@@ -50,6 +51,7 @@ use crate::config::{Timing, Transport};
 use crate::event::PeerFault;
 use crate::rng::Rng;
 
+use convoy::Convoy;
 use dtls::{Dimpl, Instance};
 use guard::SctpGuard;
 use sctp::{MARKER_LEN, marker_message};
@@ -132,6 +134,7 @@ impl Crypto {
             fault: OnceLock::new(),
             expected: OnceLock::new(),
             delivered: AtomicU64::new(0),
+            convoy: Convoy::default(),
         });
         let context = Context {
             engine: self.engine.clone(),
@@ -218,6 +221,12 @@ impl SessionCrypto {
     /// SCTP has handed up so many messages of the peer.
     pub(crate) fn on_delivered(&self, messages: u64) {
         self.shared.delivered.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Takes the secured datagrams that are to follow one that str0m has just sent.
+    pub(crate) fn followers(&self) -> impl FnMut() -> Vec<Vec<u8>> + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.convoy.take()
     }
 
     /// The rule of SCTP that the peer broke, if it did. From then on nothing of what it sends is passed on.
@@ -344,6 +353,7 @@ struct Shared {
     expected: OnceLock<Vec<Vec<u8>>>,
     /// Messages of the peer that SCTP has handed up.
     delivered: AtomicU64,
+    convoy: Convoy,
 }
 
 impl Shared {

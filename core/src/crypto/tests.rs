@@ -493,7 +493,8 @@ impl Link {
             let ours = drain(&mut *self.ours);
             self.certificates.extend(ours.certificates);
             self.received.extend(ours.data);
-            for packet in &ours.packets {
+            let followers = self.session.followers()();
+            for packet in ours.packets.iter().chain(&followers) {
                 self.evil.handle_packet(packet).expect("evil takes it");
             }
             for packet in self.evil_drain() {
@@ -623,8 +624,17 @@ impl Side {
                 break;
             }
             let _ = self.call(|rtc| rtc.handle_input(Input::Timeout(now)));
-            while let Some(output) = self.poll() {
-                out.push(output);
+            while let Some((to, datagram)) = self.poll() {
+                let is_secured = datagram.first().is_some_and(|first| *first >= 20);
+                let followers = self.session.as_ref().filter(|_| is_secured);
+                let followers = followers.map(|session| session.followers()());
+                out.push((to, datagram));
+                out.extend(
+                    followers
+                        .into_iter()
+                        .flatten()
+                        .map(|follower| (to, follower)),
+                );
             }
         }
         out

@@ -44,7 +44,7 @@ impl Echoes {
 }
 
 /// The first byte of a datagram that carries DTLS (RFC 7983 section 7).
-const DTLS: std::ops::RangeInclusive<u8> = 20..=63;
+pub(super) const DTLS: std::ops::RangeInclusive<u8> = 20..=63;
 /// Datagrams of a session that are sent twice: the flights of the handshake with a repetition or two, and the
 /// first data in each direction.
 const MAX_ECHOES: usize = 12;

@@ -129,6 +129,9 @@ impl Peer {
     /// Takes what the transport says. Returns whether there was anything.
     pub(super) fn drive_session(&mut self, ctx: &mut Context, now: Instant) -> bool {
         let mut busy = false;
+        if let Some(session) = &mut self.session {
+            session.catch_up(now);
+        }
         while let Some(event) = self.session.as_mut().and_then(TapedSession::poll_event) {
             busy = true;
             self.on_session_event(event, ctx, now);

@@ -2,7 +2,8 @@
 //!
 //! str0m asks its caller for a discipline: one mutation, then drain the output to the next timeout, then the next
 //! mutation. Here every method that changes something ends in [`Session::settle`], so callers cannot get it wrong; the
-//! exception is [`Session::write`], after a batch of which the caller settles once (writes only append to SCTP's queue).
+//! exceptions only append to a queue: after a batch of [`Session::write`] the caller settles once, and after a batch of
+//! [`Session::handle_datagram`] it catches up once.
 //!
 //! What str0m 0.25 leaves to its user is done here, each with the reason beside it: ICE credentials come from our own
 //! CSPRNG, on restarts too; time is fed after every mutation, because an answerer would never start its checks
@@ -24,7 +25,7 @@ use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, IceCreds};
 use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
-use super::echoes::Echoes;
+use super::echoes::{DTLS, Echoes};
 use crate::channel::kind::{Ordering, Reliability};
 use crate::channel::{
     PLACEHOLDER_STREAM, StreamConfig, StreamKey, is_too_long_in_band, max_streams,
@@ -56,6 +57,9 @@ pub(crate) struct Session {
     transmits: VecDeque<Datagram>,
     echoes: Echoes,
     deadline: Option<Instant>,
+    /// Secured datagrams that DTLS has and that have not been read.
+    unread: usize,
+    secured: bool,
     /// Whether a remote description was applied: then the next offer restarts ICE.
     negotiated: bool,
     ice_up: bool,
@@ -180,6 +184,8 @@ impl Session {
             transmits: VecDeque::new(),
             echoes: Echoes::default(),
             deadline: None,
+            unread: 0,
+            secured: false,
             negotiated: false,
             ice_up: false,
             failed: false,
@@ -447,6 +453,9 @@ impl Session {
         });
     }
 
+    /// Takes a datagram. After the last of a batch, call [`Session::catch_up`].
+    ///
+    /// Secured ones wait for their batch, so that SCTP looks at what is under way and acknowledges once for several.
     pub(crate) fn handle_datagram(
         &mut self,
         local: SocketAddr,
@@ -454,6 +463,7 @@ impl Session {
         contents: &[u8],
         now: Instant,
     ) {
+        let may_wait = self.secured && self.ice_up && is_secured(contents);
         let Ok(contents) = DatagramRecv::try_from(contents) else {
             return;
         };
@@ -468,6 +478,17 @@ impl Session {
         let _ = self
             .crypto
             .enter(|| rtc.handle_input(StrInput::Receive(now, receive)));
+        self.unread += 1;
+        if !may_wait || self.unread == MAX_UNREAD {
+            self.catch_up(now);
+        }
+    }
+
+    /// Reads the datagrams that wait.
+    pub(crate) fn catch_up(&mut self, now: Instant) {
+        if self.unread == 0 {
+            return;
+        }
         self.drain(now);
         if !self.ice_up || self.is_due(now) {
             self.settle(now);
@@ -604,27 +625,35 @@ impl Session {
             echoes,
             events,
             ice_up,
+            secured,
             ..
         } = self;
+        self.unread = 0;
         let (mut errors, mut delivered) = (0, 0);
+        let mut followers = crypto.followers();
         let drained = crypto.enter(|| {
             // A drain takes what SCTP may have under way, at most. The bound guards against a transport that spins.
             for _ in 0..MAX_DRAIN {
                 match rtc.poll_output() {
                     Ok(StrOutput::Timeout(at)) => return Some(at),
                     Ok(StrOutput::Transmit(t)) => {
-                        let datagram = Datagram {
-                            source: t.source,
-                            destination: t.destination,
-                            contents: t.contents.into(),
-                        };
-                        echoes.on_sent(&datagram, now);
-                        transmits.push_back(datagram);
+                        let first = Vec::from(t.contents);
+                        let rest = is_secured(&first).then(&mut followers);
+                        for contents in [first].into_iter().chain(rest.into_iter().flatten()) {
+                            let datagram = Datagram {
+                                source: t.source,
+                                destination: t.destination,
+                                contents,
+                            };
+                            echoes.on_sent(&datagram, now);
+                            transmits.push_back(datagram);
+                        }
                     }
                     Ok(StrOutput::Event(event)) => {
                         if let StrEvent::IceConnectionStateChange(state) = &event {
                             *ice_up = state.is_connected();
                         }
+                        *secured = *secured || matches!(event, StrEvent::Connected);
                         delivered += u64::from(matches!(event, StrEvent::ChannelData(_)));
                         events.push_back(Pending::Str(Box::new(event)));
                     }
@@ -771,6 +800,11 @@ fn stream_config(config: &StreamConfig) -> StrChannelConfig {
     }
 }
 
+/// Whether a datagram is of DTLS, by its first byte (RFC 7983 section 7).
+fn is_secured(contents: &[u8]) -> bool {
+    contents.first().is_some_and(|first| DTLS.contains(first))
+}
+
 fn placeholder_config() -> StrChannelConfig {
     StrChannelConfig {
         negotiated: Some(PLACEHOLDER_STREAM),
@@ -786,6 +820,8 @@ fn credentials(rng: &mut Rng) -> IceCreds {
     }
 }
 
+/// Secured datagrams that wait to be read together. DTLS would hold more.
+const MAX_UNREAD: usize = 8;
 /// Turns that str0m gets at one instant. It queues at most 100 early checks.
 const MAX_TURNS: usize = 128;
 /// Outputs of one drain. SCTP has 65,535 chunks under way at most, and rarely a thousand datagrams.

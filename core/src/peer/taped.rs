@@ -163,6 +163,12 @@ impl TapedSession {
         }
     }
 
+    pub(crate) fn catch_up(&mut self, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.catch_up(now);
+        }
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if let Some(live) = &mut self.live {
             live.handle_timeout(now);

@@ -50,6 +50,10 @@ impl Parcel {
         !self.is_signal()
     }
 
+    pub(crate) fn is_from(&self, address: SocketAddr) -> bool {
+        matches!(self, Self::Datagram { from, .. } if *from == address)
+    }
+
     /// By its first byte (RFC 7983).
     pub(crate) fn is_dtls(&self) -> bool {
         matches!(self, Self::Datagram { bytes, .. } if bytes.first().is_some_and(|b| (20..=63).contains(b)))

@@ -2,7 +2,7 @@
 
 use bowline::{Cause, ChannelConfig, ChannelKind, ConnectOptions, Event, Message, PeerState};
 
-use crate::common::{World, id, millis, secs};
+use crate::common::{DELAY, World, address, id, millis, secs};
 
 #[test]
 fn two_peers_connect_and_exchange_messages_on_all_four_kinds() {
@@ -222,4 +222,45 @@ fn custom_channels_open_on_both_sides_with_their_labels() {
     assert_eq!(opened(0), Some(("text/1".to_owned(), false)));
     assert_eq!(opened(1), Some(("text/1".to_owned(), true)));
     assert_eq!(world.messages(1).len(), 1);
+}
+
+/// RFC 9260 section 6.2: one acknowledgement may stand for many packets. Section 7.2.4: three that tell of a gap have the
+/// missing chunk repeated at once, so while there is one each packet needs its own.
+#[test]
+fn what_comes_together_is_acknowledged_together_unless_something_is_missing() {
+    // With the `n`th secured datagram lost: how many there were from each side, and when the message had come.
+    let answered = |lost: Option<usize>| {
+        let mut world = World::connected();
+        world.sent.clear();
+        let mut count = 0;
+        world.lose(move |parcel| {
+            let is_data = parcel.is_dtls() && parcel.is_from(address(0));
+            count += usize::from(is_data);
+            is_data && Some(count) == lost
+        });
+        let start = world.now;
+        let mut bob = world.peer(0, "bob");
+        bob.send(ChannelKind::File, vec![7; 400_000], start)
+            .expect("queued");
+        world.run(secs(5));
+        let told = world
+            .timed_events(1)
+            .find(|(_, event)| matches!(event, Event::Message { .. }));
+        let (at, _) = told.expect("it comes");
+        let sent = [0, 1].map(|n| {
+            let secured = world.sent.iter().filter(|(_, parcel)| parcel.is_dtls());
+            secured.filter(|(_, p)| p.is_from(address(n))).count()
+        });
+        (sent, at - start)
+    };
+    let ([data, acknowledgements], took) = answered(None);
+    assert!(acknowledgements < data / 5, "{acknowledgements} for {data}");
+    // Behind the fourth from the end come three.
+    for lost in [100, 250, data - 10, data - 6, data - 5, data - 4] {
+        let (_, with_loss) = answered(Some(lost));
+        assert!(
+            with_loss <= took + 6 * DELAY,
+            "{lost} of {data}: {with_loss:?}"
+        );
+    }
 }

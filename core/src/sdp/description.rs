@@ -214,7 +214,7 @@ impl Level {
             "ice-options" => self.trickle |= value.split(' ').any(|option| option == "trickle"),
             "ice-lite" => self.ice_lite = true,
             "group" => self.groups.push(Located { line, value }),
-            "sctp-init" => self.sctp_init = true,
+            "sctp-init" => self.sctp_init = !value.is_empty(),
             "bundle-only" => self.bundle_only = true,
             _ => {}
         }

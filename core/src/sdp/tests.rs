@@ -586,6 +586,19 @@ fn the_transport_sees_neither_candidates_nor_weak_fingerprints() {
     assert_eq!(for_transport(OFFER, None), expected);
 }
 
+/// Found by the fuzz target `sdp`.
+#[test]
+fn an_sctp_init_without_a_value_is_none() {
+    for empty in ["a=sctp-init", "a=sctp-init:"] {
+        let text = OFFER.replace("a=sctp-init:AQAAAA==", empty);
+        for text in [for_transport(&text, None), text] {
+            let description = Description::parse(&text).expect("the grammar allows it");
+            let remote = validate(&description, Role::Offer, None).expect("it is not needed");
+            assert!(!remote.sctp_init, "{empty}");
+        }
+    }
+}
+
 #[test]
 fn the_transport_does_not_see_our_own_init_in_an_answer() {
     let theirs = sctp_init(OFFER);

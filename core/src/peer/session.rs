@@ -50,6 +50,8 @@ pub(crate) struct Session {
     streams: BTreeMap<StreamKey, Stream>,
     /// The stream that made str0m offer a data channel section.
     placeholder: Option<StrChannelId>,
+    /// Streams that were closed while they waited for their id. They are closed when they have it.
+    unwanted: Vec<StrChannelId>,
     /// Streams that the peer opened and that wait for their key.
     remote_streams: BTreeMap<u64, StrChannelId>,
     remote_streams_seen: u64,
@@ -178,6 +180,7 @@ impl Session {
             local: Vec::new(),
             streams: BTreeMap::new(),
             placeholder: None,
+            unwanted: Vec::new(),
             remote_streams: BTreeMap::new(),
             remote_streams_seen: 0,
             events: VecDeque::new(),
@@ -401,10 +404,8 @@ impl Session {
             api.sctp_stream_id_by_channel_id(id).is_some()
         });
         if !is_known {
-            // str0m closes nothing that still waits for its stream id, and says nothing either.
-            self.streams.remove(&key);
-            let closed = SessionEvent::StreamClosed(key);
-            self.events.push_back(Pending::Own(closed));
+            // str0m closes nothing that still waits for its stream id, but will open it all the same.
+            self.unwanted.push(id);
         }
         self.settle(now);
     }
@@ -624,6 +625,7 @@ impl Session {
             transmits,
             echoes,
             events,
+            unwanted,
             ice_up,
             secured,
             ..
@@ -648,6 +650,12 @@ impl Session {
                             echoes.on_sent(&datagram, now);
                             transmits.push_back(datagram);
                         }
+                    }
+                    Ok(StrOutput::Event(StrEvent::ChannelOpen(id, _)))
+                        if unwanted.contains(&id) =>
+                    {
+                        unwanted.retain(|unwanted| *unwanted != id);
+                        rtc.direct_api().close_data_channel(id);
                     }
                     Ok(StrOutput::Event(event)) => {
                         if let StrEvent::IceConnectionStateChange(state) = &event {
@@ -834,3 +842,88 @@ const SLACK: usize = 1024 * 1024;
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// The first repetition of a farewell; doubles.
 const FAREWELL_PAUSE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ChannelId;
+    use crate::rng::Seed;
+
+    fn address(host: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, host], 4_000))
+    }
+
+    fn session(host: u8, now: Instant) -> Session {
+        let mut rng = Rng::new(&Seed::from([host; 32]));
+        let config = Config::default();
+        let crypto = Crypto::new(config.transport(), config.timing(), &mut rng).expect("made");
+        let mut session = Session::new(&crypto, &config, rng, now);
+        session.add_local_candidate(address(host), now);
+        session
+    }
+
+    fn agreed(stream: u16) -> StreamConfig {
+        StreamConfig {
+            label: "label".into(),
+            protocol: String::new(),
+            ordering: Ordering::Ordered,
+            reliability: Reliability::Reliable,
+            negotiated: Some(stream),
+        }
+    }
+
+    /// Lets both sides talk for `time`, and gives the events of the first.
+    fn talk(sides: &mut [Session; 2], now: &mut Instant, time: Duration) -> Vec<SessionEvent> {
+        let end = *now + time;
+        let mut events = Vec::new();
+        while *now < end {
+            *now += Duration::from_millis(5);
+            for (from, to) in [(0, 1), (1, 0)] {
+                sides[from].handle_timeout(*now);
+                while let Some(datagram) = sides[from].poll_transmit() {
+                    let Datagram {
+                        source,
+                        destination,
+                        contents,
+                    } = datagram;
+                    sides[to].handle_datagram(destination, source, &contents, *now);
+                }
+                sides[to].catch_up(*now);
+            }
+            events.extend(std::iter::from_fn(|| sides[0].poll_event()));
+        }
+        events
+    }
+
+    /// str0m panics when a stream is opened whose id another one waits for, and it closes none that waits.
+    #[test]
+    fn a_stream_that_is_closed_before_it_has_its_id_is_closed_when_it_has_it() {
+        let mut now = Instant::now();
+        let mut sides = [session(1, now), session(2, now)];
+        let [first, second] = [10, 11].map(|n| StreamKey::Channel(ChannelId(n)));
+        let offer = sides[0].create_offer(now).expect("an offer");
+        assert!(sides[0].open_stream(first, &agreed(6), now));
+        sides[0].close_stream(first, now);
+        assert!(
+            !sides[0].open_stream(second, &agreed(6), now),
+            "it is still waited for"
+        );
+
+        let answer = sides[1].accept_offer(&offer, now).expect("an answer");
+        sides[0].accept_answer(&answer, now).expect("fits");
+        for (at, text) in [(0, &answer), (1, &offer)] {
+            for line in text
+                .lines()
+                .filter_map(|line| line.strip_prefix("a=candidate"))
+            {
+                assert!(sides[at].add_remote_candidate(&format!("candidate{line}"), now));
+            }
+        }
+        let events = talk(&mut sides, &mut now, Duration::from_secs(2));
+        let is = |wanted: fn(&SessionEvent) -> bool| events.iter().filter(|e| wanted(e)).count();
+        assert_eq!(is(|e| matches!(e, SessionEvent::Secured)), 1);
+        assert_eq!(is(|e| matches!(e, SessionEvent::StreamOpen(_))), 0);
+        assert_eq!(is(|e| matches!(e, SessionEvent::StreamClosed(_))), 1);
+        assert!(sides[0].open_stream(second, &agreed(6), now));
+    }
+}

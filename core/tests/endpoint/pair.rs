@@ -2,7 +2,7 @@
 
 use bowline::{Cause, ChannelConfig, ChannelKind, ConnectOptions, Event, Message, PeerState};
 
-use crate::common::{DELAY, World, address, id, millis, secs};
+use crate::common::{DELAY, Parcel, World, address, id, millis, secs};
 
 #[test]
 fn two_peers_connect_and_exchange_messages_on_all_four_kinds() {
@@ -263,4 +263,37 @@ fn what_comes_together_is_acknowledged_together_unless_something_is_missing() {
             "{lost} of {data}: {with_loss:?}"
         );
     }
+}
+
+#[test]
+fn a_channel_may_be_closed_before_the_transport_is_up() {
+    let mut world = World::pair();
+    world.lose(Parcel::is_dtls);
+    world.connect(0, "bob");
+    world.run(secs(1));
+    for label in ["first", "second", "third"] {
+        let now = world.now;
+        let mut bob = world.peer(0, "bob");
+        let channel = bob
+            .open_channel(ChannelConfig::new(label), now)
+            .expect("there is room");
+        bob.send(channel, label, now).expect("queued");
+        world.run(millis(20));
+        if label != "third" {
+            let now = world.now;
+            let mut bob = world.peer(0, "bob");
+            bob.close_channel(channel, now).expect("it is there");
+            world.run(millis(20));
+        }
+    }
+    world.heal();
+    world.run(secs(10));
+    assert!(world.is_connected(0, "bob") && world.is_connected(1, "alice"));
+    let received: Vec<_> = world.messages(1).into_iter().map(|(_, m)| m).collect();
+    assert_eq!(received, [Message::text("third")]);
+    let opened = world.events(1).iter().filter_map(|event| match event {
+        Event::ChannelOpen { label, .. } if label.ends_with('d') || label == "first" => Some(label),
+        _ => None,
+    });
+    assert_eq!(opened.collect::<Vec<_>>(), ["third"]);
 }

@@ -503,7 +503,5 @@ faults! {
         Reset => "reset",
         /// It did not open in time.
         OpenTimeout => "did not open in time",
-        /// A foreign peer sent more than the receive window allows.
-        WindowExceeded => "receive window exceeded",
     }
 }

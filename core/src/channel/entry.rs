@@ -177,7 +177,7 @@ impl Entry {
     pub(super) fn configure(&mut self, framing: Framing) {
         let (keep, overflow) = match (framing, self.is_reliable()) {
             (_, false) => (Keep::Nothing, Overflow::Drop),
-            (Framing::Plain, true) => (Keep::Number, Overflow::Close),
+            (Framing::Plain, true) => (Keep::Number, Overflow::HoldBack),
             (Framing::Bowline, true) if self.is_fragmented() => (Keep::Payload, Overflow::Fault),
             (Framing::Bowline, true) => (Keep::Number, Overflow::Fault),
         };

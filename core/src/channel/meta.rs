@@ -15,7 +15,7 @@ use super::entry::{Closing, Entry, Origin, PeerSide, Phase};
 use super::frame::{FRAGMENT, Header, META_MESSAGE_MAX, Malformed, MetaFrame, Open, Part, Ready};
 use super::io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey};
 use super::kind::{ChannelConfig, Ordering, Reliability};
-use super::receive::{Overflow, Receiver, Refusal};
+use super::receive::{Overflow, Receiver};
 use super::{Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS};
 
 /// The META stream: what is to be said on it.
@@ -220,14 +220,11 @@ impl Channels {
             Part::Middle | Part::Last if !receiver.is_partial() => return Ok(None),
             Part::Middle | Part::Last => {}
         }
-        match receiver.on_frame(header, data.to_vec().into(), true) {
-            Ok(message) => Ok(message.map(|message| {
-                receiver.release(message.len());
-                message.data.to_vec()
-            })),
-            Err(Refusal::Fault(fault)) => Err(fault),
-            Err(Refusal::WindowExceeded) => Err(PeerFault::WindowExceeded),
-        }
+        let message = receiver.on_frame(header, data.to_vec().into(), true)?;
+        Ok(message.map(|message| {
+            receiver.release(message.len());
+            message.data.to_vec()
+        }))
     }
 
     fn on_meta_frame(&mut self, frame: MetaFrame, now: Instant) -> Result<(), PeerFault> {

@@ -9,8 +9,8 @@
 //! channels (RFC 8831): a stream that it closes is closed, and delivery is what SCTP has acknowledged.
 //!
 //! What bounds memory, for each channel: `queue_bytes` and `queue_messages` that wait; `backlog_max + queue_bytes` and
-//! one message that were sent and are not acknowledged; one window and one message received. A message larger than
-//! `queue_bytes` is accepted when the queue is empty.
+//! one message that were sent and are not acknowledged; one window and one message received, or what a foreign peer
+//! had under way ([`receive::UNDER_WAY`]). A message larger than `queue_bytes` is accepted when the queue is empty.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -59,6 +59,7 @@ use transfer::Offer;
 
 pub(crate) use frame::header_len;
 pub(crate) use io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey};
+pub(crate) use receive::Room;
 
 /// The channels of one peer.
 pub(crate) struct Channels {
@@ -226,6 +227,17 @@ impl Channels {
                 self.meta.owe(channel);
             }
         }
+    }
+
+    /// What a foreign peer may still send, over all its channels. `None` for one of ours, which is told by the channel.
+    pub(crate) fn room(&self) -> Option<Room> {
+        if self.framing() != Some(Framing::Plain) {
+            return None;
+        }
+        self.entries
+            .values()
+            .filter_map(|entry| entry.receiver.room())
+            .min()
     }
 
     /// Opens a custom channel.

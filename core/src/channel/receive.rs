@@ -11,7 +11,9 @@
 //! [`ChannelLimits::max_message_size`](crate::config::ChannelLimits) bounds it, and the length is known at its start.
 //!
 //! An unreliable channel has no credit: a message that finds the window full is dropped and counted, as the network
-//! could have dropped it. A foreign peer knows no credit: when it overfills a reliable channel, the channel is closed.
+//! could have dropped it. A foreign peer knows no credit, only SCTP's window, which is one for all of its channels: the
+//! reliable one with the least [`Room`] decides what it is told. What is under way then, and what it asks with whether
+//! there is room again, is taken up to [`UNDER_WAY`]; from there on the transport lets nothing in.
 
 use bytes::Bytes;
 
@@ -26,8 +28,8 @@ pub(super) enum Overflow {
     Fault,
     /// The message is dropped.
     Drop,
-    /// The channel is closed.
-    Close,
+    /// The transport holds the peer back.
+    HoldBack,
 }
 
 /// The receiving half of one channel.
@@ -58,19 +60,15 @@ struct Partial {
     binary: bool,
 }
 
-/// Why a message was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The peer broke a rule.
-    Fault(PeerFault),
-    /// The window is full, and the channel must be closed.
-    WindowExceeded,
-}
-
-impl From<PeerFault> for Refusal {
-    fn from(fault: PeerFault) -> Self {
-        Self::Fault(fault)
-    }
+/// What a foreign peer may still send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Room {
+    /// Bytes of the window that are left.
+    pub(crate) left: usize,
+    /// Bytes that may come although none are left.
+    pub(crate) spare: usize,
+    /// How many more there must be than it was told, to be worth telling.
+    pub(crate) step: usize,
 }
 
 impl Receiver {
@@ -101,25 +99,25 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Fault`] when the frame breaks the protocol, a limit or the credit.
+    /// The rule, the limit or the credit that the frame breaks.
     pub(super) fn on_frame(
         &mut self,
         header: Header,
         payload: Bytes,
         binary: bool,
-    ) -> Result<Option<Message>, Refusal> {
+    ) -> Result<Option<Message>, PeerFault> {
         let begins = matches!(header.part, Part::Whole | Part::First { .. });
         let overhead = if begins { MESSAGE_OVERHEAD } else { 0 };
         let charged = self.position() + (payload.len() + overhead) as u64;
         if self.overflow == Overflow::Fault && charged > self.announced {
-            return Err(PeerFault::WindowExceeded.into());
+            return Err(PeerFault::WindowExceeded);
         }
         let ends = matches!(header.part, Part::Whole | Part::Last);
         if header.part != Part::Whole && !self.fragments {
-            return Err(PeerFault::Frame.into());
+            return Err(PeerFault::Frame);
         }
         if !ends && payload.len() < FRAGMENT_MIN {
-            return Err(PeerFault::TinyFragments.into());
+            return Err(PeerFault::TinyFragments);
         }
         match header.part {
             Part::Whole => self.on_whole(payload, binary),
@@ -128,16 +126,8 @@ impl Receiver {
         }
     }
 
-    /// Takes a message as a foreign peer sends it: whole.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::WindowExceeded`] when the channel must be closed.
-    pub(super) fn on_message(
-        &mut self,
-        data: Bytes,
-        binary: bool,
-    ) -> Result<Option<Message>, Refusal> {
+    /// Takes a message as a foreign peer sends it: whole. Gives it back unless it is dropped.
+    pub(super) fn on_message(&mut self, data: Bytes, binary: bool) -> Option<Message> {
         self.deliver(data, binary)
     }
 
@@ -145,6 +135,15 @@ impl Receiver {
     pub(super) fn release(&mut self, bytes: usize) {
         let cost = bytes.saturating_add(MESSAGE_OVERHEAD);
         self.held = self.held.saturating_sub(cost);
+    }
+
+    /// What a foreign peer may still send here. `None` when nothing limits it, or something else does.
+    pub(super) fn room(&self) -> Option<Room> {
+        (self.overflow == Overflow::HoldBack).then(|| Room {
+            left: self.window.saturating_sub(self.held),
+            spare: (self.window.saturating_add(UNDER_WAY)).saturating_sub(self.held),
+            step: self.window / 4,
+        })
     }
 
     /// The stream was reset: forgets the unfinished message.
@@ -232,23 +231,23 @@ impl Receiver {
         }
     }
 
-    fn on_whole(&mut self, payload: Bytes, binary: bool) -> Result<Option<Message>, Refusal> {
+    fn on_whole(&mut self, payload: Bytes, binary: bool) -> Result<Option<Message>, PeerFault> {
         if self.partial.is_some() {
-            return Err(PeerFault::Frame.into());
+            return Err(PeerFault::Frame);
         }
         if payload.len() > self.max_message_size {
-            return Err(PeerFault::MessageTooLarge.into());
+            return Err(PeerFault::MessageTooLarge);
         }
-        self.deliver(payload, binary)
+        Ok(self.deliver(payload, binary))
     }
 
-    fn on_first(&mut self, total: u32, payload: &[u8], binary: bool) -> Result<(), Refusal> {
+    fn on_first(&mut self, total: u32, payload: &[u8], binary: bool) -> Result<(), PeerFault> {
         let total = usize::try_from(total).unwrap_or(usize::MAX);
         if self.partial.is_some() || payload.len() >= total {
-            return Err(PeerFault::Frame.into());
+            return Err(PeerFault::Frame);
         }
         if total > self.max_message_size {
-            return Err(PeerFault::MessageTooLarge.into());
+            return Err(PeerFault::MessageTooLarge);
         }
         self.partial = Some(Partial {
             data: payload.to_vec(),
@@ -263,9 +262,9 @@ impl Receiver {
         payload: &[u8],
         binary: bool,
         ends: bool,
-    ) -> Result<Option<Message>, Refusal> {
+    ) -> Result<Option<Message>, PeerFault> {
         let Some(partial) = &mut self.partial else {
-            return Err(PeerFault::Frame.into());
+            return Err(PeerFault::Frame);
         };
         let len = partial.data.len() + payload.len();
         let fits = if ends {
@@ -274,7 +273,7 @@ impl Receiver {
             len < partial.total
         };
         if !fits || payload.is_empty() || partial.binary != binary {
-            return Err(PeerFault::Frame.into());
+            return Err(PeerFault::Frame);
         }
         partial.data.extend_from_slice(payload);
         if !ends {
@@ -285,29 +284,25 @@ impl Receiver {
             .take()
             .map(|partial| partial.data)
             .unwrap_or_default();
-        self.deliver(Bytes::from(data), binary)
+        Ok(self.deliver(Bytes::from(data), binary))
     }
 
-    fn deliver(&mut self, data: Bytes, binary: bool) -> Result<Option<Message>, Refusal> {
+    fn deliver(&mut self, data: Bytes, binary: bool) -> Option<Message> {
         // A single message always fits, however small the window.
         let cost = data.len() + MESSAGE_OVERHEAD;
         let full = self.held > 0 && self.held + cost > self.window;
-        match self.overflow {
-            Overflow::Drop if full => {
-                self.dropped += 1;
-                return Ok(None);
-            }
-            Overflow::Close if full => return Err(Refusal::WindowExceeded),
-            Overflow::Fault | Overflow::Drop | Overflow::Close => {}
+        if full && self.overflow == Overflow::Drop {
+            self.dropped += 1;
+            return None;
         }
         self.received += 1;
         self.received_bytes += data.len() as u64;
         self.held += cost;
         self.unacknowledged_bytes += data.len();
-        Ok(Some(Message {
+        Some(Message {
             data,
             text: !binary,
-        }))
+        })
     }
 
     /// What came, an unfinished message included: payload and overhead.
@@ -324,6 +319,9 @@ impl Receiver {
 /// What a sender may send on a channel before it hears of more: enough for one message in a single frame. A smaller
 /// `receive_window` counts as this much.
 pub(super) const INITIAL_CREDIT: usize = WHOLE_MAX + 1 + MESSAGE_OVERHEAD;
+/// What a foreign peer may send to a window that is full, as it is counted here: 1 MiB, for which SCTP has room, and
+/// [`MESSAGE_OVERHEAD`] for each of the 16,384 chunks that may be ahead.
+pub(super) const UNDER_WAY: usize = 2 * 1024 * 1024;
 /// So many messages are acknowledged at once.
 pub(super) const ACK_MESSAGES: u64 = 32;
 /// So many payload bytes are acknowledged at once.
@@ -370,7 +368,11 @@ mod tests {
         receiver
     }
 
-    fn frame(receiver: &mut Receiver, part: Part, len: usize) -> Result<Option<Message>, Refusal> {
+    fn frame(
+        receiver: &mut Receiver,
+        part: Part,
+        len: usize,
+    ) -> Result<Option<Message>, PeerFault> {
         let result = receiver.on_frame(Header { epoch: 0, part }, vec![7; len].into(), true);
         if result.is_ok() {
             receiver.check_invariants();
@@ -378,8 +380,8 @@ mod tests {
         result
     }
 
-    fn fault(fault: PeerFault) -> Result<Option<Message>, Refusal> {
-        Err(Refusal::Fault(fault))
+    fn fault(fault: PeerFault) -> Result<Option<Message>, PeerFault> {
+        Err(fault)
     }
 
     #[test]
@@ -580,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn without_credit_a_message_beyond_the_window_is_dropped_or_closes_the_channel() {
+    fn without_credit_a_message_beyond_the_window_is_dropped() {
         let mut r = receiver(Overflow::Drop, false);
         let most = WINDOW / MESSAGE_OVERHEAD;
         for _ in 0..most {
@@ -590,16 +592,29 @@ mod tests {
         assert_eq!((r.received(), r.dropped()), (most as u64, 1));
         r.release(0);
         assert!(matches!(frame(&mut r, Part::Whole, 0), Ok(Some(_))));
+    }
 
-        let mut r = receiver(Overflow::Close, false);
-        assert!(matches!(
-            r.on_message(vec![0; 2 * WINDOW].into(), true),
-            Ok(Some(_))
-        ));
+    #[test]
+    fn a_foreign_peer_has_room_for_the_window_and_spares_what_is_under_way() {
+        let mut r = receiver(Overflow::HoldBack, false);
+        let room = |r: &Receiver| r.room().map(|room| (room.left, room.spare));
+        assert_eq!(room(&r), Some((WINDOW, WINDOW + UNDER_WAY)));
+        for (len, left, spare) in [(WINDOW, 0, UNDER_WAY), (UNDER_WAY, 0, 0), (1_000, 0, 0)] {
+            let message = vec![0; len - MESSAGE_OVERHEAD];
+            assert!(
+                r.on_message(message.into(), true).is_some(),
+                "all that comes is taken"
+            );
+            assert_eq!(room(&r), Some((left, spare)));
+        }
+        r.release(UNDER_WAY + 1_000 - MESSAGE_OVERHEAD);
+        assert_eq!(room(&r), Some((0, UNDER_WAY)));
+        r.release(100);
         assert_eq!(
-            r.on_message(vec![].into(), true),
-            Err(Refusal::WindowExceeded)
+            room(&r),
+            Some((100 + MESSAGE_OVERHEAD, 100 + MESSAGE_OVERHEAD + UNDER_WAY))
         );
+        assert_eq!(receiver(Overflow::Fault, true).room(), None);
     }
 
     #[test]

@@ -4,14 +4,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::event::{ChannelFault, PeerFault};
+use crate::event::PeerFault;
 use crate::id::ChannelId;
 
 use super::entry::{Entry, Phase, Turn};
 use super::frame::{Header, Part};
 use super::io::{ChannelOutput, Framing, StreamKey, Write};
 use super::kind::{Message, Reliability};
-use super::receive::Refusal;
 use super::{ACK_DELAY, Channels, URGENT_SLACK, WRITE_RETRY, rank};
 
 /// A write that the transport was offered.
@@ -106,7 +105,10 @@ impl Channels {
             StreamKey::Meta => self.on_meta_data(&data, now),
             StreamKey::Channel(channel) => match framing {
                 Framing::Bowline => self.on_frame(channel, binary, data, now),
-                Framing::Plain => self.on_plain(channel, binary, data),
+                Framing::Plain => {
+                    self.on_plain(channel, binary, data);
+                    Ok(())
+                }
             },
         };
         if let Err(fault) = result {
@@ -229,27 +231,14 @@ impl Channels {
         self.wake_refused();
     }
 
-    fn on_plain(
-        &mut self,
-        channel: ChannelId,
-        binary: bool,
-        data: Vec<u8>,
-    ) -> Result<(), PeerFault> {
+    fn on_plain(&mut self, channel: ChannelId, binary: bool, data: Vec<u8>) {
         let Some(entry) = self.entries.get_mut(&channel) else {
-            return Ok(());
+            return;
         };
-        if !matches!(entry.phase, Phase::Opening | Phase::Open) {
-            return Ok(());
+        if matches!(entry.phase, Phase::Opening | Phase::Open) {
+            let message = entry.receiver.on_message(Bytes::from(data), binary);
+            self.deliver(channel, message);
         }
-        match entry.receiver.on_message(Bytes::from(data), binary) {
-            Ok(message) => self.deliver(channel, message),
-            Err(Refusal::Fault(fault)) => return Err(fault),
-            Err(Refusal::WindowExceeded) => {
-                self.tell_error(channel, ChannelFault::WindowExceeded);
-                self.close_channel(channel, false);
-            }
-        }
-        Ok(())
     }
 
     fn on_frame(
@@ -276,11 +265,8 @@ impl Channels {
             return Err(PeerFault::Frame);
         }
         let payload = Bytes::from(data).slice(start..);
-        match entry.receiver.on_frame(header, payload, binary) {
-            Ok(message) => self.deliver(channel, message),
-            Err(Refusal::Fault(fault)) => return Err(fault),
-            Err(Refusal::WindowExceeded) => return Err(PeerFault::WindowExceeded),
-        }
+        let message = entry.receiver.on_frame(header, payload, binary)?;
+        self.deliver(channel, message);
         self.settle_debts(channel, now);
         Ok(())
     }

@@ -142,8 +142,9 @@ pub struct ChannelLimits {
     /// The largest message, sent or received, between two bowline peers.
     pub max_message_size: usize,
     /// Bytes received on one channel that the application has not released yet, with 64 more for each message. The
-    /// other bowline peer stops sending there; a foreign peer that goes on loses the channel. Less than 65,600 counts
-    /// as 65,600, so that a message in one frame always fits.
+    /// other bowline peer stops sending there. A foreign peer stops sending on all its channels when a reliable one is full:
+    /// SCTP has one window (RFC 9260 section 6.2.1); up to 2 MiB that it had under way are taken beyond. Less than 65,600
+    /// counts as 65,600, so that a message in one frame always fits.
     pub receive_window: usize,
     /// The least that is kept in SCTP's send buffer while there is more to send.
     pub backlog_min: usize,

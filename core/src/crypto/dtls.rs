@@ -12,7 +12,7 @@ use str0m_proto::crypto::{CryptoError, DtlsVersion};
 
 use super::attempt::Attempts;
 use super::guard::{SctpGuard, Verdict};
-use super::sctp;
+use super::sctp::{self, Repairs, chunks};
 use super::timer::Timer;
 use super::{Maker, Shared};
 
@@ -23,7 +23,7 @@ use super::{Maker, Shared};
 /// - What is received passes the [`SctpGuard`]; after a fault nothing is passed on.
 /// - What was received is handed up in one go, so that SCTP acknowledges once for several packets. While one is missing
 ///   it is one at a time: the sender repeats at once what three acknowledgements miss (RFC 9260 section 7.2.4).
-/// - What is sent is repaired, see [`sctp`], and refused until the handshake is done, so that it waits in SCTP, where it
+/// - What is sent is repaired, see [`sctp`], an acknowledgement sent again when the [`Window`](super::window::Window) grew, and refused until the handshake is done, so that it waits in SCTP, where it
 ///   has its place, and not in a second queue behind it.
 /// - Output that does not fit the caller's buffer is shortened or dropped: str0m's is fixed, and it would ask again
 ///   for ever. dimpl panics when a peer's certificate does not fit (both versions), so its output goes to a
@@ -41,6 +41,8 @@ pub(super) struct Instance {
     pauses: bool,
     /// What the instance puts out. At least as long as all that came in before the handshake was done.
     output: Vec<u8>,
+    /// Our last acknowledgement, if it announced less than the stack below wanted to, as that wanted it.
+    lowered: Option<Vec<u8>>,
     /// A packet on its way out, repaired.
     repaired: Vec<u8>,
     /// The longest plaintext that fits one datagram.
@@ -64,6 +66,7 @@ impl Instance {
             connected: false,
             pauses: false,
             output: vec![0; USUAL_OUTPUT],
+            lowered: None,
             repaired: Vec::new(),
             max_plaintext: maker.mtu.saturating_sub(MAX_RECORD_OVERHEAD),
             maker,
@@ -97,6 +100,15 @@ impl Instance {
         self.make_room_for_certificate(packet.len());
         // An error tells of the packet, which may be anybody's: the attempt goes on.
         self.dtls.handle_packet(packet)
+    }
+
+    /// Repeats the last acknowledgement with the window that there is now.
+    fn announce_window(&mut self) {
+        let Some(packet) = self.lowered.as_deref().and_then(sctp::acknowledgement) else {
+            return;
+        };
+        // It is sent, and looked at, as if the stack below had sent it. A failure is as a loss: the sender asks by itself.
+        let _ = self.send_application_data(&packet);
     }
 
     fn hold(&self) -> bool {
@@ -183,6 +195,9 @@ impl DtlsInstance for Instance {
                     return DtlsOutput::KeyingMaterial(keys, profile);
                 }
                 DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
+                DtlsOutput::Timeout(_) if self.shared.window.is_update_due() => {
+                    self.announce_window();
+                }
                 DtlsOutput::Timeout(deadline) => {
                     let at = self.timer.poll_timeout(deadline, hold);
                     let due = self.attempts.poll_timeout(self.active);
@@ -212,15 +227,22 @@ impl DtlsInstance for Instance {
             return Ok(0);
         }
         let in_use = self.shared.marker_in_use.load(Ordering::Relaxed);
-        let marker = in_use.then_some(&self.shared.marker);
-        let suspect = in_use || data.len() > self.max_plaintext;
-        let repaired =
-            suspect && sctp::repair(data, marker, self.max_plaintext, &mut self.repaired);
+        let window = self.shared.window.room();
+        let repairs = Repairs {
+            marker: in_use.then_some(&self.shared.marker),
+            limit: self.max_plaintext,
+            window,
+        };
+        let suspect = in_use || data.len() > self.max_plaintext || window < u32::MAX;
+        let repaired = suspect && sctp::repair(data, repairs, &mut self.repaired);
         let packet = if repaired { &self.repaired } else { data };
         if self.dtls.send_application_data(packet)? != packet.len() {
             return Ok(0);
         }
-        self.guard.on_sent(data);
+        if let Some(announced) = self.guard.on_sent(data) {
+            self.lowered = (announced > window).then(|| data.to_vec());
+            self.shared.window.on_announced(announced);
+        }
         Ok(data.len())
     }
 
@@ -265,6 +287,11 @@ fn admit(
     if shared.fault.get().is_some() {
         return None;
     }
+    if shared.window.is_shut() && chunks(data).any(|chunk| chunk.data().is_some()) {
+        tracing::trace!("drop what there is no room for");
+        shared.window.on_dropped();
+        return None;
+    }
     match guard.handle_packet(data, shared.delivered.load(Ordering::Relaxed)) {
         Ok(Verdict::Pass) => {}
         Ok(Verdict::Drop) => {
@@ -277,7 +304,12 @@ fn admit(
             return None;
         }
     }
-    if data.len() > buf.len() && sctp::repair(data, None, buf.len(), repaired) {
+    let repairs = Repairs {
+        marker: None,
+        limit: buf.len(),
+        window: u32::MAX,
+    };
+    if data.len() > buf.len() && sctp::repair(data, repairs, repaired) {
         return copy(repaired, buf);
     }
     copy(data, buf)

@@ -92,16 +92,19 @@ impl SctpGuard {
         self.held.is_missing_something()
     }
 
-    /// Looks at one packet of ours that was sent.
-    pub(super) fn on_sent(&mut self, packet: &[u8]) {
+    /// Looks at one packet of ours that was sent. Gives the window that it announces.
+    pub(super) fn on_sent(&mut self, packet: &[u8]) -> Option<u32> {
+        let mut window = None;
         for chunk in chunks(packet) {
             if let Some(sack) = chunk.sack() {
                 self.held.on_acknowledged(sack);
+                window = Some(sack.window);
             }
             if let Some(request) = chunk.reset_request() {
                 self.ours.count(request);
             }
         }
+        window
     }
 
     fn count_reset(&mut self, request: ResetRequest) -> Result<(), PeerFault> {

@@ -35,6 +35,7 @@ mod sctp;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod timer;
+mod window;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -55,6 +56,7 @@ use convoy::Convoy;
 use dtls::{Dimpl, Instance};
 use guard::SctpGuard;
 use sctp::{MARKER_LEN, marker_message};
+use window::Window;
 
 /// The cryptography that all sessions of an endpoint share.
 pub(crate) struct Crypto {
@@ -135,6 +137,7 @@ impl Crypto {
             expected: OnceLock::new(),
             delivered: AtomicU64::new(0),
             convoy: Convoy::default(),
+            window: Window::new(),
         });
         let context = Context {
             engine: self.engine.clone(),
@@ -221,6 +224,12 @@ impl SessionCrypto {
     /// SCTP has handed up so many messages of the peer.
     pub(crate) fn on_delivered(&self, messages: u64) {
         self.shared.delivered.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// There is `room` for bytes of the peer. Returns whether it should be told at once, because that is `step` more than
+    /// it knows: then str0m's output is to be polled. When the window `is_shut`, none of its data is let in.
+    pub(crate) fn limit_window(&self, room: u32, step: u32, is_shut: bool) -> bool {
+        self.shared.window.set_room(room, step, is_shut)
     }
 
     /// Takes the secured datagrams that are to follow one that str0m has just sent.
@@ -354,6 +363,7 @@ struct Shared {
     /// Messages of the peer that SCTP has handed up.
     delivered: AtomicU64,
     convoy: Convoy,
+    window: Window,
 }
 
 impl Shared {

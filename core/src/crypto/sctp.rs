@@ -1,4 +1,4 @@
-//! The SCTP packets that DTLS carries: their chunks, and the two repairs made to packets on their way out.
+//! The SCTP packets that DTLS carries: their chunks, and the repairs made to packets on their way out.
 //!
 //! - **Empty messages.** SCTP cannot carry a user message of no bytes. RFC 8831 section 6.6: "the application
 //!   needs to send a message of size 1 byte" under its own payload protocol identifier. The stack below has no
@@ -6,6 +6,8 @@
 //! - **Acknowledgements.** RFC 9260 section 3.3.4 limits the gap blocks of a SACK to what fits the path MTU; the stack
 //!   below does not. Gap blocks are advice, not promises (section 3.3.4: a receiver may renege), so the last ones
 //!   are left out.
+//! - **Windows.** The stack below counts what it holds itself as received, and not what the application has and has not
+//!   released. The window that a SACK announces is lowered to what there is room for.
 //!
 //! Parsing is total and linear, and stops where the stack below refuses the packet.
 
@@ -134,18 +136,29 @@ pub(super) fn marker_message(marker: &[u8; MARKER_LEN], text: bool) -> [u8; MARK
     message
 }
 
+/// What is to be repaired.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Repairs<'a> {
+    /// Messages that begin with this stand for empty ones.
+    pub(super) marker: Option<&'a [u8; MARKER_LEN]>,
+    /// Gap blocks are dropped until the packet is no longer than this.
+    pub(super) limit: usize,
+    /// The widest window to announce.
+    pub(super) window: u32,
+}
+
 /// Writes `packet` to `out`, repaired, and returns true; or returns false when there is nothing to repair.
-///
-/// Markers are replaced where `marker` is given. Gap blocks are dropped until the packet is no longer than `limit`.
-pub(super) fn repair(
-    packet: &[u8],
-    marker: Option<&[u8; MARKER_LEN]>,
-    limit: usize,
-    out: &mut Vec<u8>,
-) -> bool {
+pub(super) fn repair(packet: &[u8], repairs: Repairs<'_>, out: &mut Vec<u8>) -> bool {
+    let Repairs {
+        marker,
+        limit,
+        window,
+    } = repairs;
     let excess = packet.len().saturating_sub(limit);
-    let wanted =
-        |c: Chunk<'_>| empty_message(c, marker).is_some() || (excess > 0 && c.kind == SACK);
+    let is_too_wide = |c: Chunk<'_>| c.sack().is_some_and(|sack| sack.window > window);
+    let wanted = |c: Chunk<'_>| {
+        empty_message(c, marker).is_some() || (excess > 0 && c.kind == SACK) || is_too_wide(c)
+    };
     if !chunks(packet).any(wanted) {
         return false;
     }
@@ -156,8 +169,8 @@ pub(super) fn repair(
         consumed += chunk.raw.len();
         if let Some(text) = empty_message(chunk, marker) {
             write_empty_message(chunk, text, out);
-        } else if chunk.kind == SACK && excess > 0 {
-            write_shortened_sack(chunk, excess, out);
+        } else if chunk.kind == SACK {
+            write_sack(chunk, excess, window, out);
         } else {
             out.extend_from_slice(chunk.raw);
         }
@@ -165,6 +178,15 @@ pub(super) fn repair(
     out.extend_from_slice(packet.get(consumed..).unwrap_or_default());
     write_checksum(out);
     true
+}
+
+/// The acknowledgement in a packet as a packet of its own.
+pub(super) fn acknowledgement(packet: &[u8]) -> Option<Vec<u8>> {
+    let sack = chunks(packet).find(|chunk| chunk.sack().is_some())?;
+    let mut alone = packet.get(..COMMON_HEADER)?.to_vec();
+    alone.extend_from_slice(sack.raw);
+    write_checksum(&mut alone);
+    Some(alone)
 }
 
 /// Whether `chunk` is a marker message, and then whether it stands for a text message.
@@ -187,11 +209,19 @@ fn write_empty_message(chunk: Chunk<'_>, text: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; 4]);
 }
 
-/// Drops `excess` bytes of a SACK, the duplicates first (they only count), then the gap blocks furthest ahead.
-fn write_shortened_sack(chunk: Chunk<'_>, excess: usize, out: &mut Vec<u8>) {
+/// Drops `excess` bytes of a SACK, the duplicates first (they only count), then the gap blocks furthest ahead. Announces
+/// `widest` at most.
+fn write_sack(chunk: Chunk<'_>, excess: usize, widest: u32, out: &mut Vec<u8>) {
     let Some((fixed, blocks)) = chunk.value.split_first_chunk::<SACK_FIELDS>() else {
         return out.extend_from_slice(chunk.raw);
     };
+    let window = word(fixed, 4).min(widest);
+    if excess == 0 {
+        out.extend_from_slice(chunk.raw.get(..CHUNK_HEADER + 4).unwrap_or_default());
+        out.extend_from_slice(&window.to_be_bytes());
+        out.extend_from_slice(chunk.raw.get(CHUNK_HEADER + 8..).unwrap_or_default());
+        return;
+    }
     let room = blocks.len().saturating_sub(excess.next_multiple_of(4));
     let gaps = u16::from_be_bytes([fixed[8], fixed[9]]);
     let kept = gaps.min(u16::try_from(room / 4).unwrap_or(u16::MAX));
@@ -199,7 +229,8 @@ fn write_shortened_sack(chunk: Chunk<'_>, excess: usize, out: &mut Vec<u8>) {
     let length = CHUNK_HEADER + SACK_FIELDS + kept_len;
     out.extend_from_slice(&[chunk.kind, chunk.flags]);
     out.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
-    out.extend_from_slice(&fixed[..8]);
+    out.extend_from_slice(&fixed[..4]);
+    out.extend_from_slice(&window.to_be_bytes());
     out.extend_from_slice(&kept.to_be_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(blocks.get(..kept_len).unwrap_or_default());
@@ -276,6 +307,24 @@ pub(super) mod tests {
 
     const SECRET: [u8; MARKER_LEN] = *b"sixteen secret!!";
 
+    fn mark(packet: &[u8], out: &mut Vec<u8>) -> bool {
+        let repairs = Repairs {
+            marker: Some(&SECRET),
+            ..NONE
+        };
+        repair(packet, repairs, out)
+    }
+
+    fn shorten(packet: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+        repair(packet, Repairs { limit, ..NONE }, out)
+    }
+
+    const NONE: Repairs<'static> = Repairs {
+        marker: None,
+        limit: usize::MAX,
+        window: u32::MAX,
+    };
+
     #[test]
     fn the_checksum_is_crc32c() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
@@ -289,7 +338,7 @@ pub(super) mod tests {
             let marker = data_chunk(3, BEGINS | ENDS, &marker_message(&SECRET, text));
             let packet = packet(&[&before, &marker, &after]);
             let mut out = Vec::new();
-            assert!(repair(&packet, Some(&SECRET), usize::MAX, &mut out));
+            assert!(mark(&packet, &mut out));
 
             let empty = [
                 0, 3, 0, 17, 0, 0, 0, 9, 0, 3, 0, 7, 0, 0, 0, protocol, 0, 0, 0, 0,
@@ -314,13 +363,10 @@ pub(super) mod tests {
         ];
         for (flags, payload) in cases {
             let packet = packet(&[&data_chunk(1, flags, payload)]);
-            assert!(
-                !repair(&packet, Some(&SECRET), usize::MAX, &mut Vec::new()),
-                "{flags}"
-            );
+            assert!(!mark(&packet, &mut Vec::new()), "{flags}");
         }
         let packet = packet(&[&data_chunk(1, BEGINS | ENDS, &message)]);
-        assert!(!repair(&packet, None, usize::MAX, &mut Vec::new()));
+        assert!(!repair(&packet, NONE, &mut Vec::new()));
     }
 
     #[test]
@@ -328,14 +374,33 @@ pub(super) mod tests {
         let sack = packet(&[&sack_chunk(493, 3)]);
         assert_eq!(sack.len(), 12 + 16 + 496 * 4);
         let mut out = Vec::new();
-        assert!(!repair(&sack, None, sack.len(), &mut out));
-        assert!(repair(&sack, None, sack.len() - 1, &mut out));
+        assert!(!shorten(&sack, sack.len(), &mut out));
+        assert!(shorten(&sack, sack.len() - 1, &mut out));
         assert_eq!(out, packet(&[&sack_chunk(493, 0)]));
-        assert!(repair(&sack, None, 1_163, &mut out));
+        assert!(shorten(&sack, 1_163, &mut out));
         assert_eq!(out, packet(&[&sack_chunk(283, 0)]));
         assert!(out.len() <= 1_163);
-        assert!(repair(&sack, None, 0, &mut out));
+        assert!(shorten(&sack, 0, &mut out));
         assert_eq!(out, packet(&[&sack_chunk(0, 0)]));
+    }
+
+    #[test]
+    fn a_window_that_is_too_wide_is_lowered_and_the_rest_stays() {
+        let sack = sack_chunk(2, 1);
+        let data = data_chunk(1, BEGINS | ENDS, b"data");
+        let both = packet(&[&sack, &data]);
+        let with = |window: u32| {
+            let mut out = Vec::new();
+            repair(&both, Repairs { window, ..NONE }, &mut out).then_some(out)
+        };
+        assert_eq!(with(65_536), None, "what the chunk says");
+        for window in [0u32, 1, 65_535] {
+            let mut lowered = sack.clone();
+            lowered[8..12].copy_from_slice(&window.to_be_bytes());
+            assert_eq!(with(window), Some(packet(&[&lowered, &data])));
+        }
+        assert_eq!(acknowledgement(&both), Some(packet(&[&sack])));
+        assert_eq!(acknowledgement(&packet(&[&data])), None);
     }
 
     #[test]
@@ -352,9 +417,11 @@ pub(super) mod tests {
         fn garbage_is_parsed_without_a_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
             limit in 0usize..200,
+            window: u32,
         ) {
             let mut out = Vec::new();
-            if repair(&bytes, Some(&SECRET), limit, &mut out) {
+            let marker = Some(&SECRET);
+            if repair(&bytes, Repairs { marker, limit, window }, &mut out) {
                 prop_assert!(out.len() <= bytes.len());
             }
         }

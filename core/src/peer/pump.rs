@@ -131,6 +131,9 @@ impl Peer {
         let mut busy = false;
         if let Some(session) = &mut self.session {
             session.catch_up(now);
+            if let Some(room) = self.channels.room() {
+                session.limit_window(room, now);
+            }
         }
         while let Some(event) = self.session.as_mut().and_then(TapedSession::poll_event) {
             busy = true;

@@ -28,7 +28,7 @@ use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 use super::echoes::{DTLS, Echoes};
 use crate::channel::kind::{Ordering, Reliability};
 use crate::channel::{
-    PLACEHOLDER_STREAM, StreamConfig, StreamKey, is_too_long_in_band, max_streams,
+    PLACEHOLDER_STREAM, Room, StreamConfig, StreamKey, is_too_long_in_band, max_streams,
 };
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
@@ -431,6 +431,15 @@ impl Session {
         match written {
             Some(Ok(true)) => Written::Yes,
             Some(Ok(false) | Err(_)) | None => Written::NotNow,
+        }
+    }
+
+    /// Tells a foreign peer how much it may send.
+    pub(crate) fn limit_window(&mut self, room: Room, now: Instant) {
+        let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let (left, step) = (bytes(room.left), bytes(room.step));
+        if self.crypto.limit_window(left, step, room.spare == 0) {
+            self.settle(now);
         }
     }
 

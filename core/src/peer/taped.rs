@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::session::{Datagram, RemoteStream, Session, SessionEvent, Written};
-use crate::channel::{StreamConfig, StreamKey, header_len};
+use crate::channel::{Room, StreamConfig, StreamKey, header_len};
 use crate::config::Config;
 use crate::crypto::Crypto;
 use crate::event::NegotiationFault;
@@ -142,6 +142,12 @@ impl TapedSession {
     pub(crate) fn settle(&mut self, now: Instant) {
         if let Some(live) = &mut self.live {
             live.settle(now);
+        }
+    }
+
+    pub(crate) fn limit_window(&mut self, room: Room, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.limit_window(room, now);
         }
     }
 

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::{CONTROL, FILE, RELIABLE, UNRELIABLE, limits, message};
+use crate::channel::frame::MESSAGE_OVERHEAD;
 use crate::channel::kind::{ChannelConfig, Message, Ordering, Reliability};
 use crate::channel::{ChannelOutput, Channels, Framing, Role, StreamKey};
 use crate::config::ChannelLimits;
 use crate::error::{OpenError, SendRefusal};
-use crate::event::ChannelFault;
 use crate::id::{ChannelId, MessageId, PeerId};
 
 use super::pair::OPEN_TIMEOUT;
@@ -200,25 +200,19 @@ fn an_unreliable_channel_whose_window_is_full_drops_and_counts() {
 }
 
 #[test]
-fn a_channel_that_exceeds_its_window_is_closed_with_its_stream() {
+fn the_reliable_channel_with_the_least_room_decides_how_much_the_peer_may_send() {
     let (mut channels, now) = open(&limits(), 65_536);
-    channels.on_data(key(CONTROL), true, vec![1; limits().receive_window], now);
+    let window = limits().receive_window;
+    let left = |channels: &Channels| channels.room().map(|room| room.left);
+    assert_eq!(left(&channels), Some(window));
+    channels.on_data(key(UNRELIABLE), true, vec![1; 10_000], now);
+    assert_eq!(left(&channels), Some(window), "it drops what does not fit");
+    channels.on_data(key(RELIABLE), true, vec![1; 1_000], now);
+    channels.on_data(key(CONTROL), true, vec![1; 2_000], now);
+    assert_eq!(left(&channels), Some(window - 2_000 - MESSAGE_OVERHEAD));
+    channels.release(CONTROL, 2_000, now);
+    assert_eq!(left(&channels), Some(window - 1_000 - MESSAGE_OVERHEAD));
     outputs(&mut channels);
-    channels.on_data(key(CONTROL), true, vec![1; 1], now);
-    let told = [
-        ChannelOutput::Error {
-            channel: CONTROL,
-            error: ChannelFault::WindowExceeded,
-        },
-        ChannelOutput::Closed { channel: CONTROL },
-        ChannelOutput::CloseStream {
-            stream: key(CONTROL),
-        },
-    ];
-    assert_eq!(outputs(&mut channels), told);
-    channels.on_data(key(CONTROL), true, vec![1; 1], now);
-    channels.on_stream_closed(key(CONTROL), now);
-    assert_eq!(outputs(&mut channels), []);
 }
 
 #[test]

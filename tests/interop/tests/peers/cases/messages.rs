@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline::{ChannelConfig, Config, Message};
+use bowline::{ChannelConfig, Message};
 use bowline_interop::duo::{Duo, Meeting};
 use bowline_interop::foreign::{Burst, crc32, numbered};
 
@@ -70,13 +70,7 @@ async fn send(duo: &Duo, line: Line, message: &Message) -> Result<(), Failure> {
 pub(super) async fn a_hundred_large_messages_each_way_keep_order_and_bytes(
     bench: Bench,
 ) -> Verdict {
-    // A peer that sends faster than this test reads would lose the channel at the default window: a foreign peer cannot be
-    // held back.
-    let config = Config::builder()
-        .receive_window(2 * COUNT as usize * LARGE)
-        .build()?;
     let duo = Meeting::new(bench.offerer)
-        .config(config)
         .connect(&*bench.stack().await?)
         .await?;
     let line = opened_by_us(&duo, ChannelConfig::new("bulk")).await?;

@@ -5,7 +5,7 @@
 //! rule does not hold. The bodies stand beside the code that they are about; the tests here replay the committed
 //! corpora through them.
 
-pub use crate::channel::fuzz::frames;
+pub use crate::channel::fuzz::{channels, frames};
 pub use crate::endpoint::fuzz::datagram;
 pub use crate::ice::fuzz::{candidate, candidate_differential};
 pub use crate::peer::fuzz::peer_state;

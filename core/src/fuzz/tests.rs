@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{candidate, candidate_differential, datagram, envelope, frames, peer_state, sdp};
+use super::{
+    candidate, candidate_differential, channels, datagram, envelope, frames, peer_state, sdp,
+};
 
 #[test]
 fn descriptions_of_the_corpora_keep_the_rules() {
@@ -40,6 +42,11 @@ fn datagrams_of_the_corpora_keep_the_rules() {
 #[test]
 fn frames_of_the_corpora_keep_the_rules() {
     replay(&["fuzz/corpus/frames"], frames);
+}
+
+#[test]
+fn scripts_of_channels_of_the_corpora_keep_the_rules() {
+    replay(&["fuzz/corpus/channels"], channels);
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub struct Drops {
     pub unknown_transaction: u64,
     /// Anything else from an address that no peer uses.
     pub unknown_source: u64,
+    /// A check from an address that the peer has not named, made with another password than ours.
+    pub wrong_password: u64,
     /// A check from one source too many.
     pub too_many_sources: u64,
     /// A protocol of RFC 7983 that is not spoken here.
@@ -63,6 +65,7 @@ impl Drops {
             + self.unknown_ufrag
             + self.unknown_transaction
             + self.unknown_source
+            + self.wrong_password
             + self.too_many_sources
             + self.unsupported
     }

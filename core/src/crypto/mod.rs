@@ -425,6 +425,12 @@ fn dtls_config(transport: &Transport, timing: &Timing) -> Result<dimpl::Config, 
         .build()
 }
 
+/// RFC 2104 with SHA-1, as STUN has it.
+pub(crate) fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
+    let provider = str0m::crypto::from_feature_flags().sha1_hmac_provider;
+    provider.sha1_hmac(key, parts)
+}
+
 fn colon_separated(bytes: &[u8]) -> String {
     let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
     pairs.join(":")

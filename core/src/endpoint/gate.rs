@@ -77,7 +77,7 @@ fn classify_stun(datagram: &[u8]) -> Gate<'_> {
         return Gate::Unsupported;
     }
     match view.class {
-        Class::Request => match view.local_ufrag().filter(|_| view.has_integrity) {
+        Class::Request => match view.local_ufrag().filter(|_| view.integrity.is_some()) {
             Some(ufrag) => Gate::Request { ufrag },
             None => Gate::Drop(DropReason::BadStun),
         },
@@ -90,8 +90,8 @@ fn classify_stun(datagram: &[u8]) -> Gate<'_> {
 
 /// The addresses from which checks of one peer and generation are let through.
 ///
-/// A check names our user name fragment, which is no secret on its path, so anyone there can send many from forged
-/// addresses, and the peer itself can, from real ones. At most `max` addresses that are not validated are let
+/// A check is made with our password, which only the peer has, but anyone on its path can repeat it from forged addresses,
+/// and the peer itself can send from many real ones. At most `max` addresses that are not validated are let
 /// through, and at most `max` validated ones are remembered. What is validated beyond that goes on to count, so a
 /// generation never sees more than `2 * max` addresses.
 #[derive(Debug)]
@@ -113,10 +113,15 @@ impl SourceGate {
         }
     }
 
+    /// Whether an address has been let through, so that its checks cost nothing new.
+    pub(crate) fn knows(&self, source: SocketAddr) -> bool {
+        self.validated.contains(&source) || self.unvalidated.contains(&source)
+    }
+
     /// Whether a check from `source` may pass. Once let through, an address stays so until [`SourceGate::reset`].
     #[must_use]
     pub(crate) fn admit(&mut self, source: SocketAddr) -> bool {
-        if self.validated.contains(&source) || self.unvalidated.contains(&source) {
+        if self.knows(source) {
             return true;
         }
         self.unvalidated.len() < self.max && self.unvalidated.insert(source)

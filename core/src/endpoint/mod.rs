@@ -442,7 +442,6 @@ impl Endpoint {
         let drops = &mut self.stats.dropped;
         let tuple = (local, remote);
         let gate = gate::classify(contents);
-        let is_check = matches!(gate, Gate::Request { .. });
         let key = match gate {
             Gate::Request { ufrag } => match self.demux.by_ufrag(ufrag) {
                 Some(key) => key,
@@ -471,11 +470,18 @@ impl Endpoint {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        if is_check {
-            // What the peer has named is no surprise; a stranger's checks must not use up its room.
-            if !slot.peer.has_named(remote) && !slot.sources.admit(remote) {
-                self.stats.dropped.too_many_sources += 1;
-                return;
+        if let Gate::Request { ufrag } = gate {
+            // What the peer has named is no surprise; others must have our password before they take a place.
+            if !slot.peer.has_named(remote) && !slot.sources.knows(remote) {
+                let is_authentic = |password: &str| stun::is_authentic(contents, password);
+                if !slot.peer.has_password(ufrag, is_authentic) {
+                    self.stats.dropped.wrong_password += 1;
+                    return;
+                }
+                if !slot.sources.admit(remote) {
+                    self.stats.dropped.too_many_sources += 1;
+                    return;
+                }
             }
             slot.peer.on_check_received();
         }

@@ -3,6 +3,8 @@
 //! The ICE agent parses again what is let through. It checks neither the FINGERPRINT nor the two top bits, and it
 //! takes the last of repeated attributes where the first counts; here both are as the RFC has them.
 
+use crate::crypto::hmac_sha1;
+
 /// A well-formed STUN message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StunView<'a> {
@@ -14,8 +16,8 @@ pub(crate) struct StunView<'a> {
     pub(crate) transaction: [u8; 12],
     /// The value of the first USERNAME, not checked.
     pub(crate) username: Option<&'a [u8]>,
-    /// Whether there is a MESSAGE-INTEGRITY. It is not verified here.
-    pub(crate) has_integrity: bool,
+    /// The first MESSAGE-INTEGRITY, see [`is_authentic`].
+    pub(crate) integrity: Option<Integrity>,
     /// Whether there is a FINGERPRINT. If so, it is right.
     pub(crate) has_fingerprint: bool,
 }
@@ -40,7 +42,7 @@ impl<'a> StunView<'a> {
             method: method(message_type),
             transaction,
             username: None,
-            has_integrity: false,
+            integrity: None,
             has_fingerprint: false,
         };
         view.walk(datagram, attributes)?;
@@ -75,8 +77,11 @@ impl<'a> StunView<'a> {
                     self.has_fingerprint = true;
                 }
                 // "Agents MUST ignore all other attributes that follow MESSAGE-INTEGRITY" (RFC 8489 section 14.5).
-                MESSAGE_INTEGRITY => self.has_integrity = true,
-                USERNAME if !self.has_integrity => {
+                MESSAGE_INTEGRITY if self.integrity.is_none() => {
+                    let hmac = value.try_into().map_err(|_| StunFault::Attribute)?;
+                    self.integrity = Some(Integrity { at: before, hmac });
+                }
+                USERNAME if self.integrity.is_none() => {
                     self.username = self.username.or(Some(value));
                 }
                 _ => {}
@@ -85,6 +90,33 @@ impl<'a> StunView<'a> {
         }
         Ok(())
     }
+}
+
+/// A MESSAGE-INTEGRITY, not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Integrity {
+    /// Where the attribute begins in the datagram.
+    at: usize,
+    hmac: [u8; HMAC_LEN],
+}
+
+/// Whether a message was made by somebody who has the short-term `password` (RFC 8489 section 14.5).
+pub(crate) fn is_authentic(datagram: &[u8], password: &str) -> bool {
+    let authentic = || {
+        let Integrity { at, hmac } = StunView::parse(datagram).ok()?.integrity?;
+        let (mut header, rest) = (
+            *datagram.first_chunk::<HEADER_LEN>()?,
+            datagram.get(HEADER_LEN..at)?,
+        );
+        // The length is that of a message which ends with the attribute.
+        let len = u16::try_from(at + ATTRIBUTE_HEADER_LEN + HMAC_LEN - HEADER_LEN).ok()?;
+        [header[2], header[3]] = len.to_be_bytes();
+        let right = hmac_sha1(password.as_bytes(), &[&header, rest]);
+        // In the same time, wherever they differ.
+        let differences = right.iter().zip(&hmac).fold(0, |all, (a, b)| all | (a ^ b));
+        Some(differences == 0)
+    };
+    authentic().unwrap_or(false)
 }
 
 /// The class of a message.
@@ -139,7 +171,7 @@ fn attribute(bytes: &[u8]) -> Result<(u16, &[u8], &[u8]), StunFault> {
 /// Whether an attribute that ICE uses has a length that it can have.
 const fn length_fits(kind: u16, len: usize) -> bool {
     match kind {
-        MESSAGE_INTEGRITY => len == 20,
+        MESSAGE_INTEGRITY => len == HMAC_LEN,
         MESSAGE_INTEGRITY_SHA256 => len >= 16 && len <= 32 && len.is_multiple_of(4),
         FINGERPRINT | PRIORITY => len == 4,
         ICE_CONTROLLED | ICE_CONTROLLING => len == 8,
@@ -190,6 +222,9 @@ const fn crc_table() -> [u32; 256] {
 pub(crate) const BINDING: u16 = 1;
 
 const HEADER_LEN: usize = 20;
+const ATTRIBUTE_HEADER_LEN: usize = 4;
+/// The bytes of an HMAC-SHA1.
+const HMAC_LEN: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const FINGERPRINT_XOR: u32 = 0x5354_554e;
 /// RFC 8489 section 14.3: a USERNAME has fewer bytes than this.
@@ -275,6 +310,39 @@ mod tests {
         }
     }
 
+    /// RFC 5769 section 2.1.
+    const SAMPLE: &[u8] = &[
+        0x00, 0x01, 0x00, 0x58, 0x21, 0x12, 0xa4, 0x42, 0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6,
+        0x86, 0xfa, 0x87, 0xdf, 0xae, 0x80, 0x22, 0x00, 0x10, 0x53, 0x54, 0x55, 0x4e, 0x20, 0x74,
+        0x65, 0x73, 0x74, 0x20, 0x63, 0x6c, 0x69, 0x65, 0x6e, 0x74, 0x00, 0x24, 0x00, 0x04, 0x6e,
+        0x00, 0x01, 0xff, 0x80, 0x29, 0x00, 0x08, 0x93, 0x2f, 0xf9, 0xb1, 0x51, 0x26, 0x3b, 0x36,
+        0x00, 0x06, 0x00, 0x09, 0x65, 0x76, 0x74, 0x6a, 0x3a, 0x68, 0x36, 0x76, 0x59, 0x20, 0x20,
+        0x20, 0x00, 0x08, 0x00, 0x14, 0x9a, 0xea, 0xa7, 0x0c, 0xbf, 0xd8, 0xcb, 0x56, 0x78, 0x1e,
+        0xf2, 0xb5, 0xb2, 0xd3, 0xf2, 0x49, 0xc1, 0xb5, 0x71, 0xa2, 0x80, 0x28, 0x00, 0x04, 0xe5,
+        0x7a, 0x3b, 0xcf,
+    ];
+    const PASSWORD: &str = "VOkJxbRl1RmTxUk/WvJxBt";
+
+    #[test]
+    fn the_sample_of_the_rfc_is_authentic_and_what_differs_is_not() {
+        assert!(is_authentic(SAMPLE, PASSWORD));
+        assert!(!is_authentic(SAMPLE, "VOkJxbRl1RmTxUk/WvJxBs"));
+        assert!(!is_authentic(SAMPLE, ""));
+        let without = &message(1, &[(USERNAME, b"evtj:h6vY")]);
+        assert!(!is_authentic(without, PASSWORD));
+        let end = SAMPLE.len() - 8;
+        // Made again with a right length and FINGERPRINT.
+        for bit in (0..16).chain(32..end * 8) {
+            let mut altered = SAMPLE[..end].to_vec();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_authentic(&fingerprinted(altered), PASSWORD), "{bit}");
+        }
+        assert!(is_authentic(
+            &fingerprinted(SAMPLE[..end].to_vec()),
+            PASSWORD
+        ));
+    }
+
     #[test]
     fn the_crc_is_that_of_the_catalogue() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
@@ -301,7 +369,7 @@ mod tests {
             1,
             &[(USERNAME, b"abcd:efgh"), (MESSAGE_INTEGRITY, &[3; 20])],
         ));
-        assert!(StunView::parse(&whole).is_ok_and(|v| v.has_fingerprint && v.has_integrity));
+        assert!(StunView::parse(&whole).is_ok_and(|v| v.has_fingerprint && v.integrity.is_some()));
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

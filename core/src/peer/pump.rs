@@ -26,6 +26,17 @@ impl Peer {
         }
     }
 
+    /// Whether `is_right` says so of the password that belongs to a user name fragment of ours.
+    pub(crate) fn has_password(
+        &mut self,
+        ufrag: &str,
+        is_right: impl FnOnce(&str) -> bool,
+    ) -> bool {
+        self.session
+            .as_mut()
+            .is_some_and(|session| session.has_password(ufrag, is_right))
+    }
+
     /// A check of the peer came.
     pub(crate) fn on_check_received(&mut self) {
         self.checks.received += 1;

@@ -586,6 +586,14 @@ impl Session {
             .map(|pending| pending.announced.ufrag.as_str())
     }
 
+    /// The password that belongs to a user name fragment of ours.
+    pub(crate) fn password(&self, ufrag: &str) -> Option<&str> {
+        let announced = self.pending.as_ref().map(|pending| &pending.announced);
+        let mut ours = [&self.credentials].into_iter().chain(announced);
+        ours.find(|ours| ours.ufrag == ufrag)
+            .map(|ours| ours.pass.as_str())
+    }
+
     /// Bytes written to a stream that the peer's SCTP has not acknowledged.
     pub(crate) fn buffered(&mut self, key: StreamKey) -> usize {
         let Some(stream) = self.streams.get(&key) else {

@@ -215,6 +215,17 @@ impl TapedSession {
         self.call("buffered", 0, |s| s.buffered(key))
     }
 
+    /// The answer is kept, and not the password.
+    pub(crate) fn has_password(
+        &mut self,
+        ufrag: &str,
+        is_right: impl FnOnce(&str) -> bool,
+    ) -> bool {
+        self.call("has_password", false, |s| {
+            s.password(ufrag).is_some_and(is_right)
+        })
+    }
+
     pub(crate) fn ufrags(&self) -> &Ufrags {
         &self.ufrags
     }

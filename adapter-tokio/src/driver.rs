@@ -90,6 +90,11 @@ impl Driver {
         if self.blocked.is_some() && !self.send_rest() {
             return Next::Wait;
         }
+        // What the application commanded comes before what came in meanwhile: a channel that it has opened takes data.
+        self.drain_output(&mut state, now);
+        if self.blocked.is_some() {
+            return Next::Wait;
+        }
         let more = self.take_input(&mut state, now);
         let drained = self.drain_output(&mut state, now);
         if self.blocked.is_some() {

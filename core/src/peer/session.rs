@@ -82,6 +82,9 @@ struct PendingOffer {
 struct Stream {
     id: StrChannelId,
     negotiated: Option<u16>,
+    /// Whether str0m has opened it.
+    is_opened: bool,
+    /// Whether that was told.
     open: bool,
 }
 
@@ -353,6 +356,7 @@ impl Session {
             Stream {
                 id,
                 negotiated: config.negotiated,
+                is_opened: false,
                 open: false,
             },
         );
@@ -375,6 +379,7 @@ impl Session {
                 Stream {
                     id,
                     negotiated: None,
+                    is_opened: true,
                     open: true,
                 },
             );
@@ -643,6 +648,7 @@ impl Session {
             echoes,
             events,
             unwanted,
+            streams,
             ice_up,
             secured,
             ..
@@ -668,13 +674,18 @@ impl Session {
                             transmits.push_back(datagram);
                         }
                     }
-                    Ok(StrOutput::Event(StrEvent::ChannelOpen(id, _)))
-                        if unwanted.contains(&id) =>
-                    {
-                        unwanted.retain(|unwanted| *unwanted != id);
-                        rtc.direct_api().close_data_channel(id);
-                    }
                     Ok(StrOutput::Event(event)) => {
+                        if let StrEvent::ChannelOpen(id, _) = &event {
+                            let stream = streams.values_mut().find(|stream| stream.id == *id);
+                            stream
+                                .into_iter()
+                                .for_each(|stream| stream.is_opened = true);
+                            if let Some(at) = unwanted.iter().position(|unwanted| unwanted == id) {
+                                unwanted.swap_remove(at);
+                                rtc.direct_api().close_data_channel(*id);
+                                continue;
+                            }
+                        }
                         if let StrEvent::IceConnectionStateChange(state) = &event {
                             *ice_up = state.is_connected();
                         }
@@ -694,6 +705,9 @@ impl Session {
             None
         });
         self.crypto.on_delivered(delivered);
+        if self.find_opened() {
+            return self.drain(now);
+        }
         // A flight that cannot be sent for want of a path must not use up its repetitions.
         self.crypto.hold_retransmissions(!self.ice_up);
         self.deadline = drained.filter(|at| at.saturating_duration_since(now) < NEVER);
@@ -703,6 +717,31 @@ impl Session {
         if drained.is_none() && self.closing.is_none() {
             self.fail(SessionEvent::Failed(TransportFault::Dtls));
         }
+    }
+
+    /// str0m does not tell that an agreed stream is open when the peer's data came before ours was. Returns whether one of
+    /// those was closed.
+    fn find_opened(&mut self) -> bool {
+        let mut closed = false;
+        for (key, stream) in &mut self.streams {
+            let (id, rtc) = (stream.id, &mut self.rtc);
+            let is_waiting = stream.negotiated.is_some() && !stream.is_opened;
+            if !is_waiting || rtc.channel(id).is_none() {
+                continue;
+            }
+            stream.is_opened = true;
+            if let Some(at) = self.unwanted.iter().position(|unwanted| *unwanted == id) {
+                self.unwanted.swap_remove(at);
+                self.crypto
+                    .enter(|| rtc.direct_api().close_data_channel(id));
+                closed = true;
+            } else {
+                stream.open = true;
+                let opened = SessionEvent::StreamOpen(*key);
+                self.events.push_back(Pending::Own(opened));
+            }
+        }
+        closed
     }
 
     fn fail(&mut self, event: SessionEvent) {

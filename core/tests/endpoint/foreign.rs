@@ -541,6 +541,47 @@ fn a_stream_that_is_in_use_in_band_cannot_be_agreed_on() {
     }
 }
 
+/// RFC 8832 section 5 has no order for agreed streams: either side may send as soon as its own is open.
+#[test]
+fn an_agreed_stream_opens_although_the_peer_has_sent_on_it_before() {
+    let mut duo = Duo::connected(true, &Config::default());
+    let config = StrChannelConfig {
+        label: "agreed".to_owned(),
+        negotiated: Some(100),
+        ..StrChannelConfig::default()
+    };
+    duo.foreign.rtc.direct_api().create_data_channel(config);
+    duo.foreign.settle(duo.world.now);
+    let theirs = duo.foreign.channel("agreed");
+    let now = duo.world.now;
+    assert!(duo.foreign.write(theirs, false, b"too early", now));
+    duo.run(millis(100));
+
+    let config = ChannelConfig {
+        negotiated: Some(100),
+        ..ChannelConfig::new("agreed")
+    };
+    let now = duo.world.now;
+    let mut browser = duo.world.peer(0, "browser");
+    let ours = browser.open_channel(config, now).expect("begun");
+    browser.send(ours, "from us", now).expect("queued");
+    duo.run(millis(100));
+    let opened =
+        duo.world.events(0).iter().filter(
+            |event| matches!(event, Event::ChannelOpen { channel, .. } if *channel == ours),
+        );
+    assert_eq!(opened.count(), 1);
+    let now = duo.world.now;
+    assert!(duo.foreign.write(theirs, false, b"from them", now));
+    duo.run(millis(100));
+    assert_eq!(
+        duo.foreign.received_on("agreed"),
+        [(false, b"from us".to_vec())]
+    );
+    let last = duo.world.messages(0).pop().map(|(_, message)| message);
+    assert_eq!(last, Some(Message::text("from them")));
+}
+
 #[test]
 fn a_label_that_is_too_long_to_be_announced_closes_only_its_channel() {
     let mut duo = Duo::connected(false, &Config::default());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline::{ChannelConfig, ChannelId, Config, Event, SendRefusal};
+use bowline::{ChannelConfig, ChannelId, Config, Event, Message, SendRefusal};
 use bowline_interop::duo::{Duo, Meeting};
 use bowline_interop::foreign::{Burst, numbered};
 
@@ -21,12 +21,19 @@ pub(super) async fn the_queue_is_bounded_and_one_event_follows_each_refusal(
         .connect(&*bench.stack().await?)
         .await?;
     let line = opened_by_us(&duo, ChannelConfig::new("fast")).await?;
+    // Made before: to make one takes as long as to send it.
+    let messages = (0..COUNT).map(|number| Message::from(numbered(MESSAGE, number)));
+    let messages: Vec<_> = messages.collect();
     let mut refusals = 0;
-    for number in 0..COUNT {
-        while let Err(error) = duo.bowline.try_send(line.ours, numbered(MESSAGE, number)) {
-            assert_eq!(error.reason, SendRefusal::Full);
-            refusals += 1;
-            writable(&duo, line.ours, refusals).await;
+    for message in messages {
+        let mut message = Some(message);
+        while let Some(next) = message.take() {
+            if let Err(error) = duo.bowline.try_send(line.ours, next) {
+                assert_eq!(error.reason, SendRefusal::Full);
+                refusals += 1;
+                writable(&duo, line.ours, refusals).await;
+                message = Some(error.message);
+            }
         }
         let queued = duo.bowline.queued(line.ours);
         assert!(queued <= HIGH, "{queued} bytes are queued");

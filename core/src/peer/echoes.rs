@@ -21,12 +21,7 @@ pub(super) struct Echoes {
 impl Echoes {
     /// A datagram is sent. Makes a copy of it, if it is one of the first that carry DTLS.
     pub(super) fn on_sent(&mut self, datagram: &Datagram, now: Instant) {
-        if self.made < MAX_ECHOES
-            && datagram
-                .contents
-                .first()
-                .is_some_and(|first| DTLS.contains(first))
-        {
+        if self.made < MAX_ECHOES && is_secured(&datagram.contents) {
             self.made += 1;
             self.waiting.push_back((now + PAUSE, datagram.clone()));
         }
@@ -43,8 +38,13 @@ impl Echoes {
     }
 }
 
+/// Whether a datagram carries DTLS.
+pub(super) fn is_secured(contents: &[u8]) -> bool {
+    contents.first().is_some_and(|first| DTLS.contains(first))
+}
+
 /// The first byte of a datagram that carries DTLS (RFC 7983 section 7).
-pub(super) const DTLS: std::ops::RangeInclusive<u8> = 20..=63;
+const DTLS: std::ops::RangeInclusive<u8> = 20..=63;
 /// Datagrams of a session that are sent twice: the flights of the handshake with a repetition or two, and the
 /// first data in each direction.
 const MAX_ECHOES: usize = 12;

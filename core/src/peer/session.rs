@@ -25,7 +25,7 @@ use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, IceCreds};
 use str0m::{Input as StrInput, Output as StrOutput, Rtc};
 
-use super::echoes::{DTLS, Echoes};
+use super::echoes::{Echoes, is_secured};
 use crate::channel::kind::{Ordering, Reliability};
 use crate::channel::{
     PLACEHOLDER_STREAM, Room, StreamConfig, StreamKey, is_too_long_in_band, max_streams,
@@ -82,10 +82,26 @@ struct PendingOffer {
 struct Stream {
     id: StrChannelId,
     negotiated: Option<u16>,
-    /// Whether str0m has opened it.
-    is_opened: bool,
-    /// Whether that was told.
     open: bool,
+}
+
+impl Stream {
+    /// str0m has opened it: closes it if it is `unwanted`, and else says so to `events`.
+    fn on_opened(
+        &mut self,
+        key: StreamKey,
+        rtc: &mut Rtc,
+        unwanted: &mut Vec<StrChannelId>,
+        events: &mut VecDeque<Pending>,
+    ) {
+        self.open = true;
+        if let Some(at) = unwanted.iter().position(|id| *id == self.id) {
+            unwanted.swap_remove(at);
+            rtc.direct_api().close_data_channel(self.id);
+        } else {
+            events.push_back(Pending::Own(SessionEvent::StreamOpen(key)));
+        }
+    }
 }
 
 /// An event that waits to be polled. Those of str0m are translated only then, because a stream that the peer opened
@@ -356,7 +372,6 @@ impl Session {
             Stream {
                 id,
                 negotiated: config.negotiated,
-                is_opened: false,
                 open: false,
             },
         );
@@ -379,7 +394,6 @@ impl Session {
                 Stream {
                     id,
                     negotiated: None,
-                    is_opened: true,
                     open: true,
                 },
             );
@@ -660,7 +674,16 @@ impl Session {
             // A drain takes what SCTP may have under way, at most. The bound guards against a transport that spins.
             for _ in 0..MAX_DRAIN {
                 match rtc.poll_output() {
-                    Ok(StrOutput::Timeout(at)) => return Some(at),
+                    Ok(StrOutput::Timeout(at)) => {
+                        // It does not tell that an agreed stream is open when the peer's data came before ours was.
+                        let mut waiting = streams
+                            .iter_mut()
+                            .filter(|(_, stream)| stream.negotiated.is_some() && !stream.open);
+                        match waiting.find(|(_, stream)| rtc.channel(stream.id).is_some()) {
+                            Some((key, stream)) => stream.on_opened(*key, rtc, unwanted, events),
+                            None => return Some(at),
+                        }
+                    }
                     Ok(StrOutput::Transmit(t)) => {
                         let first = Vec::from(t.contents);
                         let rest = is_secured(&first).then(&mut followers);
@@ -675,16 +698,12 @@ impl Session {
                         }
                     }
                     Ok(StrOutput::Event(event)) => {
-                        if let StrEvent::ChannelOpen(id, _) = &event {
-                            let stream = streams.values_mut().find(|stream| stream.id == *id);
-                            stream
-                                .into_iter()
-                                .for_each(|stream| stream.is_opened = true);
-                            if let Some(at) = unwanted.iter().position(|unwanted| unwanted == id) {
-                                unwanted.swap_remove(at);
-                                rtc.direct_api().close_data_channel(*id);
-                                continue;
-                            }
+                        if let StrEvent::ChannelOpen(id, _) = &event
+                            && let Some((key, stream)) =
+                                streams.iter_mut().find(|(_, stream)| stream.id == *id)
+                        {
+                            stream.on_opened(*key, rtc, unwanted, events);
+                            continue;
                         }
                         if let StrEvent::IceConnectionStateChange(state) = &event {
                             *ice_up = state.is_connected();
@@ -705,9 +724,6 @@ impl Session {
             None
         });
         self.crypto.on_delivered(delivered);
-        if self.find_opened() {
-            return self.drain(now);
-        }
         // A flight that cannot be sent for want of a path must not use up its repetitions.
         self.crypto.hold_retransmissions(!self.ice_up);
         self.deadline = drained.filter(|at| at.saturating_duration_since(now) < NEVER);
@@ -717,31 +733,6 @@ impl Session {
         if drained.is_none() && self.closing.is_none() {
             self.fail(SessionEvent::Failed(TransportFault::Dtls));
         }
-    }
-
-    /// str0m does not tell that an agreed stream is open when the peer's data came before ours was. Returns whether one of
-    /// those was closed.
-    fn find_opened(&mut self) -> bool {
-        let mut closed = false;
-        for (key, stream) in &mut self.streams {
-            let (id, rtc) = (stream.id, &mut self.rtc);
-            let is_waiting = stream.negotiated.is_some() && !stream.is_opened;
-            if !is_waiting || rtc.channel(id).is_none() {
-                continue;
-            }
-            stream.is_opened = true;
-            if let Some(at) = self.unwanted.iter().position(|unwanted| *unwanted == id) {
-                self.unwanted.swap_remove(at);
-                self.crypto
-                    .enter(|| rtc.direct_api().close_data_channel(id));
-                closed = true;
-            } else {
-                stream.open = true;
-                let opened = SessionEvent::StreamOpen(*key);
-                self.events.push_back(Pending::Own(opened));
-            }
-        }
-        closed
     }
 
     fn fail(&mut self, event: SessionEvent) {
@@ -784,10 +775,6 @@ impl Session {
     fn on_channel_open(&mut self, id: StrChannelId, label: String) -> Option<SessionEvent> {
         if self.placeholder == Some(id) {
             return None;
-        }
-        if let Some(key) = self.key_of(id) {
-            self.streams.get_mut(&key)?.open = true;
-            return Some(SessionEvent::StreamOpen(key));
         }
         let channel = self.rtc.channel(id)?;
         let config = channel.config()?;
@@ -862,11 +849,6 @@ fn stream_config(config: &StreamConfig) -> StrChannelConfig {
         negotiated: config.negotiated,
         protocol: config.protocol.clone(),
     }
-}
-
-/// Whether a datagram is of DTLS, by its first byte (RFC 7983 section 7).
-fn is_secured(contents: &[u8]) -> bool {
-    contents.first().is_some_and(|first| DTLS.contains(first))
 }
 
 fn placeholder_config() -> StrChannelConfig {

@@ -23,8 +23,9 @@ use super::{Maker, Shared};
 /// - What is received passes the [`SctpGuard`]; after a fault nothing is passed on.
 /// - What was received is handed up in one go, so that SCTP acknowledges once for several packets. While one is missing
 ///   it is one at a time: the sender repeats at once what three acknowledgements miss (RFC 9260 section 7.2.4).
-/// - What is sent is repaired, see [`sctp`], an acknowledgement sent again when the [`Window`](super::window::Window) grew, and refused until the handshake is done, so that it waits in SCTP, where it
+/// - What is sent is repaired, see [`sctp`], and refused until the handshake is done, so that it waits in SCTP, where it
 ///   has its place, and not in a second queue behind it.
+/// - When the [`Window`](super::window::Window) has grown, our last acknowledgement is sent again.
 /// - Output that does not fit the caller's buffer is shortened or dropped: str0m's is fixed, and it would ask again
 ///   for ever. dimpl panics when a peer's certificate does not fit (both versions), so its output goes to a
 ///   buffer of ours that holds any certificate that can have been received.
@@ -159,11 +160,13 @@ impl DtlsInstance for Instance {
                 DtlsOutput::Packet(packet) => {
                     self.timer.on_packet_sent();
                     self.attempts.on_answer();
-                    if packet.len() > buf.len() {
-                        tracing::debug!(len = packet.len(), "drop an oversized record");
-                    } else if !self.connected || !self.shared.convoy.join(packet) {
-                        let len = copy(packet, buf).unwrap_or_default();
-                        return DtlsOutput::Packet(&buf[..len]);
+                    let fits = packet.len() <= buf.len();
+                    if fits && self.connected && self.shared.convoy.join(packet) {
+                        continue;
+                    }
+                    match copy(packet, buf) {
+                        Some(len) => return DtlsOutput::Packet(&buf[..len]),
+                        None => tracing::debug!(len = packet.len(), "drop an oversized record"),
                     }
                 }
                 DtlsOutput::ApplicationData(data) => {
@@ -239,9 +242,9 @@ impl DtlsInstance for Instance {
         if self.dtls.send_application_data(packet)? != packet.len() {
             return Ok(0);
         }
-        if let Some(announced) = self.guard.on_sent(data) {
-            self.lowered = (announced > window).then(|| data.to_vec());
-            self.shared.window.on_announced(announced);
+        if let Some(wanted) = self.guard.on_sent(data) {
+            let is_lowered = self.shared.window.on_announced(wanted);
+            self.lowered = is_lowered.then(|| data.to_vec());
         }
         Ok(data.len())
     }

@@ -56,11 +56,13 @@ impl Window {
         self.is_update_due.store(true, Ordering::Relaxed);
     }
 
-    /// An acknowledgement was sent, for which the stack wanted the window `wanted`.
-    pub(super) fn on_announced(&self, wanted: u32) {
+    /// An acknowledgement was sent, for which the stack wanted the window `wanted`. Returns whether it was lowered.
+    pub(super) fn on_announced(&self, wanted: u32) -> bool {
         let room = self.room();
-        let announced = if wanted > room { room } else { u32::MAX };
+        let is_lowered = wanted > room;
+        let announced = if is_lowered { room } else { u32::MAX };
         self.announced.store(announced, Ordering::Relaxed);
+        is_lowered
     }
 
     /// Whether the peer is to be told of the window. Counts once.
@@ -77,13 +79,13 @@ mod tests {
     fn the_peer_is_told_when_the_room_grew_by_a_step() {
         let window = Window::new();
         assert!(!window.set_room(1_000, 10, false), "nothing was announced");
-        window.on_announced(2_000);
+        assert!(window.on_announced(2_000));
         assert!(!window.set_room(1_009, 10, false));
         assert!(!window.is_update_due());
         assert!(window.set_room(1_010, 10, false));
         assert!(window.is_update_due());
         assert!(!window.is_update_due(), "once");
-        window.on_announced(900);
+        assert!(!window.on_announced(900));
         assert!(
             !window.set_room(u32::MAX, 10, false),
             "the stack itself had less room"

@@ -60,7 +60,7 @@ struct Partial {
     binary: bool,
 }
 
-/// What a foreign peer may still send.
+/// What a foreign peer may still send. Ordered by what is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Room {
     /// Bytes of the window that are left.
@@ -380,10 +380,6 @@ mod tests {
         result
     }
 
-    fn fault(fault: PeerFault) -> Result<Option<Message>, PeerFault> {
-        Err(fault)
-    }
-
     #[test]
     fn fragments_become_one_message() {
         let mut r = receiver(Overflow::Fault, true);
@@ -405,23 +401,20 @@ mod tests {
         };
         assert_eq!(
             frame(&mut broken(), Part::Last, 2_999),
-            fault(PeerFault::Frame)
+            Err(PeerFault::Frame)
         );
         assert_eq!(
             frame(&mut broken(), Part::Last, 3_001),
-            fault(PeerFault::Frame)
+            Err(PeerFault::Frame)
         );
         assert_eq!(
             frame(&mut broken(), Part::Middle, 3_000),
-            fault(PeerFault::Frame)
+            Err(PeerFault::Frame)
         );
-        assert_eq!(
-            frame(&mut broken(), Part::Whole, 10),
-            fault(PeerFault::Frame)
-        );
+        assert_eq!(frame(&mut broken(), Part::Whole, 10), Err(PeerFault::Frame));
         assert_eq!(
             frame(&mut broken(), Part::First { total: 9_000 }, 2_000),
-            fault(PeerFault::Frame)
+            Err(PeerFault::Frame)
         );
         let header = Header {
             epoch: 0,
@@ -430,19 +423,19 @@ mod tests {
         let text = broken().on_frame(header, vec![7; 3_000].into(), false);
         assert_eq!(
             text,
-            fault(PeerFault::Frame),
+            Err(PeerFault::Frame),
             "binary and text in one message"
         );
         let mut r = receiver(Overflow::Fault, true);
-        assert_eq!(frame(&mut r, Part::Last, 10), fault(PeerFault::Frame));
+        assert_eq!(frame(&mut r, Part::Last, 10), Err(PeerFault::Frame));
         assert_eq!(
             frame(&mut r, Part::First { total: 2_000 }, 2_000),
-            fault(PeerFault::Frame)
+            Err(PeerFault::Frame)
         );
         let mut whole = receiver(Overflow::Drop, false);
         assert_eq!(
             frame(&mut whole, Part::First { total: 5_000 }, 2_000),
-            fault(PeerFault::Frame)
+            Err(PeerFault::Frame)
         );
     }
 
@@ -452,16 +445,16 @@ mod tests {
         let mut r = receiver(Overflow::Fault, true);
         assert_eq!(
             frame(&mut r, first, FRAGMENT_MIN - 1),
-            fault(PeerFault::TinyFragments)
+            Err(PeerFault::TinyFragments)
         );
         assert_eq!(frame(&mut r, first, FRAGMENT_MIN), Ok(None));
         assert_eq!(
             frame(&mut r, Part::Middle, FRAGMENT_MIN - 1),
-            fault(PeerFault::TinyFragments)
+            Err(PeerFault::TinyFragments)
         );
         assert_eq!(
             frame(&mut r, Part::Middle, FRAGMENT_MIN - 1),
-            fault(PeerFault::TinyFragments)
+            Err(PeerFault::TinyFragments)
         );
     }
 
@@ -473,7 +466,7 @@ mod tests {
         let mut r = receiver(Overflow::Fault, true);
         assert_eq!(
             frame(&mut r, total(MAX + 1), FRAGMENT_MIN),
-            fault(PeerFault::MessageTooLarge)
+            Err(PeerFault::MessageTooLarge)
         );
         assert_eq!(frame(&mut r, total(MAX), FRAGMENT_MIN), Ok(None));
     }
@@ -484,18 +477,18 @@ mod tests {
         assert!(frame(&mut r, Part::Whole, INITIAL_CREDIT - MESSAGE_OVERHEAD).is_ok());
         assert_eq!(
             frame(&mut r, Part::Whole, 0),
-            fault(PeerFault::WindowExceeded),
+            Err(PeerFault::WindowExceeded),
             "an empty message costs its overhead"
         );
         r.on_credit_announced((INITIAL_CREDIT + MESSAGE_OVERHEAD) as u64);
         assert_eq!(
             frame(&mut r, Part::Whole, 1),
-            fault(PeerFault::WindowExceeded)
+            Err(PeerFault::WindowExceeded)
         );
         assert!(frame(&mut r, Part::Whole, 0).is_ok());
         assert_eq!(
             frame(&mut r, Part::Whole, 0),
-            fault(PeerFault::WindowExceeded)
+            Err(PeerFault::WindowExceeded)
         );
     }
 

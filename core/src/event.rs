@@ -189,6 +189,18 @@ pub enum Event {
         /// The path now.
         to: Path,
     },
+    /// The search for candidates that all peers share began or ended.
+    Gathering {
+        /// How far it is.
+        state: GatheringState,
+    },
+    /// An ICE server cannot be used now. It is tried again, but for faults that only other credentials or servers mend.
+    IceServerFailed {
+        /// Its URI.
+        server: String,
+        /// Why.
+        fault: ServerFault,
+    },
     /// The metrics of a peer: in intervals while it is connected, and once at its end.
     Metrics {
         /// The peer.
@@ -337,6 +349,28 @@ impl fmt::Display for Phase {
     }
 }
 
+/// How far the search for candidates is (W3C `RTCIceGatheringState`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatheringState {
+    /// It has not begun: no socket is bound.
+    New,
+    /// Servers have still to answer.
+    Gathering,
+    /// Every server has answered or failed.
+    Complete,
+}
+
+impl fmt::Display for GatheringState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::New => "new",
+            Self::Gathering => "gathering",
+            Self::Complete => "complete",
+        })
+    }
+}
+
 /// Whose it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -475,6 +509,38 @@ faults! {
         Dtls => "dtls failed",
         /// The SCTP association ended.
         Sctp => "sctp ended",
+    }
+}
+
+faults! {
+    /// Why an ICE server cannot be used.
+    ServerFault {
+        /// Its name could not be resolved.
+        Unresolved => "its name could not be resolved",
+        /// It does not answer, or no connection to it could be opened.
+        Unreachable => "it does not answer",
+        /// Wrong credentials: 401 to a request that had them, or 441.
+        Unauthorized => "wrong credentials (401)",
+        /// The time of the credentials is over by our clock, and the server refuses them.
+        Expired => "the credentials have expired",
+        /// The time of the credentials is not over by our clock, and the server refuses them: one of the clocks may be wrong.
+        ClockSkew => "the credentials are refused before their time is over",
+        /// 403: forbidden by the server's policy.
+        Forbidden => "forbidden (403)",
+        /// 437: the server has an allocation of these addresses that it does not take for ours, or lost ours.
+        Mismatch => "allocation mismatch (437)",
+        /// 440 or 443: it has no address of this family.
+        Family => "address family not supported (440)",
+        /// 442: it does not relay UDP.
+        Transport => "transport not supported (442)",
+        /// 486: too many allocations of this user.
+        Quota => "allocation quota reached (486)",
+        /// 508: it has no port left.
+        Capacity => "insufficient capacity (508)",
+        /// 300: it names other servers in a circle, too many, or ones that may not be used.
+        Redirect => "redirected in a circle (300)",
+        /// Any other error, or an answer that makes no sense.
+        Protocol => "an unexpected answer",
     }
 }
 

@@ -73,9 +73,11 @@ mod linear;
 pub use crypto::simulation;
 
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
-pub use config::{Config, ConfigBuilder, ConfigError, DtlsMode, Preset};
+pub use config::{
+    AddressRange, Config, ConfigBuilder, ConfigError, DtlsMode, Preset, TransportPolicy,
+};
 pub use diagnosis::{Explanation, Finding};
-pub use endpoint::io::{Input, Output, Signal, Transmit};
+pub use endpoint::io::{Input, Need, NeedId, Output, Signal, Transmit};
 pub use endpoint::replay::{Replay, ReplayError, Replayed};
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};
 pub use error::{
@@ -83,9 +85,10 @@ pub use error::{
     UnknownChannel, UnknownPeer,
 };
 pub use event::{
-    CandidateRefusal, Cause, ChannelFault, Event, NegotiationFault, Path, PeerFault, PeerState,
-    Phase, Side, SignalKind, SignalRefusal, TransportFault,
+    CandidateRefusal, Cause, ChannelFault, Event, GatheringState, NegotiationFault, Path,
+    PeerFault, PeerState, Phase, ServerFault, Side, SignalKind, SignalRefusal, TransportFault,
 };
+pub use ice::{IceServer, IceServerError, ServerTransport};
 pub use id::{
     ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId,
 };

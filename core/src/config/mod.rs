@@ -1,9 +1,15 @@
 //! Configuration: every number that bounds or paces an endpoint, with its default and unit.
 
+mod ice;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::ice::{IceServer, IceServerError};
+
+pub use ice::{AddressRange, Ice, InvalidAddressRange, TransportPolicy};
 
 /// A checked configuration. Made by [`Config::builder`]; `Config::default()` is the `standard` preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,6 +18,7 @@ pub struct Config {
     pub(crate) timing: Timing,
     pub(crate) channels: ChannelLimits,
     pub(crate) transport: Transport,
+    pub(crate) ice: Ice,
     pub(crate) metrics_interval: Option<Duration>,
 }
 
@@ -48,6 +55,12 @@ impl Config {
     #[must_use]
     pub fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    /// The ICE servers and which candidates are used.
+    #[must_use]
+    pub fn ice(&self) -> &Ice {
+        &self.ice
     }
 
     /// How often [`Event::Metrics`](crate::Event::Metrics) is emitted for each connected peer.
@@ -97,6 +110,10 @@ pub struct Limits {
     pub max_unacknowledged_signals: usize,
     /// Sessions that ended and are remembered, so that what is late or replayed of them is recognised.
     pub max_ended_sessions: usize,
+    /// ICE servers at one time. At the bound further ones are refused.
+    pub max_ice_servers: usize,
+    /// Addresses of peers to which one TURN allocation relays. At the bound further ones are not reached through it.
+    pub max_relay_peers: usize,
 }
 
 /// Deadlines and intervals.
@@ -246,6 +263,8 @@ impl ConfigBuilder {
         limits.max_signal_size: usize, "Sets [`Limits::max_signal_size`]. Default 64 KiB.";
         limits.max_unacknowledged_signals: usize, "Sets [`Limits::max_unacknowledged_signals`]. Default 128.";
         limits.max_ended_sessions: usize, "Sets [`Limits::max_ended_sessions`]. Default 1,024.";
+        limits.max_ice_servers: usize, "Sets [`Limits::max_ice_servers`]. Default 16.";
+        limits.max_relay_peers: usize, "Sets [`Limits::max_relay_peers`]. Default 4,096.";
         timing.connect_timeout: Duration, "Sets [`Timing::connect_timeout`]. Default 15 s.";
         timing.accept_timeout: Duration, "Sets [`Timing::accept_timeout`]. Default 15 s.";
         timing.disconnect_budget: Duration, "Sets [`Timing::disconnect_budget`]. Default 60 s.";
@@ -273,6 +292,16 @@ impl ConfigBuilder {
         transport.ipv4: bool, "Sets [`Transport::ipv4`]. Default true.";
         transport.ipv6: bool, "Sets [`Transport::ipv6`]. Default true.";
         transport.max_transmit_segments: usize, "Sets [`Transport::max_transmit_segments`]. Default 16.";
+        ice.policy: TransportPolicy, "Sets [`Ice::policy`]. Default [`TransportPolicy::All`].";
+        ice.denied: Vec<AddressRange>, "Sets [`Ice::denied`]. Default none.";
+        ice.pacing: Duration, "Sets [`Ice::pacing`]. Default 20 ms; 5 ms at least.";
+        ice.keepalive: Duration, "Sets [`Ice::keepalive`]. Default 20 s; 15 s at least.";
+    }
+
+    /// Adds an ICE server. Default none.
+    pub fn ice_server(mut self, server: IceServer) -> Self {
+        self.config.ice.servers.push(server);
+        self
     }
 
     /// Sets how often metrics are emitted for each connected peer. Default 5 s; `None` never.
@@ -387,11 +416,33 @@ impl ConfigBuilder {
                 least: c.timing.signal_retry,
             });
         }
+        for (option, value, least) in [
+            ("pacing", c.ice.pacing, MIN_PACING),
+            ("keepalive", c.ice.keepalive, MIN_KEEPALIVE),
+        ] {
+            if value < least {
+                return Err(ConfigError::TooShort { option, least });
+            }
+        }
+        check_servers(&c.ice.servers, c.limits.max_ice_servers)
+            .map_err(|error| ConfigError::IceServer { error })?;
         if !c.transport.ipv4 && !c.transport.ipv6 {
             return Err(ConfigError::NoAddressFamily);
         }
         Ok(self.config)
     }
+}
+
+/// Checks servers as they are put to use.
+///
+/// # Errors
+///
+/// [`IceServerError::TooMany`] and [`IceServerError::Credentials`].
+pub(crate) fn check_servers(servers: &[IceServer], max: usize) -> Result<(), IceServerError> {
+    if servers.len() > max {
+        return Err(IceServerError::TooMany);
+    }
+    servers.iter().try_for_each(IceServer::check)
 }
 
 fn standard() -> Config {
@@ -405,6 +456,8 @@ fn standard() -> Config {
             max_signal_size: 64 * KIB,
             max_unacknowledged_signals: 128,
             max_ended_sessions: 1_024,
+            max_ice_servers: 16,
+            max_relay_peers: 4_096,
         },
         timing: Timing {
             connect_timeout: Duration::from_secs(15),
@@ -439,6 +492,13 @@ fn standard() -> Config {
             ipv6: true,
             max_transmit_segments: 16,
         },
+        ice: Ice {
+            servers: Vec::new(),
+            policy: TransportPolicy::All,
+            denied: Vec::new(),
+            pacing: Duration::from_millis(20),
+            keepalive: Duration::from_secs(20),
+        },
         metrics_interval: Some(Duration::from_secs(5)),
     }
 }
@@ -446,6 +506,10 @@ fn standard() -> Config {
 const KIB: usize = 1_024;
 /// Intervals below this would make a driver spin.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// RFC 8445 section 14.2: Ta is at least 5 ms.
+const MIN_PACING: Duration = Duration::from_millis(5);
+/// RFC 8445 section 11: Tr is at least 15 s.
+const MIN_KEEPALIVE: Duration = Duration::from_secs(15);
 /// What IPv4 hosts must reassemble at least (RFC 791); the transport takes no less.
 const MIN_MTU: usize = 576;
 /// An Ethernet frame less IPv4 and UDP headers.
@@ -480,6 +544,12 @@ pub enum ConfigError {
         least: usize,
         /// The most that is accepted.
         most: usize,
+    },
+    /// There are more ICE servers than the limit, or one cannot be used.
+    #[error("{error}")]
+    IceServer {
+        /// What is wrong.
+        error: IceServerError,
     },
     /// Both address families are switched off.
     #[error("at least one of ipv4 and ipv6 must be on")]

@@ -1,7 +1,10 @@
 //! The values that cross the border of the core.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::id::PeerId;
@@ -38,6 +41,40 @@ pub enum Input<'a> {
         /// The message.
         text: &'a str,
     },
+    /// The answer to [`Need::Resolve`].
+    Resolved {
+        /// The need.
+        need: NeedId,
+        /// The addresses that the name has, the preferred first; none when it could not be resolved. At most
+        /// [`Need::MAX_ADDRESSES`] are looked at.
+        addresses: &'a [IpAddr],
+    },
+    /// The answer to [`Need::Bind`]: from now on datagrams may come to this address, and be sent from it.
+    Bound {
+        /// The need.
+        need: NeedId,
+        /// The concrete address; `None` when no socket could be bound.
+        local: Option<SocketAddr>,
+    },
+    /// The answer to [`Need::Connect`]: bytes can be sent.
+    StreamOpened {
+        /// The need.
+        need: NeedId,
+        /// Our address of the connection.
+        local: SocketAddr,
+    },
+    /// Bytes that arrived on a stream, in order, cut anywhere.
+    StreamData {
+        /// The need that the stream answers.
+        need: NeedId,
+        /// The bytes.
+        contents: &'a [u8],
+    },
+    /// A stream could not be opened, or was closed by the other side or an error.
+    StreamClosed {
+        /// The need that the stream answered.
+        need: NeedId,
+    },
     /// Time has passed: a deadline that [`Output::Timeout`] gave is reached.
     Timeout,
 }
@@ -48,6 +85,11 @@ pub enum Input<'a> {
 pub enum Output {
     /// Send what is in the buffer.
     Transmit(Transmit),
+    /// Send what is in the buffer on the stream that answers this need. The buffer holds whole messages: when the stream
+    /// has no room, drop all of it, as a full socket drops datagrams.
+    Stream(NeedId),
+    /// Do something that only the embedder can.
+    Need(Need),
     /// Hand this to the signalling link.
     Signal(Signal),
     /// Tell the application.
@@ -68,6 +110,58 @@ pub struct Transmit {
     pub segment_size: usize,
 }
 
+/// Something that the core cannot do itself. Each is answered at most once, by the input that names it, except for streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Need {
+    /// Resolve a host name of an ICE server, and answer with [`Input::Resolved`].
+    Resolve {
+        /// The name of this need.
+        need: NeedId,
+        /// The host name.
+        host: String,
+    },
+    /// Bind another UDP socket, at a port that the system chooses, and answer with [`Input::Bound`]. It is no host candidate:
+    /// do not announce it with [`Input::SocketBound`].
+    Bind {
+        /// The name of this need.
+        need: NeedId,
+        /// The address of the interface.
+        ip: IpAddr,
+    },
+    /// Open a TCP connection, and answer with [`Input::StreamOpened`] or [`Input::StreamClosed`].
+    Connect {
+        /// The name of this need, and of the stream.
+        need: NeedId,
+        /// Where to.
+        remote: SocketAddr,
+        /// With TLS inside, for the server of this name or address, whose certificate is verified. The bytes that are
+        /// exchanged with the core are those inside.
+        tls: Option<String>,
+    },
+    /// Close the socket or stream that answered a need, or give up answering it. Nothing more is heard of it.
+    Close {
+        /// The name of the need.
+        need: NeedId,
+    },
+}
+
+impl Need {
+    /// How many addresses of one name are used.
+    pub const MAX_ADDRESSES: usize = 4;
+}
+
+/// The name of a [`Need`], unique in its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NeedId(pub(crate) u64);
+
+impl fmt::Display for NeedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "need {}", self.0)
+    }
+}
+
 /// A signalling message to hand to the link.
 ///
 /// The link may lose, repeat, delay and reorder messages. It should not alter them.
@@ -80,8 +174,8 @@ pub struct Signal {
 }
 
 /// Shows the length only: the text holds credentials.
-impl std::fmt::Debug for Signal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Signal(to {}, {} bytes)", self.to, self.text.len())
     }
 }

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::channel::kind::{ChannelConfig, Message};
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, check_servers};
 use crate::crypto::Crypto;
 use crate::diagnosis::Explanation;
 use crate::error::{
@@ -25,7 +25,7 @@ use crate::error::{
     UnknownPeer,
 };
 use crate::event::{Event, Path, PeerState};
-use crate::ice::AddressPolicy;
+use crate::ice::{AddressPolicy, IceServer, IceServerError};
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
 use crate::peer::{self, Context, Datagram};
@@ -264,6 +264,26 @@ impl Endpoint {
             .ok_or(NotIncoming)?
     }
 
+    /// Replaces the ICE servers. Connections stay as they are; what the old servers gave stays in use where it is used, and new
+    /// sessions and candidates come from the new ones. The same server with new credentials keeps its allocation.
+    ///
+    /// # Errors
+    ///
+    /// [`IceServerError::TooMany`] and [`IceServerError::Credentials`]; nothing has changed then.
+    pub fn set_ice_servers(
+        &mut self,
+        servers: Vec<IceServer>,
+        now: Instant,
+    ) -> Result<(), IceServerError> {
+        let step = || Step::SetIceServers {
+            servers: servers.clone(),
+        };
+        self.begin(now, |_| step());
+        check_servers(&servers, self.ctx.config.limits.max_ice_servers)?;
+        self.ctx.config.ice.servers = servers;
+        Ok(())
+    }
+
     /// A handle to one peer.
     ///
     /// # Errors
@@ -336,6 +356,11 @@ impl Endpoint {
                 }
             }
             Input::Signal { text } => self.on_signal(text),
+            Input::Resolved { .. }
+            | Input::Bound { .. }
+            | Input::StreamOpened { .. }
+            | Input::StreamData { .. }
+            | Input::StreamClosed { .. } => {}
             Input::Timeout => self.on_timeout(),
         }
     }

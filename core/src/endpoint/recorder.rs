@@ -7,16 +7,17 @@
 //! it. Addresses, labels, peer ids and sizes are.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::Endpoint;
-use super::io::Input;
+use super::io::{Input, NeedId};
 use crate::channel::kind::{ChannelConfig, Message};
 use crate::config::Config;
 use crate::error::RecordError;
+use crate::ice::IceServer;
 use crate::id::{ChannelId, PeerId};
 use crate::tape::{Stamp, Tape, bytes_text, without_passwords};
 use crate::time::UnixTime;
@@ -63,6 +64,30 @@ pub(super) enum Step {
     },
     Signal {
         text: String,
+    },
+    Resolved {
+        need: NeedId,
+        addresses: Vec<IpAddr>,
+    },
+    Bound {
+        need: NeedId,
+        local: Option<SocketAddr>,
+    },
+    StreamOpened {
+        need: NeedId,
+        local: SocketAddr,
+    },
+    StreamData {
+        need: NeedId,
+        #[serde(with = "bytes_text")]
+        contents: Vec<u8>,
+    },
+    StreamClosed {
+        need: NeedId,
+    },
+    /// Without passwords.
+    SetIceServers {
+        servers: Vec<IceServer>,
     },
     Timeout,
     Connect {
@@ -199,6 +224,22 @@ impl Step {
             Input::Signal { text } => Self::Signal {
                 text: without_passwords(text),
             },
+            Input::Resolved { need, addresses } => Self::Resolved {
+                need,
+                addresses: addresses.to_vec(),
+            },
+            Input::Bound { need, local } => Self::Bound { need, local },
+            Input::StreamOpened { need, local } => Self::StreamOpened { need, local },
+            Input::StreamData { need, contents } => Self::StreamData {
+                need,
+                // What stands in it is told by the answers of the relay, redacted where it must be.
+                contents: if payloads {
+                    contents.to_vec()
+                } else {
+                    vec![0; contents.len()]
+                },
+            },
+            Input::StreamClosed { need } => Self::StreamClosed { need },
             Input::Timeout => Self::Timeout,
         }
     }

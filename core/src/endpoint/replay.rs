@@ -184,6 +184,22 @@ impl Endpoint {
                 self.handle_input(input, now);
             }
             Step::Signal { text } => self.handle_input(Input::Signal { text: &text }, now),
+            Step::Resolved { need, addresses } => {
+                let addresses = addresses.as_slice();
+                self.handle_input(Input::Resolved { need, addresses }, now);
+            }
+            Step::Bound { need, local } => self.handle_input(Input::Bound { need, local }, now),
+            Step::StreamOpened { need, local } => {
+                self.handle_input(Input::StreamOpened { need, local }, now);
+            }
+            Step::StreamData { need, contents } => {
+                let contents = contents.as_slice();
+                self.handle_input(Input::StreamData { need, contents }, now);
+            }
+            Step::StreamClosed { need } => self.handle_input(Input::StreamClosed { need }, now),
+            Step::SetIceServers { servers } => {
+                let _ = self.set_ice_servers(servers, now);
+            }
             Step::Timeout => self.handle_input(Input::Timeout, now),
             Step::Connect { peer, timeout } => {
                 let _ = self.connect(peer, ConnectOptions { timeout }, now);
@@ -258,6 +274,12 @@ impl Peer<'_> {
             | Step::SocketClosed { .. }
             | Step::Datagrams { .. }
             | Step::Signal { .. }
+            | Step::Resolved { .. }
+            | Step::Bound { .. }
+            | Step::StreamOpened { .. }
+            | Step::StreamData { .. }
+            | Step::StreamClosed { .. }
+            | Step::SetIceServers { .. }
             | Step::Timeout
             | Step::Connect { .. }
             | Step::Accept { .. }
@@ -294,6 +316,18 @@ fn describe(step: &Step) -> String {
             )
         }
         Step::Signal { text } => format!("signal of {} bytes", text.len()),
+        Step::Resolved { need, addresses } => format!("{need} resolved to {addresses:?}"),
+        Step::Bound { need, local: None } => format!("{need}: no socket"),
+        Step::Bound {
+            need,
+            local: Some(local),
+        } => format!("{need}: socket bound at {local}"),
+        Step::StreamOpened { need, local } => format!("{need}: stream opened at {local}"),
+        Step::StreamData { need, contents } => {
+            format!("{need}: {} bytes on its stream", contents.len())
+        }
+        Step::StreamClosed { need } => format!("{need}: stream closed"),
+        Step::SetIceServers { servers } => format!("set {} ice servers", servers.len()),
         Step::Timeout => "timeout".to_owned(),
         Step::Connect { peer, .. } => format!("connect to {peer}"),
         Step::Accept { peer } => format!("accept {peer}"),

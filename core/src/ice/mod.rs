@@ -6,5 +6,8 @@ pub(crate) mod candidate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod policy;
+mod server;
+
+pub use server::{IceServer, IceServerError, ServerTransport};
 
 pub(crate) use policy::{AddressPolicy, RemoteCandidates};

@@ -1,4 +1,4 @@
-//! ICE candidates: their lines, and which of them may be used.
+//! ICE candidates: their lines, which of them may be used, and what STUN servers say of our addresses.
 //!
 //! The agent itself is the transport's. What stands here is what has to be decided before a candidate reaches it.
 
@@ -7,6 +7,11 @@ pub(crate) mod candidate;
 pub(crate) mod fuzz;
 mod policy;
 mod server;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "gathering is the first to ask a server")
+)]
+pub(crate) mod stun;
 
 pub use server::{IceServer, IceServerError, ServerTransport};
 

@@ -189,7 +189,7 @@ fn refusal(error: CandidateError) -> CandidateRefusal {
 }
 
 /// The same address, as IPv4 where it is mapped. An IPv6 address keeps its zone.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
         IpAddr::V6(_) => address,

@@ -12,6 +12,7 @@ mod server;
     expect(dead_code, reason = "gathering is the first to ask a server")
 )]
 pub(crate) mod stun;
+pub(crate) mod turn;
 
 pub use server::{IceServer, IceServerError, ServerTransport};
 

@@ -20,15 +20,20 @@ pub(crate) struct TransactionId([u8; 12]);
 
 impl TransactionId {
     /// A fresh one, "uniformly and randomly chosen [..] and SHOULD be cryptographically random" (RFC 8489 section 5).
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(in crate::ice) fn draw(rng: &mut Rng) -> Self {
         Self(rng.bytes())
     }
 
     /// That of a Binding response, which is not looked at any further.
     pub(super) fn of_response(datagram: &[u8]) -> Option<Self> {
-        let [t0, t1, _, _, c0, c1, c2, c3, id @ ..] = *datagram.first_chunk::<HEADER_LEN>()?;
-        let is_response = matches!([t0, t1], SUCCESS | ERROR);
-        (is_response && [c0, c1, c2, c3] == MAGIC_COOKIE).then_some(Self(id))
+        let is_response = datagram.starts_with(&SUCCESS) || datagram.starts_with(&ERROR);
+        Self::of_message(datagram).filter(|_| is_response)
+    }
+
+    /// That of any message.
+    pub(in crate::ice) fn of_message(message: &[u8]) -> Option<Self> {
+        let [_, _, _, _, c0, c1, c2, c3, id @ ..] = *message.first_chunk::<HEADER_LEN>()?;
+        ([c0, c1, c2, c3] == MAGIC_COOKIE).then_some(Self(id))
     }
 }
 

@@ -191,7 +191,7 @@ impl Ladder {
     }
 
     /// How long is waited after the request number `sent`, from 1.
-    fn wait(&self, sent: u32) -> Duration {
+    pub(super) fn wait(&self, sent: u32) -> Duration {
         let times = if sent < self.requests {
             1_u32.checked_shl(sent.saturating_sub(1))
         } else {

@@ -55,6 +55,7 @@ mod event;
 mod ice;
 mod id;
 mod metrics;
+mod need;
 mod peer;
 mod rng;
 mod sdp;
@@ -77,7 +78,7 @@ pub use config::{
     AddressRange, Config, ConfigBuilder, ConfigError, DtlsMode, Preset, TransportPolicy,
 };
 pub use diagnosis::{Explanation, Finding};
-pub use endpoint::io::{Input, Need, NeedId, Output, Signal, Transmit};
+pub use endpoint::io::{Input, Output, Signal, Transmit};
 pub use endpoint::replay::{Replay, ReplayError, Replayed};
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};
 pub use error::{
@@ -93,6 +94,7 @@ pub use id::{
     ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId,
 };
 pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics};
+pub use need::{Need, NeedId};
 pub use rng::Seed;
 pub use time::UnixTime;
 

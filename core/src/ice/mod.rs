@@ -5,6 +5,7 @@
 pub(crate) mod candidate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod gather;
 mod policy;
 mod server;
 #[cfg_attr(

@@ -8,7 +8,7 @@
 //!
 //! Nothing is paced here. Whoever begins transactions keeps to the pace of its usage (RFC 8445 section 14.2).
 
-pub(super) mod message;
+pub(in crate::ice) mod message;
 #[cfg(test)]
 mod tests;
 
@@ -65,6 +65,13 @@ impl BindingClient {
             due: now,
         });
         Ok(id)
+    }
+
+    /// Ends the transactions of a socket with a server, without an outcome.
+    pub(crate) fn forget(&mut self, local: SocketAddr, server: SocketAddr) {
+        self.open.retain(|transaction| {
+            transaction.request.local != local || transaction.request.server != server
+        });
     }
 
     /// Ends the transactions of a socket that is no more, without an outcome.

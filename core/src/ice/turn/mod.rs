@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use stun_proto::auth::{LongTermClientAuth, LongTermClientValidation};
 use stun_types::message::{LongTermCredentials, Message, MessageClass};
 
@@ -28,6 +29,7 @@ use super::server::Credentials;
 use super::stun::{Ladder, TransactionId};
 use crate::event::ServerFault;
 use crate::rng::Rng;
+use crate::tape::{Tape, Taped};
 
 pub(crate) use framing::Framing;
 
@@ -40,6 +42,7 @@ pub(crate) struct Allocation {
     family: Family,
     via: Via,
     auth: LongTermClientAuth,
+    tape: Tape,
     rng: Rng,
     open: BTreeMap<TransactionId, Transaction>,
     life: Life,
@@ -123,6 +126,20 @@ pub(crate) enum Received {
     Ignored,
 }
 
+/// What the credentials say of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Verdict {
+    /// It is signed with our key.
+    Valid,
+    /// It asks for a request that is signed otherwise.
+    Renew,
+    /// Neither.
+    Invalid,
+}
+
+impl Taped for Verdict {}
+
 /// A request that waits for its answer.
 #[derive(Debug)]
 struct Transaction {
@@ -146,6 +163,7 @@ impl Allocation {
         via: Via,
         credentials: &Credentials,
         max_peers: usize,
+        tape: Tape,
         rng: Rng,
     ) -> Self {
         let Credentials { username, password } = credentials;
@@ -155,6 +173,7 @@ impl Allocation {
             family,
             via,
             auth,
+            tape,
             rng,
             open: BTreeMap::new(),
             life: Life::New,
@@ -182,6 +201,11 @@ impl Allocation {
     /// One of those who wanted `peer` does not any more. Without any its channel is not refreshed.
     pub(crate) fn release(&mut self, peer: SocketAddr, now: Instant) {
         self.peers.release(peer, now);
+    }
+
+    /// Whether somebody wants to reach a peer through it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.peers.is_used()
     }
 
     /// Relays `data` to a peer: gives the message for the server. What comes before the server permits the peer is held
@@ -349,38 +373,50 @@ impl Allocation {
     }
 
     fn on_response(&mut self, id: TransactionId, response: &Message<'_>, now: Instant) -> Received {
-        let Some(transaction) = self.open.get_mut(&id) else {
+        let Some(signed) = self.open.get(&id).map(|transaction| transaction.signed) else {
             return Received::Ignored;
         };
         let code = message::error_code(response);
-        let signed = transaction.signed;
-        let verdict = self.auth.validate_incoming_message(response);
+        let verdict = self.verify(response);
+        let Some(transaction) = self.open.get_mut(&id) else {
+            return Received::Ignored;
+        };
         match (response.class(), code, verdict) {
-            (
-                MessageClass::Error,
-                Some(401 | 438),
-                Ok(LongTermClientValidation::ResendRequest(_)),
-            ) => {
-                self.renew(id, now);
-            }
+            (MessageClass::Error, Some(401 | 438), Verdict::Renew) => self.renew(id, now),
             // No key can sign these, and asking the same again would not help.
             (MessageClass::Error, Some(401), _) => self.close(id, Err(401), now),
-            (MessageClass::Error, Some(300), Ok(_)) if signed => {
+            (MessageClass::Error, Some(300), Verdict::Valid) if signed => {
                 let end = match message::alternate(response) {
                     Some(server) => End::Redirected(server),
                     None => End::Fault(ServerFault::Protocol),
                 };
                 self.end(end);
             }
-            (MessageClass::Error, Some(code), Ok(_)) => self.close(id, Err(code), now),
             // The first request is not signed, so its answer need not be: some servers ask for no credentials.
-            (MessageClass::Error, Some(code), Err(_)) if !signed => self.close(id, Err(code), now),
-            (MessageClass::Error, Some(code), Err(_)) => transaction.hint = Some(code),
-            (MessageClass::Success, _, Ok(_)) => self.close(id, Ok(response), now),
-            (MessageClass::Success, _, Err(_)) if !signed => self.close(id, Ok(response), now),
+            (MessageClass::Error, Some(code), verdict) if verdict == Verdict::Valid || !signed => {
+                self.close(id, Err(code), now);
+            }
+            (MessageClass::Error, Some(code), _) => transaction.hint = Some(code),
+            (MessageClass::Success, _, verdict) if verdict == Verdict::Valid || !signed => {
+                self.close(id, Ok(response), now);
+            }
             _ => return Received::Ignored,
         }
         Received::Response
+    }
+
+    /// What the credentials say of a response. They are in no recording, so the verdict is.
+    fn verify(&mut self, response: &Message<'_>) -> Verdict {
+        let verdict = match self.auth.validate_incoming_message(response) {
+            Ok(LongTermClientValidation::Validated(_)) => Verdict::Valid,
+            Ok(LongTermClientValidation::ResendRequest(_)) => Verdict::Renew,
+            Err(_) => Verdict::Invalid,
+        };
+        if self.tape.is_playing() {
+            return self.tape.replay("turn_verdict").unwrap_or(verdict);
+        }
+        self.tape.keep("turn_verdict", &verdict, false);
+        verdict
     }
 
     /// Asks the same with the nonce that the server wants now.

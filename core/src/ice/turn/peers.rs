@@ -106,6 +106,11 @@ impl Peers {
         }
     }
 
+    /// Whether any peer is wanted.
+    pub(super) fn is_used(&self) -> bool {
+        self.by_address.values().any(|peer| peer.users > 0)
+    }
+
     pub(super) fn contains(&self, peer: SocketAddr) -> bool {
         self.by_address.contains_key(&peer)
     }

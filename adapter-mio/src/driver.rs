@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bowline::{Endpoint, Event, Input, Output, Signal};
+use bowline::{Endpoint, Event, Input, Need, NeedId, Output, Signal};
 use mio::{Registry, Token};
 
 use crate::bind::BindError;
 use crate::socket::{Receiver, Sockets};
+use crate::stream::Streams;
 
 /// An [`Endpoint`] with its UDP sockets, registered in the [`mio::Poll`] of the application.
 ///
@@ -22,6 +24,7 @@ use crate::socket::{Receiver, Sockets};
 pub struct Driver {
     endpoint: Endpoint,
     sockets: Sockets,
+    streams: Streams,
     receiver: Receiver,
     /// What the endpoint puts datagrams into.
     transmit: Vec<u8>,
@@ -43,17 +46,20 @@ enum Wait {
 }
 
 impl Driver {
-    /// Every address of the machine, of both families, on a port that the system chooses. Takes two tokens.
+    /// How many tokens a driver takes besides one for each address: for the sockets and streams to STUN and TURN servers.
+    pub const EXTRA_TOKENS: usize = Sockets::MAX_EXTRA + Streams::MAX;
+
+    /// Every address of the machine, of both families, on a port that the system chooses.
     pub const ANY: [SocketAddr; 2] = [
-        SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-        SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
     ];
 
     /// Binds one socket for each of `addresses`, registers them and announces them to the endpoint.
     ///
     /// An unspecified address stands for all addresses of the machine in its family; it is skipped where the machine
-    /// does not have the family. The sockets take the tokens from `first` on, one for each address: keep that range
-    /// free.
+    /// does not have the family. The sockets take the tokens from `first` on, one for each address, and
+    /// [`Driver::EXTRA_TOKENS`] follow: keep that range free.
     ///
     /// # Errors
     ///
@@ -65,10 +71,17 @@ impl Driver {
         addresses: &[SocketAddr],
         now: Instant,
     ) -> Result<Self, BindError> {
+        let tokens = addresses.len().saturating_add(Self::EXTRA_TOKENS);
+        if first.0.checked_add(tokens).is_none() {
+            return Err(BindError::Tokens(addresses.len()));
+        }
         let sockets = Sockets::bind(registry, first, addresses)?;
+        let of_streams = Token(first.0 + addresses.len() + Sockets::MAX_EXTRA);
+        let registry = registry.try_clone().map_err(BindError::Registry)?;
         let mut driver = Self {
             endpoint,
             sockets,
+            streams: Streams::new(registry, of_streams),
             receiver: Receiver::new(),
             transmit: Vec::new(),
             actions: VecDeque::new(),
@@ -91,6 +104,14 @@ impl Driver {
         // Also when the guard is leaked, the endpoint is drained in the next turn.
         self.wait = Wait::Room;
         EndpointMut(self)
+    }
+
+    /// Sets how `turns:` and `stuns:` servers are verified. Without it no TLS is spoken, and such servers fail.
+    ///
+    /// Which certificates are trusted is the application's choice: those of the machine, for example, as the crate
+    /// `rustls-native-certs` reads them. That blocks, and therefore is not done here.
+    pub fn set_tls(&mut self, config: Arc<rustls::ClientConfig>) {
+        self.streams.tls = Some(config);
     }
 
     /// Looks at the addresses of the machine again and tells the endpoint what has changed: call it when the system
@@ -121,10 +142,14 @@ impl Driver {
         let Self {
             mut endpoint,
             sockets,
+            streams,
             ..
         } = self;
-        for local in sockets.locals() {
+        for local in sockets.locals().chain(sockets.extra_locals()) {
             endpoint.handle_input(Input::SocketClosed { local }, now);
+        }
+        for need in streams.needs() {
+            endpoint.handle_input(Input::StreamClosed { need }, now);
         }
         endpoint
     }
@@ -134,10 +159,17 @@ impl Driver {
     /// Reads a bounded number of datagrams. What is left is read by [`Driver::handle_timeout`], so that neither the
     /// other sources of the poll nor the other sockets starve.
     pub fn handle_event(&mut self, event: &mio::event::Event, now: Instant) -> bool {
+        self.advance(now);
+        if let Some(index) = self.streams.index_of(event.token()) {
+            if event.is_readable() || event.is_error() {
+                self.streams.on_readable(index);
+            }
+            self.drive_stream(index, now);
+            return true;
+        }
         let Some(index) = self.sockets.index_of(event.token()) else {
             return false;
         };
-        self.advance(now);
         if event.is_writable() {
             self.send_waiting(index, now);
         }
@@ -157,12 +189,26 @@ impl Driver {
         self.flush();
     }
 
+    /// Takes the addresses of a name, as [`Action::Resolve`] asks for. None: it could not be resolved.
+    pub fn handle_resolved(&mut self, need: NeedId, addresses: &[IpAddr], now: Instant) {
+        self.advance(now);
+        let resolved = Input::Resolved { need, addresses };
+        self.endpoint.handle_input(resolved, now);
+        self.flush();
+    }
+
     /// Takes the time. Call it once in each turn of the loop, after the events; it does nothing when nothing is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         for index in self.sockets.indexes() {
             self.receive(index, now);
         }
+        for index in 0..Streams::MAX {
+            self.drive_stream(index, now);
+        }
+        let endpoint = &mut self.endpoint;
+        self.streams
+            .handle_timeout(now, |input| endpoint.handle_input(input, now));
         if self.is_due(now) {
             self.endpoint.handle_input(Input::Timeout, now);
             self.flush();
@@ -183,7 +229,9 @@ impl Driver {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match self.wait {
-            Wait::Deadline(deadline) if !self.has_work() => deadline,
+            Wait::Deadline(deadline) if !self.has_work() => {
+                deadline.into_iter().chain(self.streams.deadline()).min()
+            }
             Wait::Deadline(_) | Wait::Room => Some(self.now),
         }
     }
@@ -221,7 +269,7 @@ impl Driver {
     }
 
     fn has_work(&self) -> bool {
-        !self.actions.is_empty() || self.sockets.any_readable()
+        !self.actions.is_empty() || self.sockets.any_readable() || self.streams.any_readable()
     }
 
     fn has_room(&self) -> bool {
@@ -277,6 +325,48 @@ impl Driver {
         self.flush();
     }
 
+    /// Does what a stream can do now.
+    fn drive_stream(&mut self, index: usize, now: Instant) {
+        let (has_room, endpoint) = (self.has_room(), &mut self.endpoint);
+        let mut is_news = false;
+        self.streams.drive(index, has_room, now, |input| {
+            endpoint.handle_input(input, now);
+            is_news = true;
+        });
+        if is_news {
+            self.flush();
+        }
+    }
+
+    /// Does what the core cannot.
+    fn carry_out(&mut self, need: Need) {
+        let now = self.now;
+        match need {
+            Need::Resolve { need, host } => self.actions.push_back(Action::Resolve { need, host }),
+            Need::Bind { need, ip } => {
+                let bound = self.sockets.bind_extra(need, ip);
+                let local = bound
+                    .inspect_err(|error| tracing::debug!(%need, %ip, %error, "not bound"))
+                    .ok();
+                self.endpoint
+                    .handle_input(Input::Bound { need, local }, now);
+            }
+            Need::Connect { need, remote, tls } => {
+                if let Err(error) = self.streams.connect(need, remote, tls, now) {
+                    tracing::debug!(%need, %remote, %error, "not connected");
+                    self.endpoint
+                        .handle_input(Input::StreamClosed { need }, now);
+                }
+            }
+            Need::Close { need } => {
+                self.sockets.close_extra(need);
+                self.streams.close(need, now);
+            }
+            // The enum is open to additions. This release of the core has no others.
+            other => tracing::error!(?other, "unknown need"),
+        }
+    }
+
     /// Drains the endpoint: datagrams leave, events and signals wait for the application.
     fn flush(&mut self) {
         self.wait = Wait::Room;
@@ -290,6 +380,12 @@ impl Driver {
                         self.lose(index, error, self.now);
                     }
                 }
+                Output::Stream(need) => {
+                    if !self.streams.send(need, &self.transmit, self.now) {
+                        self.stats.stream_dropped += 1;
+                    }
+                }
+                Output::Need(need) => self.carry_out(need),
                 Output::Signal(signal) => self.actions.push_back(Action::Signal(signal)),
                 Output::Event(event) => self.actions.push_back(Action::Event(event)),
                 Output::Timeout(deadline) => {
@@ -386,6 +482,15 @@ pub enum Action {
     Event(Event),
     /// Hand this to the signalling link.
     Signal(Signal),
+    /// Resolve the host name of a STUN or TURN server and hand its addresses to [`Driver::handle_resolved`], both families,
+    /// the preferred first. Until then the server is not used. The lookup of the standard library blocks: it belongs into
+    /// a thread that wakes the poll. An application whose servers are addresses never sees this.
+    Resolve {
+        /// What to answer.
+        need: NeedId,
+        /// The name.
+        host: String,
+    },
     /// A socket failed and is closed. The endpoint knows and uses what is left. To bind anew, make another driver of
     /// [`Driver::into_endpoint`].
     SocketLost {
@@ -410,6 +515,8 @@ pub struct DriverStats {
     pub receive_errors: u64,
     /// Datagrams that were to leave from an address that no socket has.
     pub unknown_source: u64,
+    /// Writes to TURN servers over TCP or TLS that were dropped whole, because the stream was full or gone.
+    pub stream_dropped: u64,
     /// Reads that were dropped because they came to an address that is not announced.
     pub unknown_destination: u64,
 }
@@ -431,7 +538,7 @@ mod tests {
 
     use super::*;
 
-    const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
     #[test]
     fn at_the_bound_of_actions_the_endpoint_keeps_the_rest_and_nothing_is_lost() {
@@ -530,6 +637,62 @@ mod tests {
         assert!(driver.poll_action().is_none(), "once");
         assert_eq!(driver.local_addresses().count(), 0);
         assert_eq!(driver.stats().receive_errors, u64::from(MAX_FAILURES) + 2);
+    }
+
+    #[test]
+    fn a_name_is_the_applications_to_resolve_and_a_further_socket_is_not_announced() {
+        let (_poll, mut driver) = driver();
+        let need = |number: u64| serde_json::from_value(number.into()).expect("a number");
+        let host = "turn.test".to_owned();
+        driver.carry_out(Need::Resolve {
+            need: need(1),
+            host,
+        });
+        let action = driver.poll_action();
+        assert!(
+            matches!(action, Some(Action::Resolve { need: of, host }) if of == need(1) && host == "turn.test")
+        );
+        driver.handle_resolved(need(1), &[Ipv4Addr::LOCALHOST.into()], Instant::now());
+
+        let announced: Vec<_> = driver.local_addresses().collect();
+        driver.carry_out(Need::Bind {
+            need: need(2),
+            ip: Ipv4Addr::LOCALHOST.into(),
+        });
+        assert_eq!(driver.sockets.extra_locals().count(), 1);
+        assert_eq!(driver.local_addresses().collect::<Vec<_>>(), announced);
+        driver.carry_out(Need::Close { need: need(2) });
+        assert_eq!(driver.sockets.extra_locals().count(), 0);
+    }
+
+    #[test]
+    fn a_stream_wakes_the_loop_at_its_deadline() {
+        let (_poll, mut driver) = driver();
+        let listener = std::net::TcpListener::bind(LOOPBACK).expect("bound");
+        driver.carry_out(Need::Connect {
+            need: serde_json::from_value(1.into()).expect("a number"),
+            remote: listener.local_addr().expect("bound"),
+            tls: None,
+        });
+        while driver.poll_action().is_some() {}
+        let deadline = driver.deadline().expect("the patience of the connection");
+        driver.handle_timeout(deadline);
+        assert_eq!(driver.deadline(), None);
+    }
+
+    #[test]
+    fn tokens_that_do_not_suffice_are_refused() {
+        let poll = Poll::new().expect("a poll");
+        let all = usize::MAX - Driver::EXTRA_TOKENS;
+        for (first, fits) in [(all - 1, true), (all, false)] {
+            let endpoint = driver().1.into_endpoint(Instant::now());
+            let now = Instant::now();
+            let made = Driver::new(endpoint, poll.registry(), Token(first), &[LOOPBACK], now);
+            match made {
+                Ok(_) => assert!(fits),
+                Err(error) => assert!(!fits && matches!(error, BindError::Tokens(1))),
+            }
+        }
     }
 
     fn driver() -> (Poll, Driver) {

@@ -60,6 +60,9 @@
 //! lose, and [`DriverStats`] counts. A turn reads a bounded number of datagrams, and what is left makes the next
 //! [`Driver::poll_timeout`] zero: readiness in mio is an edge, and none is lost.
 //!
+//! For STUN and TURN servers the driver binds further sockets and opens streams by itself; host names and TLS are the
+//! application's: [`Action::Resolve`], [`Driver::set_tls`].
+//!
 //! `examples/custom_loop.rs` shows two peers, an echo socket and a timer in one poll; `examples/echo_peer.rs` a peer
 //! that signals over standard input and output.
 #![forbid(unsafe_code)]
@@ -68,6 +71,7 @@ mod bind;
 mod driver;
 mod outbox;
 mod socket;
+mod stream;
 
 pub use bind::BindError;
 pub use driver::{Action, Driver, DriverStats, EndpointMut};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 
-use bowline::Transmit;
+use bowline::{NeedId, Transmit};
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use quinn_udp::{RecvMeta, UdpSocketState};
@@ -21,24 +21,27 @@ pub(crate) struct Sockets {
     slots: Vec<Option<Socket>>,
     /// The announced addresses, each with the index of its socket.
     locals: BTreeMap<SocketAddr, usize>,
+    /// The addresses of the sockets that the core asked for, which are never announced.
+    extra: BTreeMap<SocketAddr, (NeedId, usize)>,
 }
 
 impl Sockets {
-    /// Binds and registers one socket for each of `addresses`.
+    /// How many sockets the core may have besides the announced ones.
+    pub(crate) const MAX_EXTRA: usize = 32;
+
+    /// Binds and registers one socket for each of `addresses`. Takes that many tokens and [`Sockets::MAX_EXTRA`] more.
     pub(crate) fn bind(
         registry: &Registry,
         first: Token,
         addresses: &[SocketAddr],
     ) -> Result<Self, BindError> {
-        if first.0.checked_add(addresses.len()).is_none() {
-            return Err(BindError::Tokens(addresses.len()));
-        }
         let registry = registry.try_clone().map_err(BindError::Registry)?;
         let mut sockets = Self {
             registry,
             first,
             slots: Vec::new(),
             locals: BTreeMap::new(),
+            extra: BTreeMap::new(),
         };
         for &address in addresses {
             sockets
@@ -48,6 +51,8 @@ impl Sockets {
         if sockets.slots.is_empty() {
             return Err(BindError::NoAddress);
         }
+        let all = sockets.slots.len() + Self::MAX_EXTRA;
+        sockets.slots.resize_with(all, || None);
         sockets.rescan().map_err(BindError::Interfaces)?;
         Ok(sockets)
     }
@@ -62,7 +67,9 @@ impl Sockets {
         };
         let mut wanted = BTreeMap::new();
         for (index, socket) in self.slots.iter().enumerate() {
-            let Some(socket) = socket else { continue };
+            let Some(socket) = socket.as_ref().filter(|s| !s.is_extra) else {
+                continue;
+            };
             wanted.extend(socket.serves(&machine).map(|local| (local, index)));
         }
         let missing_in = |other: &BTreeMap<SocketAddr, usize>,
@@ -86,7 +93,49 @@ impl Sockets {
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|(_, of)| *of == index);
         self.locals = kept;
-        Some((socket.bound, gone.into_keys().collect()))
+        let mut gone: Vec<_> = gone.into_keys().collect();
+        if self.extra.remove(&socket.bound).is_some() {
+            gone.push(socket.bound);
+        }
+        Some((socket.bound, gone))
+    }
+
+    /// Binds a socket that the core needs at an address of the machine. Gives its address.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says; or there are [`Sockets::MAX_EXTRA`], or the address is unspecified.
+    pub(crate) fn bind_extra(&mut self, need: NeedId, ip: IpAddr) -> io::Result<SocketAddr> {
+        let free = self.slots.iter().rposition(Option::is_none);
+        let Some(index) = free.filter(|_| self.extra.len() < Self::MAX_EXTRA) else {
+            return Err(io::Error::other("too many sockets"));
+        };
+        if ip.is_unspecified() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let token = Token(self.first.0 + index);
+        let bound = bind::bind(SocketAddr::new(ip, 0))?;
+        let mut socket = Socket::register(bound, &self.registry, token)?;
+        socket.is_extra = true;
+        let local = socket.bound;
+        self.extra.insert(local, (need, index));
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = Some(socket);
+        }
+        Ok(local)
+    }
+
+    /// Closes the socket that was bound for a need, if there is one.
+    pub(crate) fn close_extra(&mut self, need: NeedId) {
+        let mut extra = self.extra.values();
+        if let Some((_, index)) = extra.find(|(of, _)| *of == need).copied() {
+            self.lose(index);
+        }
+    }
+
+    /// The addresses of the sockets that the core asked for.
+    pub(crate) fn extra_locals(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.extra.keys().copied()
     }
 
     /// The announced addresses, in their order.
@@ -94,9 +143,14 @@ impl Sockets {
         self.locals.keys().copied()
     }
 
-    /// Whether `local` is announced.
+    /// Whether `local` is announced, or an address that the core asked for.
     pub(crate) fn serves(&self, local: SocketAddr) -> bool {
-        self.locals.contains_key(&local)
+        self.index_at(local).is_some()
+    }
+
+    fn index_at(&self, local: SocketAddr) -> Option<usize> {
+        let extra = || self.extra.get(&local).map(|(_, index)| *index);
+        self.locals.get(&local).copied().or_else(extra)
     }
 
     pub(crate) fn indexes(&self) -> std::ops::Range<usize> {
@@ -124,7 +178,7 @@ impl Sockets {
         contents: &[u8],
         stats: &mut DriverStats,
     ) -> Result<(), (usize, io::Error)> {
-        let Some(&index) = self.locals.get(&transmit.source) else {
+        let Some(index) = self.index_at(transmit.source) else {
             stats.unknown_source += outbox::datagrams(&transmit, contents);
             return Ok(());
         };
@@ -175,6 +229,8 @@ pub(crate) struct Socket {
     token: Token,
     /// The address that it is bound to. Unspecified where it serves all addresses of the machine.
     bound: SocketAddr,
+    /// The core asked for it: its address is not announced.
+    is_extra: bool,
     outbox: Outbox,
     /// There may be more to read: no edge will tell.
     pub(crate) readable: bool,
@@ -198,6 +254,7 @@ impl Socket {
             offload,
             token,
             bound,
+            is_extra: false,
             outbox,
             readable: false,
             failures: 0,
@@ -575,33 +632,61 @@ mod tests {
         assert_eq!(sockets.locals().collect::<Vec<_>>(), [kept]);
         assert_eq!(sockets.rescan().expect("nothing to list"), (vec![], vec![]));
         assert_eq!(sockets.index_of(Token(FIRST.0 + 1)), Some(1));
-        assert_eq!(sockets.index_of(Token(FIRST.0 + 2)), None);
+        let beyond = FIRST.0 + 2 + Sockets::MAX_EXTRA;
+        assert_eq!(sockets.index_of(Token(beyond)), None);
         assert_eq!(sockets.index_of(Token(FIRST.0 - 1)), None);
     }
 
     #[test]
-    fn tokens_and_addresses_that_cannot_work_are_refused() {
+    fn addresses_that_cannot_work_are_refused() {
         let poll = Poll::new().expect("a poll");
-        let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();
         let bind = |first, addresses: &[SocketAddr]| {
             Sockets::bind(poll.registry(), first, addresses)
                 .err()
                 .map(|error| error.to_string())
         };
-        assert_eq!(
-            bind(Token(usize::MAX - 1), &[loopback]),
-            None,
-            "the last range"
-        );
-        assert_eq!(
-            bind(Token(usize::MAX), &[loopback]).as_deref(),
-            Some("the token range is too small for 1 sockets")
-        );
         assert_eq!(bind(FIRST, &[]).as_deref(), Some("no address to bind"));
         assert_eq!(
             bind(FIRST, &[([192, 0, 2, 1], 0).into()]).as_deref(),
             Some("could not bind 192.0.2.1:0")
         );
+    }
+
+    #[test]
+    fn a_further_socket_carries_datagrams_and_no_more_than_the_bound_are_bound() {
+        let mut poll = Poll::new().expect("a poll");
+        let loopback = [([127, 0, 0, 1], 0).into(), ([127, 0, 0, 1], 0).into()];
+        let mut sockets = Sockets::bind(poll.registry(), FIRST, &loopback).expect("bound");
+        let need = |number: usize| -> NeedId {
+            serde_json::from_value((number as u64).into()).expect("a number")
+        };
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let extra = sockets.bind_extra(need(0), here).expect("bound");
+        let announced = bound(&sockets);
+        assert!(!announced.contains(&extra) && sockets.serves(extra));
+        let (came, went) = sockets.rescan().expect("listed");
+        assert!(came.is_empty() && went.is_empty(), "it stays unannounced");
+
+        let transmit = Transmit {
+            source: announced[0],
+            destination: extra,
+            segment_size: 4,
+        };
+        let mut stats = DriverStats::default();
+        sockets
+            .transmit(transmit, b"ping", &mut stats)
+            .expect("the socket lives");
+        let index = sockets.index_at(extra).expect("there");
+        wait_readable(&mut poll, Token(FIRST.0 + index));
+
+        for number in 1..Sockets::MAX_EXTRA {
+            sockets.bind_extra(need(number), here).expect("bound");
+        }
+        assert!(sockets.bind_extra(need(99), here).is_err());
+        sockets.close_extra(need(0));
+        assert!(!sockets.serves(extra));
+        assert!(sockets.bind_extra(need(99), here).is_ok());
+        assert_eq!(bound(&sockets), announced);
     }
 
     #[test]

@@ -211,8 +211,8 @@ fn an_endpoint_outlives_its_driver_and_moves_to_another() {
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
-const FIRST: [Token; 2] = [Token(10), Token(20)];
-const BYSTANDER: Token = Token(30);
+const FIRST: [Token; 2] = [Token(100), Token(200)];
+const BYSTANDER: Token = Token(300);
 const ANY_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,11 +4,12 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bowline::{Input, Output, Signal};
+use bowline::{Input, Need, Output, Signal};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::debug;
 
+use crate::needs::{Answer, Needs, Tls};
 use crate::shared::{Life, Shared, State};
 use crate::signalling::Signalling;
 use crate::socket::{Sockets, Unsent};
@@ -17,6 +18,9 @@ use crate::socket::{Sockets, Unsent};
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     sockets: Sockets,
+    needs: Needs,
+    /// The answer that ended the last wait.
+    answer: Option<Answer>,
     signals_out: Option<mpsc::Sender<Signal>>,
     signals_in: Option<mpsc::Receiver<String>>,
     /// The signal that ended the last wait.
@@ -43,6 +47,7 @@ impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         sockets: Sockets,
+        tls: Tls,
         signalling: Option<Signalling>,
     ) -> Self {
         let (signals_out, signals_in) = signalling.map(|s| (s.outbound, s.inbound)).unzip();
@@ -54,6 +59,8 @@ impl Driver {
         Self {
             shared,
             sockets: unbound,
+            needs: Needs::new(tls),
+            answer: None,
             signals_out,
             signals_in,
             signal: None,
@@ -114,10 +121,14 @@ impl Driver {
     }
 
     fn change_sockets(&mut self, state: &mut State, now: Instant) {
-        let (added, removed) = if let Some(sockets) = state.take_new_sockets() {
+        let (added, removed): (Vec<_>, Vec<_>) = if let Some(sockets) = state.take_new_sockets() {
             let old = std::mem::replace(&mut self.sockets, sockets);
             self.blocked = None;
-            (self.sockets.locals().collect(), old.locals().collect())
+            for answer in self.needs.close_all() {
+                state.core.handle_input(answer.input(), now);
+            }
+            let removed = old.locals().chain(old.extra_locals());
+            (self.sockets.locals().collect(), removed.collect())
         } else if std::mem::take(&mut self.survey_due) {
             self.sockets.refresh()
         } else {
@@ -143,6 +154,12 @@ impl Driver {
             };
             state.core.handle_input(datagrams, now);
         });
+        for _ in 0..MAX_ANSWERS {
+            let Some(answer) = self.answer.take().or_else(|| self.needs.try_next()) else {
+                break;
+            };
+            state.core.handle_input(answer.input(), now);
+        }
         for _ in 0..MAX_SIGNALS {
             let waiting = || self.signals_in.as_mut()?.try_recv().ok();
             let Some(text) = self.signal.take().or_else(waiting) else {
@@ -166,6 +183,8 @@ impl Driver {
                         return false;
                     }
                 }
+                Output::Stream(need) => self.needs.send(need, &self.buffer),
+                Output::Need(need) => self.carry_out(need, state, now),
                 Output::Signal(signal) => self.send_signal(signal),
                 Output::Event(event) => self.shared.on_event(state, event, now),
                 Output::Timeout(deadline) => {
@@ -176,6 +195,19 @@ impl Driver {
             }
         }
         false
+    }
+
+    fn carry_out(&mut self, need: Need, state: &mut State, now: Instant) {
+        if let Need::Close { need } = need {
+            self.sockets.close_extra(need);
+        }
+        if let Err((need, ip)) = self.needs.carry_out(need) {
+            let bound = self.sockets.bind_extra(need, ip);
+            let local = bound
+                .inspect_err(|error| debug!(%need, %ip, %error, "no socket could be bound"))
+                .ok();
+            state.core.handle_input(Input::Bound { need, local }, now);
+        }
     }
 
     fn send_signal(&self, signal: Signal) {
@@ -215,6 +247,7 @@ impl Driver {
         tokio::select! {
             () = self.shared.woken() => {}
             () = poll_fn(|cx| self.sockets.poll_readable(cx)) => {}
+            answer = self.needs.next() => self.answer = Some(answer),
             text = next_signal(&mut self.signals_in) => self.signal = Some(text),
             _ = self.survey.tick() => self.survey_due = true,
             () = sleep => {}
@@ -241,6 +274,8 @@ impl Drop for EndGuard {
     }
 }
 
+/// Answers to needs taken in one turn.
+const MAX_ANSWERS: usize = 64;
 /// Signals taken in one turn.
 const MAX_SIGNALS: usize = 64;
 /// Transmits, signals and events handled in one turn.

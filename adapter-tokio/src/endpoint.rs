@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bowline::{
     Broadcast, Cause, ChannelId, Config, ConnectOptions, EndpointError, EndpointStats, Event,
-    Explanation, Message, PeerId, PeerState, Seed, UnixTime,
+    Explanation, IceServer, IceServerError, Message, PeerId, PeerState, Seed, UnixTime,
 };
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 
 use crate::connection::{Connection, Handle};
 use crate::driver::Driver;
+use crate::needs::{Tls, Untrusted};
 use crate::session::{Session, until};
 use crate::shared::{Life, Shared, State};
 use crate::signalling::{LinkStatus, Signalling};
@@ -37,6 +38,7 @@ impl Endpoint {
             addresses: Vec::new(),
             signalling: None,
             incoming: IncomingPolicy::default(),
+            roots: Vec::new(),
             recording: None,
         }
     }
@@ -117,6 +119,20 @@ impl Endpoint {
             .broadcast(channel, message.into(), Instant::now());
         shared.wake_driver();
         result
+    }
+
+    /// Replaces the STUN and TURN servers. Connections stay as they are; what comes later uses the new ones. What is wrong with
+    /// one of them shows as [`Event::IceServerFailed`].
+    ///
+    /// # Errors
+    ///
+    /// [`IceServerError::TooMany`], and [`IceServerError::Credentials`] for a TURN server without credentials; nothing has
+    /// changed then.
+    pub fn set_ice_servers(&self, servers: Vec<IceServer>) -> Result<(), IceServerError> {
+        let shared = &self.root.shared;
+        let set = shared.lock().core.set_ice_servers(servers, Instant::now());
+        shared.wake_driver();
+        set
     }
 
     /// Observes everything that the core tells, from now on, except the messages.
@@ -225,6 +241,7 @@ pub struct EndpointBuilder {
     addresses: Vec<SocketAddr>,
     signalling: Option<Signalling>,
     incoming: IncomingPolicy,
+    roots: Vec<Vec<u8>>,
     recording: Option<(Box<dyn io::Write + Send>, bool)>,
 }
 
@@ -262,6 +279,13 @@ impl EndpointBuilder {
         self
     }
 
+    /// Trusts the servers that this certificate (DER) stands for, or has signed, besides those that the machine trusts. It
+    /// is for `turns:` and `stuns:` servers only. May be called again for further certificates.
+    pub fn root_certificate(mut self, certificate: impl Into<Vec<u8>>) -> Self {
+        self.roots.push(certificate.into());
+        self
+    }
+
     /// Records the run to `writer`, for `bowline replay`. Default: nothing is recorded.
     ///
     /// `payloads` says whether the contents of messages are kept; see [`bowline::Endpoint::record`]. The writer is
@@ -275,7 +299,8 @@ impl EndpointBuilder {
     ///
     /// # Errors
     ///
-    /// [`BindError`] when an address cannot be bound, the operating system has no randomness, or the core refuses.
+    /// [`BindError`] when an address cannot be bound, the operating system has no randomness, a root certificate cannot be
+    /// read, or the core refuses.
     ///
     /// # Panics
     ///
@@ -287,6 +312,7 @@ impl EndpointBuilder {
             ipv4: self.config.transport().ipv4,
             ipv6: self.config.transport().ipv6,
         };
+        let tls = Tls::new(self.roots).map_err(|Untrusted| BindError::Certificate)?;
         let sockets = Sockets::bind(plan.clone()).map_err(BindError::Socket)?;
         let farewell =
             self.config.timing().close_drain + self.config.timing().close_linger + FAREWELL_MARGIN;
@@ -298,7 +324,7 @@ impl EndpointBuilder {
         }
         let shared = Arc::new(Shared::new(core, self.incoming, farewell));
         let link = self.signalling.as_ref().map(Signalling::status);
-        tokio::spawn(Driver::new(Arc::clone(&shared), sockets, self.signalling).run());
+        tokio::spawn(Driver::new(Arc::clone(&shared), sockets, tls, self.signalling).run());
         Ok(Endpoint {
             root: Arc::new(Root { shared, plan, link }),
         })
@@ -386,6 +412,9 @@ pub enum BindError {
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness")]
     Randomness,
+    /// A root certificate could not be read.
+    #[error("a root certificate could not be read")]
+    Certificate,
     /// The core could not be made.
     #[error(transparent)]
     Core(#[from] EndpointError),

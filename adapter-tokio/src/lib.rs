@@ -46,6 +46,7 @@ mod driver;
 mod endpoint;
 mod inbox;
 mod ledger;
+mod needs;
 pub mod relay;
 mod session;
 mod shared;

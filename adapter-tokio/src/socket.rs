@@ -1,11 +1,11 @@
 //! UDP sockets: bound once for each family, announced once for each address of the machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll, ready};
 
-use bowline::Transmit;
+use bowline::{NeedId, Transmit};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -32,6 +32,8 @@ impl BindPlan {
 pub(crate) struct Sockets {
     plan: BindPlan,
     sockets: Vec<Socket>,
+    /// Those that the core asked for: never announced, and gone when the others are replaced.
+    extra: BTreeMap<NeedId, Socket>,
     buffer: Vec<u8>,
     metas: [RecvMeta; RECEIVE_SLOTS],
 }
@@ -54,6 +56,7 @@ impl Sockets {
         let mut this = Self {
             plan,
             sockets,
+            extra: BTreeMap::new(),
             buffer: vec![0; RECEIVE_SLOTS * SLOT_SIZE],
             metas: [RecvMeta::default(); RECEIVE_SLOTS],
         };
@@ -66,6 +69,7 @@ impl Sockets {
         Self {
             plan,
             sockets: Vec::new(),
+            extra: BTreeMap::new(),
             buffer: Vec::new(),
             metas: Default::default(),
         }
@@ -77,18 +81,46 @@ impl Sockets {
 
     /// Reads the addresses of the machine again. Gives those that are new and those that are gone.
     pub(crate) fn refresh(&mut self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-        let before: BTreeSet<_> = self.locals().collect();
+        let before: BTreeSet<_> = self.locals().chain(self.extra_locals()).collect();
         if self.sockets.iter().any(|s| s.bound.ip().is_unspecified()) {
             match machine_addresses() {
-                Ok(machine) => self.assign(&machine),
+                Ok(machine) => {
+                    self.assign(&machine);
+                    self.extra.retain(|_, s| machine.contains(&s.bound.ip()));
+                }
                 Err(error) => debug!(%error, "the addresses of the machine could not be read"),
             }
         }
-        let after: BTreeSet<_> = self.locals().collect();
+        let after: BTreeSet<_> = self.locals().chain(self.extra_locals()).collect();
         (
             after.difference(&before).copied().collect(),
             before.difference(&after).copied().collect(),
         )
+    }
+
+    /// Binds a socket that the core needs at an address of the machine. Gives its address. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says; [`io::ErrorKind::InvalidInput`] for the unspecified address.
+    pub(crate) fn bind_extra(&mut self, need: NeedId, ip: IpAddr) -> io::Result<SocketAddr> {
+        if ip.is_unspecified() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let socket = Socket::bind(SocketAddr::new(ip, 0))?;
+        let local = socket.bound;
+        self.extra.insert(need, socket);
+        Ok(local)
+    }
+
+    /// Closes the socket that was bound for a need, if there is one.
+    pub(crate) fn close_extra(&mut self, need: NeedId) {
+        self.extra.remove(&need);
+    }
+
+    /// The addresses of the sockets that the core asked for.
+    pub(crate) fn extra_locals(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.extra.values().map(|socket| socket.bound)
     }
 
     fn assign(&mut self, machine: &[IpAddr]) {
@@ -109,8 +141,7 @@ impl Sockets {
     /// Waits until a socket has a datagram.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let any = self
-            .sockets
-            .iter()
+            .all()
             .fold(false, |any, s| any | s.io.poll_recv_ready(cx).is_ready());
         if any { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -127,7 +158,7 @@ impl Sockets {
     /// Takes one batch from every socket. Gives whether there may be more.
     pub(crate) fn receive(&mut self, mut each: impl FnMut(Received<'_>)) -> bool {
         let mut more = false;
-        for socket in &self.sockets {
+        for socket in self.sockets.iter().chain(self.extra.values()) {
             let count = socket.receive(&mut self.buffer, &mut self.metas);
             more |= count == RECEIVE_SLOTS;
             for (slot, meta) in self.buffer.chunks(SLOT_SIZE).zip(&self.metas).take(count) {
@@ -150,7 +181,7 @@ impl Sockets {
         contents: &[u8],
         from: usize,
     ) -> Result<(), Unsent> {
-        let mut sockets = self.sockets.iter_mut();
+        let mut sockets = self.sockets.iter_mut().chain(self.extra.values_mut());
         let Some(socket) = sockets.find(|s| s.locals.contains(&transmit.source)) else {
             debug!("a datagram has no socket");
             return Ok(());
@@ -166,7 +197,11 @@ impl Sockets {
     }
 
     fn socket_of(&self, local: SocketAddr) -> Option<&Socket> {
-        self.sockets.iter().find(|s| s.locals.contains(&local))
+        self.all().find(|s| s.locals.contains(&local))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Socket> {
+        self.sockets.iter().chain(self.extra.values())
     }
 }
 
@@ -472,6 +507,38 @@ mod tests {
             segment_size: 1,
         };
         send(&mut a, stranger, b"x").await;
+    }
+
+    #[tokio::test]
+    async fn a_further_socket_carries_datagrams_and_is_not_announced() {
+        let need: NeedId = serde_json::from_value(7.into()).expect("a number");
+        let (mut a, mut b) = (loopback(), loopback());
+        let announced: Vec<_> = a.locals().collect();
+        let extra = a
+            .bind_extra(need, Ipv4Addr::LOCALHOST.into())
+            .expect("bound");
+        assert_eq!(a.locals().collect::<Vec<_>>(), announced);
+        assert_eq!(a.extra_locals().collect::<Vec<_>>(), [extra]);
+
+        let way = Transmit {
+            source: extra,
+            ..transmit(&a, &b, 4)
+        };
+        send(&mut a, way, b"ping").await;
+        let (sizes, at, from) = collect(&mut b, 1).await;
+        assert_eq!((sizes, at, from), (vec![4], local(&b), extra));
+        let back = Transmit {
+            source: at,
+            destination: extra,
+            segment_size: 4,
+        };
+        send(&mut b, back, b"pong").await;
+        assert_eq!(collect(&mut a, 1).await.1, extra);
+
+        a.close_extra(need);
+        assert_eq!(a.extra_locals().count(), 0);
+        assert!(a.bind_extra(need, Ipv4Addr::UNSPECIFIED.into()).is_err());
+        assert!(a.bind_extra(need, [192, 0, 2, 1].into()).is_err());
     }
 
     #[test]

@@ -72,6 +72,13 @@ mod linear;
 #[cfg(feature = "simulation")]
 pub use crypto::simulation;
 
+/// What is found out about the NATs between this host and the world.
+pub mod nat {
+    pub use crate::ice::nat::{
+        Family, Filtering, Mapping, NatKind, NatReport, RelayNeed, ServerAnswer, ServerEvidence,
+    };
+}
+
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
 pub use config::{Config, ConfigBuilder, ConfigError, DtlsMode, Preset};
 pub use diagnosis::{Explanation, Finding};

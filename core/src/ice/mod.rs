@@ -5,6 +5,11 @@
 pub(crate) mod candidate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the endpoint does not run a discovery yet")
+)]
+pub(crate) mod nat;
 mod policy;
 #[cfg_attr(
     not(test),

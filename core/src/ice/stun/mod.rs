@@ -67,6 +67,11 @@ impl BindingClient {
         Ok(id)
     }
 
+    /// Ends a transaction whose answer is not needed any more, without an outcome.
+    pub(crate) fn cancel(&mut self, id: TransactionId) {
+        self.open.retain(|transaction| transaction.id != id);
+    }
+
     /// Ends the transactions of a socket that is no more, without an outcome.
     pub(crate) fn forget_socket(&mut self, local: SocketAddr) {
         self.open

@@ -253,6 +253,20 @@ fn a_socket_that_is_gone_takes_its_transactions_along() {
 }
 
 #[test]
+fn a_cancelled_transaction_sends_and_takes_nothing_more() {
+    let (mut client, start) = client();
+    let cancelled = client.begin(plain(), start).expect("room");
+    let answer = answer(&sent(&mut client, start));
+    let kept = client.begin(plain(), start).expect("room");
+    client.cancel(cancelled);
+    assert_eq!(
+        client.handle_response(local(), server(), &answer, start),
+        None
+    );
+    assert_eq!(client.open.iter().map(|t| t.id).collect::<Vec<_>>(), [kept]);
+}
+
+#[test]
 fn a_seed_repeats_its_requests() {
     let run = || {
         let (mut client, start) = client();

@@ -73,6 +73,13 @@ mod linear;
 #[cfg(feature = "simulation")]
 pub use crypto::simulation;
 
+/// What is found out about the NATs between this host and the world.
+pub mod nat {
+    pub use crate::ice::nat::{
+        Family, Filtering, Mapping, NatKind, NatReport, RelayNeed, ServerAnswer, ServerEvidence,
+    };
+}
+
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
 pub use config::{
     AddressRange, Config, ConfigBuilder, ConfigError, DtlsMode, Preset, TransportPolicy,
@@ -82,8 +89,8 @@ pub use endpoint::io::{Input, Output, Signal, Transmit};
 pub use endpoint::replay::{Replay, ReplayError, Replayed};
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};
 pub use error::{
-    ConnectError, EndpointError, NotIncoming, OpenError, RecordError, SendError, SendRefusal,
-    UnknownChannel, UnknownPeer,
+    ConnectError, DiscoverNatError, EndpointError, NotIncoming, OpenError, RecordError, SendError,
+    SendRefusal, UnknownChannel, UnknownPeer,
 };
 pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, GatheringState, NegotiationFault, Path,

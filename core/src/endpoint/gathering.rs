@@ -41,6 +41,14 @@ impl Endpoint {
         }
     }
 
+    /// Gives relays back once no peer of a closed endpoint is left.
+    pub(super) fn rest_when_closed(&mut self) {
+        if self.closing && self.by_id.is_empty() {
+            self.gatherer.rest(self.now);
+        }
+        self.take_gathered();
+    }
+
     /// Takes what the pool says, to the world and to every peer.
     pub(super) fn take_gathered(&mut self) {
         self.ctx.has_sockets = self.gatherer.has_sockets();

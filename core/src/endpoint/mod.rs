@@ -1,6 +1,7 @@
 //! Many peers on shared sockets.
 
 mod demux;
+mod discovery;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod gate;
@@ -38,6 +39,7 @@ use crate::tape::Tape;
 use crate::time::UnixTime;
 
 use demux::Demux;
+use discovery::Discovery;
 use gate::{DropReason, Gate, SourceGate};
 use io::{Input, Output, Signal};
 use recorder::{Header, Origin, Step};
@@ -66,6 +68,9 @@ pub struct Endpoint {
     farewells: Farewells,
     newcomers: Newcomers,
     gatherer: Gatherer,
+    discovery: Discovery,
+    /// Whether [`Endpoint::close`] was called, and no peer made since.
+    closing: bool,
     transmits: TransmitQueue,
     /// Whole messages for streams.
     streams: VecDeque<(NeedId, Vec<u8>)>,
@@ -202,6 +207,8 @@ impl Endpoint {
             farewells,
             newcomers: Newcomers::new(max_ended_sessions),
             gatherer,
+            discovery: Discovery::default(),
+            closing: false,
             transmits: TransmitQueue::default(),
             streams: VecDeque::new(),
             needs: VecDeque::new(),
@@ -345,13 +352,22 @@ impl Endpoint {
         outcome
     }
 
-    /// Closes every peer gracefully. The endpoint can be dropped when no peer is left, or used on.
+    /// Closes every peer gracefully, and gives back what TURN servers have allocated. The endpoint can be dropped when
+    /// [`Endpoint::is_closed`], or used on: then candidates are gathered again.
     pub fn close(&mut self, now: Instant) {
         self.begin(now, |_| Step::Close);
+        self.closing = true;
+        self.rest_when_closed();
         let keys: Vec<_> = self.by_id.values().copied().collect();
         for key in keys {
             self.with(key, peer::Peer::close);
         }
+    }
+
+    /// Whether no peer and no allocation is left after [`Endpoint::close`].
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closing && self.by_id.is_empty() && !self.gatherer.is_busy()
     }
 
     /// Takes something that happened in the world. Whatever it is, it never fails: what is wrong with it is counted
@@ -375,10 +391,13 @@ impl Endpoint {
             Input::Resolved { need, addresses } => {
                 self.gatherer.on_resolved(need, addresses, self.now);
                 self.take_gathered();
+                self.drive_discovery();
             }
             Input::Bound { need, local } => {
-                self.gatherer.on_bound(need, local, self.now);
-                self.take_gathered();
+                if !self.is_bound_for_discovery(need, local) {
+                    self.gatherer.on_bound(need, local, self.now);
+                    self.take_gathered();
+                }
             }
             Input::StreamOpened { need, local } => {
                 self.gatherer.on_opened(need, local, self.now);
@@ -477,6 +496,9 @@ impl Endpoint {
     fn on_datagram(&mut self, local: SocketAddr, remote: SocketAddr, contents: &[u8]) {
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += contents.len() as u64;
+        if self.is_for_discovery(local, remote, contents) {
+            return;
+        }
         match self
             .gatherer
             .handle_datagram(local, remote, contents, self.now)
@@ -562,7 +584,9 @@ impl Endpoint {
         }
         self.ctx.early.handle_timeout(self.now);
         self.gatherer.handle_timeout(self.now);
+        self.discovery.handle_timeout(self.now);
         self.take_gathered();
+        self.drive_discovery();
         self.file_leftovers();
     }
 
@@ -703,7 +727,7 @@ impl Endpoint {
         for address in slot.reached {
             self.gatherer.unreach(address, self.now);
         }
-        self.take_gathered();
+        self.rest_when_closed();
         let id = slot.peer.id();
         self.ctx
             .given_up
@@ -736,6 +760,7 @@ impl Endpoint {
             self.ctx.early.poll_timeout(),
             self.farewells.poll_timeout(),
             self.gatherer.poll_timeout(),
+            self.discovery.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -752,6 +777,9 @@ impl Endpoint {
             timer: None,
             dirty: false,
         };
+        self.closing = false;
+        self.gatherer.wake(self.now);
+        self.take_gathered();
         let key = self.slots.insert(slot);
         self.by_id.insert(id, key);
         self.touch(key);

@@ -86,6 +86,7 @@ pub(super) enum Step {
     StreamClosed {
         need: NeedId,
     },
+    DiscoverNat,
     /// Without passwords.
     SetIceServers {
         servers: Vec<IceServer>,

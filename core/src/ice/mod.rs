@@ -6,12 +6,9 @@ pub(crate) mod candidate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod gather;
+pub(crate) mod nat;
 mod policy;
 mod server;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "gathering is the first to ask a server")
-)]
 pub(crate) mod stun;
 pub(crate) mod turn;
 

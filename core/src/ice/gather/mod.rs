@@ -441,6 +441,42 @@ impl Gatherer {
         !self.bases.is_empty()
     }
 
+    /// Our sockets, the preferred first.
+    pub(crate) fn sockets(&self) -> &[SocketAddr] {
+        &self.bases
+    }
+
+    /// Whether there is a server that answers STUN over UDP.
+    pub(crate) fn has_stun_servers(&self) -> bool {
+        self.servers.iter().any(is_udp)
+    }
+
+    /// The servers that answer STUN over UDP. `None` while names are being resolved or no socket is bound.
+    pub(crate) fn stun_servers(&self) -> Option<Vec<SocketAddr>> {
+        let mut servers = Vec::new();
+        for server in self.servers.iter().filter(|server| is_udp(server)) {
+            let is_pending = server.addresses().is_empty() && server.told.is_none();
+            if is_pending || self.bases.is_empty() {
+                return None;
+            }
+            let port = server.ice.port();
+            servers.extend(
+                server
+                    .addresses()
+                    .iter()
+                    .map(|ip| SocketAddr::new(*ip, port)),
+            );
+        }
+        Some(servers)
+    }
+
+    /// The name for a need of somebody else.
+    pub(crate) fn reserve_need(&mut self) -> NeedId {
+        let need = NeedId(self.next_need);
+        self.next_need += 1;
+        need
+    }
+
     /// What is known of each server, at `now`.
     pub(crate) fn status(&self, now: Instant) -> Vec<ServerStatus> {
         let status = |server: &Server| ServerStatus {
@@ -469,7 +505,7 @@ impl Gatherer {
         let mut questions = Vec::new();
         for server in &self.servers {
             // TURN servers over UDP answer STUN as well.
-            if server.ice.transport() != ServerTransport::Udp {
+            if !is_udp(server) {
                 continue;
             }
             for ip in server.addresses() {
@@ -961,11 +997,14 @@ impl Gatherer {
     }
 
     fn new_need(&mut self, purpose: Purpose) -> NeedId {
-        let need = NeedId(self.next_need);
-        self.next_need += 1;
+        let need = self.reserve_need();
         self.by_need.insert(need, purpose);
         need
     }
+}
+
+fn is_udp(server: &Server) -> bool {
+    server.ice.transport() == ServerTransport::Udp
 }
 
 impl LocalCandidate {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::servers::backoff;
-use crate::ice::stun::{BindingClient, BindingRequest, Ladder, Outcome, Outgoing};
+use crate::ice::stun::{BindingClient, BindingRequest, Ladder, Outcome, Outgoing, TransactionId};
 use crate::rng::Rng;
 
 /// Questions to servers and what they said.
@@ -28,8 +28,10 @@ pub(super) struct Question {
 
 #[derive(Debug, Clone, Copy)]
 struct State {
-    /// When it is asked next; `None` while an answer is awaited.
+    /// When it is asked next; `None` while an answer is awaited, and when another question keeps the mapping open.
     ask_at: Option<Instant>,
+    /// The last transaction.
+    asked: Option<TransactionId>,
     mapped: Option<SocketAddr>,
     answered: bool,
     failures: u32,
@@ -68,12 +70,16 @@ impl Reflexive {
             .collect();
         for question in dropped {
             let state = self.questions.remove(&question);
-            self.client.forget(question.base, question.server);
-            gone.extend(state.and_then(|state| Some((question, state.mapped?))));
+            let Some(state) = state else { continue };
+            if let Some(asked) = state.asked {
+                self.client.cancel(asked);
+            }
+            gone.extend(state.mapped.map(|mapped| (question, mapped)));
         }
         for question in wanted.iter().take(MAX_QUESTIONS) {
             self.questions.entry(*question).or_insert(State {
                 ask_at: Some(now),
+                asked: None,
                 mapped: None,
                 answered: false,
                 failures: 0,
@@ -92,11 +98,11 @@ impl Reflexive {
         let is_due = |state: &State| state.ask_at.is_some_and(|at| at <= now);
         let (question, state) = self.questions.iter_mut().find(|(_, s)| is_due(s))?;
         let request = BindingRequest::plain(question.base, question.server);
-        state.ask_at = match self.client.begin(request, now) {
-            Ok(_) => None,
+        match self.client.begin(request, now) {
+            Ok(asked) => (state.asked, state.ask_at) = (Some(asked), None),
             // At the bound of open transactions: one of them ends within this time.
-            Err(_) => Some(now + Ladder::STANDARD.total()),
-        };
+            Err(_) => state.ask_at = Some(now + Ladder::STANDARD.total()),
+        }
         Some(*question)
     }
 

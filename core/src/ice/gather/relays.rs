@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::servers::backoff;
 use crate::event::ServerFault;
+use crate::ice::nat::Family;
 use crate::ice::server::{IceServer, ServerTransport};
-use crate::ice::turn::{Allocation, Family, Framing, Via};
+use crate::ice::turn::{Allocation, Framing, Via};
 use crate::need::{Need, NeedId};
 use crate::rng::Rng;
 use crate::tape::Tape;
@@ -107,11 +108,7 @@ impl Relay {
         } else {
             Via::Datagrams
         };
-        let family = if remote.is_ipv4() {
-            Family::V4
-        } else {
-            Family::V6
-        };
+        let family = Family::of(remote);
         self.stage = Stage::Live(Live {
             need: *need,
             local,

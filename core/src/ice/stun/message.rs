@@ -26,14 +26,24 @@ impl TransactionId {
 
     /// That of a Binding response, which is not looked at any further.
     pub(super) fn of_response(datagram: &[u8]) -> Option<Self> {
-        let is_response = datagram.starts_with(&SUCCESS) || datagram.starts_with(&ERROR);
-        Self::of_message(datagram).filter(|_| is_response)
+        Self::of(&[SUCCESS, ERROR], datagram)
+    }
+
+    /// That of a Binding request, which is not looked at any further.
+    pub(in crate::ice) fn of_request(datagram: &[u8]) -> Option<Self> {
+        Self::of(&[REQUEST], datagram)
     }
 
     /// That of any message.
     pub(in crate::ice) fn of_message(message: &[u8]) -> Option<Self> {
         let [_, _, _, _, c0, c1, c2, c3, id @ ..] = *message.first_chunk::<HEADER_LEN>()?;
         ([c0, c1, c2, c3] == MAGIC_COOKIE).then_some(Self(id))
+    }
+
+    /// That of a message of one of these types.
+    fn of(types: &[[u8; 2]], datagram: &[u8]) -> Option<Self> {
+        let fits = types.contains(datagram.first_chunk()?);
+        Self::of_message(datagram).filter(|_| fits)
     }
 }
 
@@ -174,6 +184,8 @@ fn must_be_understood(kind: AttributeType) -> bool {
 
 const HEADER_LEN: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+/// The type of a Binding request.
+const REQUEST: [u8; 2] = [0x00, 0x01];
 /// The type of a Binding success response.
 const SUCCESS: [u8; 2] = [0x01, 0x01];
 /// The type of a Binding error response.
@@ -448,9 +460,11 @@ mod tests {
     fn requests_and_other_methods_are_no_answers() {
         assert_eq!(read(&plain()), None);
         assert_eq!(TransactionId::of_response(&plain()), None);
+        assert_eq!(TransactionId::of_request(&plain()), Some(id()));
         let allocate = [&[0x01, 0x03, 0, 0][..], &MAGIC_COOKIE, &id().0].concat();
         assert_eq!(read(&allocate), None);
         assert_eq!(TransactionId::of_response(&allocate), None);
+        assert_eq!(TransactionId::of_request(&allocate), None);
     }
 
     proptest! {

@@ -67,17 +67,9 @@ impl BindingClient {
         Ok(id)
     }
 
-    /// Ends the transactions of a socket with a server, without an outcome.
-    pub(crate) fn forget(&mut self, local: SocketAddr, server: SocketAddr) {
-        self.open.retain(|transaction| {
-            transaction.request.local != local || transaction.request.server != server
-        });
-    }
-
-    /// Ends the transactions of a socket that is no more, without an outcome.
-    pub(crate) fn forget_socket(&mut self, local: SocketAddr) {
-        self.open
-            .retain(|transaction| transaction.request.local != local);
+    /// Ends a transaction whose answer is not needed any more, without an outcome.
+    pub(crate) fn cancel(&mut self, id: TransactionId) {
+        self.open.retain(|transaction| transaction.id != id);
     }
 
     /// Takes a datagram when it answers an open transaction. `None`: it is none of ours, or as good as not received.

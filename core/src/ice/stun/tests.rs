@@ -239,17 +239,17 @@ fn open_transactions_are_bounded() {
 }
 
 #[test]
-fn a_socket_that_is_gone_takes_its_transactions_along() {
+fn a_cancelled_transaction_sends_and_takes_nothing_more() {
     let (mut client, start) = client();
-    client.begin(plain(), start).expect("room");
-    let other = address("10.0.0.1:4001");
-    client
-        .begin(BindingRequest::plain(other, server()), start)
-        .expect("room");
-    client.forget_socket(local());
-    let left = client.poll_transmit(start).map(|request| request.source);
-    assert_eq!(left, Some(other));
-    assert_eq!(client.poll_transmit(start), None);
+    let cancelled = client.begin(plain(), start).expect("room");
+    let answer = answer(&sent(&mut client, start));
+    let kept = client.begin(plain(), start).expect("room");
+    client.cancel(cancelled);
+    assert_eq!(
+        client.handle_response(local(), server(), &answer, start),
+        None
+    );
+    assert_eq!(client.open.iter().map(|t| t.id).collect::<Vec<_>>(), [kept]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use stun_proto::auth::{LongTermClientAuth, LongTermClientValidation};
 use stun_types::message::{LongTermCredentials, Message, MessageClass};
 
+use super::nat::Family;
 use super::server::Credentials;
 use super::stun::{Ladder, TransactionId};
 use crate::event::ServerFault;
@@ -39,6 +40,7 @@ use peers::{Access, Peers};
 
 /// One allocation, from the first request to its end.
 pub(crate) struct Allocation {
+    /// That of the relayed address.
     family: Family,
     via: Via,
     auth: LongTermClientAuth,
@@ -50,13 +52,6 @@ pub(crate) struct Allocation {
     held: Held,
     outbox: VecDeque<Vec<u8>>,
     events: VecDeque<AllocationEvent>,
-}
-
-/// The family of the relayed address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Family {
-    V4,
-    V6,
 }
 
 /// How the server is spoken to.
@@ -194,7 +189,7 @@ impl Allocation {
 
     /// Somebody wants to reach `peer` through this allocation. Returns false at the limit.
     pub(crate) fn want(&mut self, peer: SocketAddr, now: Instant) -> bool {
-        let fits = (self.family == Family::V6) == peer.is_ipv6();
+        let fits = (self.family == Family::Ipv6) == peer.is_ipv6();
         fits && self.peers.want(peer, now)
     }
 
@@ -265,7 +260,7 @@ impl Allocation {
         match &mut self.life {
             Life::New => {
                 self.life = Life::Asking;
-                let ipv6 = self.family == Family::V6;
+                let ipv6 = self.family == Family::Ipv6;
                 self.ask(Request::Allocate { ipv6 }, None, now);
             }
             Life::Granted { refresh_at, .. } if refresh_at.is_some_and(|at| at <= now) => {

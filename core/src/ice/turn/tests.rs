@@ -104,7 +104,7 @@ fn allocation(via: Via) -> Allocation {
     let server = server.credentials("alice", "secret").expect("fits");
     let rng = Rng::new(&Seed::from([3; 32]));
     let login = server.login().expect("set");
-    Allocation::new(Family::V4, via, login, 64, Tape::default(), rng)
+    Allocation::new(Family::Ipv4, via, login, 64, Tape::default(), rng)
 }
 
 /// The only request that goes out now.

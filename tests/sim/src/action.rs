@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bowline::ChannelKind;
 use serde::{Deserialize, Serialize};
 
-use crate::net::{HostId, LinkConfig};
+use crate::net::{Firewall, GatewayId, HostId, LinkConfig};
 
 /// One call or fault. Hosts are named by their numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,7 +125,24 @@ pub enum Action {
         /// What it is like now.
         link: LinkConfig,
     },
-    /// Every fault of network and bus ends.
+    /// A box forgets all mappings, and gives out other ports from then on.
+    RebootGateway {
+        /// The box.
+        gateway: GatewayId,
+    },
+    /// A box gets another address outside, and forgets all mappings.
+    RenumberGateway {
+        /// The box.
+        gateway: GatewayId,
+    },
+    /// A box lets other datagrams pass from now on.
+    SetFirewall {
+        /// The box.
+        gateway: GatewayId,
+        /// What it drops.
+        firewall: Firewall,
+    },
+    /// Every fault of network and bus ends. Firewalls are as they were configured.
     Heal,
 }
 
@@ -187,6 +204,11 @@ impl fmt::Display for Action {
                 write!(f, "signalling cut {from} -> {to} for {for_ms} ms")
             }
             Self::SetLink { from, to, .. } => write!(f, "link changes {from} -> {to}"),
+            Self::RebootGateway { gateway } => write!(f, "box {gateway} reboots"),
+            Self::RenumberGateway { gateway } => write!(f, "box {gateway} gets another address"),
+            Self::SetFirewall { gateway, firewall } => {
+                write!(f, "box {gateway} has another firewall: {firewall:?}")
+            }
             Self::Heal => f.write_str("all faults end"),
         }
     }
@@ -210,7 +232,20 @@ impl Action {
             | Self::Unbind { host, .. }
             | Self::Bind { host, .. }
             | Self::SetReader { host, .. } => vec![host],
-            Self::Heal => Vec::new(),
+            Self::RebootGateway { .. }
+            | Self::RenumberGateway { .. }
+            | Self::SetFirewall { .. }
+            | Self::Heal => Vec::new(),
+        }
+    }
+
+    /// The box that is named, if one is.
+    pub(crate) fn gateway(&self) -> Option<GatewayId> {
+        match *self {
+            Self::RebootGateway { gateway }
+            | Self::RenumberGateway { gateway }
+            | Self::SetFirewall { gateway, .. } => Some(gateway),
+            _ => None,
         }
     }
 }

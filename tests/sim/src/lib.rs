@@ -39,7 +39,12 @@
 //!
 //! Links lose, delay, reorder, duplicate, damage and drop datagrams, limit their rate and size, and are cut one way or
 //! both ([`LinkConfig`], [`Action`]). The bus does the same with signals, but never alters one. Hosts have several IPv4 and
-//! IPv6 addresses, lose and gain them, crash and start again. There is no address translation yet, and no relay.
+//! IPv6 addresses, lose and gain them, crash and start again.
+//!
+//! Boxes stand between some hosts and the internet ([`NatConfig`]): they translate addresses in the ways of RFC 4787, one
+//! behind the other if need be, filter, hairpin, forget, reboot and are renumbered, and have firewalls ([`Firewall`]). The
+//! boxes of one's own network see a datagram when it is sent, those of the receiver's when it arrives. [`has_path`] says what
+//! theory expects of two of them. Hosts that are behind none are public, whatever their addresses look like.
 //!
 //! DTLS is replaced by [`NullDtls`] unless [`Dtls::Real`] is asked for: the same flights and sizes without
 //! cryptography. That is why this crate enables the feature `simulation` of bowline. **Never depend on it outside of
@@ -77,12 +82,15 @@ pub use driver::Driver;
 pub use findings::{Invariant, Premises, Violation};
 pub use hash::RollingHash;
 pub use model::Digest;
-pub use net::{Accounts, Burst, Class, DropCause, HostId, LinkConfig, Network};
+pub use net::{
+    Accounts, Burst, Class, DropCause, Filtering, Firewall, GatewayId, HostId, LinkConfig, Mapping,
+    NatConfig, Network, Ports, has_path,
+};
 pub use null_dtls::NullDtls;
 pub use rng::{Draw, Purpose, Stream};
 pub use scenario::{PeerPlan, Report, RunOptions, Scenario, ScenarioError, Step, liveness_bound};
 pub use svg::draw;
 pub use time::{Clock, Time};
 pub use trace::{Entry, Hashes, Passage, Record, Trace, What};
-pub use world::builder::{Dtls, PeerSpec, WorldBuilder, addresses};
+pub use world::builder::{Dtls, GatewaySpec, PeerSpec, WorldBuilder, addresses};
 pub use world::{Refused, Stats, World};

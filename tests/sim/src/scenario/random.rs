@@ -88,6 +88,7 @@ impl Scenario {
             scenario: Self {
                 seed,
                 dtls: Dtls::Null,
+                gateways: Vec::new(),
                 peers,
                 link: link(&mut stream, &faults),
                 bus: bus(&mut stream, &faults),

@@ -84,6 +84,11 @@ impl World {
                 self.bus.partition(from, to, until(for_ms))
             }
             Action::SetLink { from, to, link } => self.network.set_link(from, to, link),
+            Action::RebootGateway { gateway } => self.network.reboot_gateway(gateway),
+            Action::RenumberGateway { gateway } => drop(self.network.renumber_gateway(gateway)),
+            Action::SetFirewall { gateway, firewall } => {
+                self.network.set_firewall(gateway, firewall)
+            }
             Action::Heal => self.heal(),
         }
     }
@@ -251,7 +256,7 @@ impl World {
     pub fn unbind(&mut self, host: HostId, address: SocketAddr) {
         if self.nodes[host].addresses.contains(&address) {
             self.nodes[host].addresses.retain(|known| *known != address);
-            self.network.detach(address);
+            self.network.detach_from(host, address);
             self.input(host, Input::SocketClosed { local: address });
         }
     }
@@ -446,6 +451,9 @@ fn host_of(action: &Action) -> Option<HostId> {
         Action::Partition { .. }
         | Action::PartitionBus { .. }
         | Action::SetLink { .. }
+        | Action::RebootGateway { .. }
+        | Action::RenumberGateway { .. }
+        | Action::SetFirewall { .. }
         | Action::Heal => None,
     }
 }

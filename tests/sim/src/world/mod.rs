@@ -18,7 +18,7 @@ use crate::bus::{Bus, Parcel};
 use crate::driver::Driver;
 use crate::findings::{Findings, Invariant, Premises, Violation};
 use crate::model::{Digest, Model};
-use crate::net::{Accounts, Datagram, HostId, Network};
+use crate::net::{Accounts, Datagram, GatewayId, HostId, Network};
 use crate::queue::EventQueue;
 use crate::time::{Clock, Time};
 use crate::trace::Trace;
@@ -44,6 +44,8 @@ pub struct World {
     network: Network,
     bus: Bus,
     nodes: Vec<Node>,
+    /// The names of the boxes.
+    gateways: Vec<String>,
     by_id: BTreeMap<PeerId, HostId>,
     model: Model,
     findings: Findings,
@@ -113,6 +115,7 @@ impl World {
             network,
             bus,
             nodes,
+            gateways: builder.gateways.iter().map(|g| g.name.clone()).collect(),
             by_id,
             model: Model::default(),
             findings: Findings::default(),
@@ -198,6 +201,36 @@ impl World {
     #[must_use]
     pub fn addresses(&self, host: HostId) -> &[SocketAddr] {
         &self.nodes[host].addresses
+    }
+
+    /// The addresses that a host began with.
+    #[must_use]
+    pub fn home_addresses(&self, host: HostId) -> &[SocketAddr] {
+        &self.nodes[host].home
+    }
+
+    /// The number of a box.
+    ///
+    /// # Panics
+    ///
+    /// When there is none of this name.
+    #[must_use]
+    pub fn gateway(&self, name: &str) -> GatewayId {
+        let gateway = self.gateways.iter().position(|known| known == name);
+        gateway.expect("a box of this name was added")
+    }
+
+    /// Whether theory allows a path between two hosts: over IPv4 as [`Network::has_path`], and over IPv6, which nobody
+    /// translates, unless a firewall stops all STUN. With `relay` there is a TURN server on the internet.
+    #[must_use]
+    pub fn has_path(&self, a: HostId, b: HostId, relay: bool) -> bool {
+        let both = |family: fn(&SocketAddr) -> bool| {
+            let mut hosts = [a, b].into_iter();
+            hosts.all(|host| self.addresses(host).iter().any(family))
+        };
+        let path = |relay| self.network.has_path(a, b, relay);
+        // Over IPv6 every mapping is known, as that of a relay is.
+        (both(SocketAddr::is_ipv6) && path(true)) || (both(SocketAddr::is_ipv4) && path(relay))
     }
 
     /// The endpoint of a host; `None` while it has crashed.

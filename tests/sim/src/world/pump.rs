@@ -78,6 +78,9 @@ impl World {
     }
 
     pub(super) fn on_datagram(&mut self, datagram: Datagram) {
+        let Some(datagram) = self.network.land(datagram, self.clock.now()) else {
+            return;
+        };
         let listens = self.nodes[datagram.to].listens();
         let Some(datagram) = self.network.arrive(datagram, listens) else {
             return;

@@ -7,6 +7,7 @@ use bowline::ChannelKind;
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Firewall, GatewayId, HostId, LinkConfig};
+use crate::server::{Misbehaviour, ServerId};
 
 /// One call or fault. Hosts are named by their numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -142,7 +143,30 @@ pub enum Action {
         /// What it drops.
         firewall: Firewall,
     },
-    /// Every fault of network and bus ends. Firewalls are as they were configured.
+    /// A server misbehaves from now on, or no longer.
+    Misbehave {
+        /// The server.
+        server: ServerId,
+        /// How; nothing is well.
+        #[serde(default)]
+        how: Option<Misbehaviour>,
+    },
+    /// A server vanishes with all its allocations.
+    CrashServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// A server that crashed starts, and knows of nothing.
+    StartServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// A server crashes and starts at once.
+    RebootServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// Every fault of network and bus ends. Firewalls are as they were configured, and all servers run and behave.
     Heal,
 }
 
@@ -209,6 +233,14 @@ impl fmt::Display for Action {
             Self::SetFirewall { gateway, firewall } => {
                 write!(f, "box {gateway} has another firewall: {firewall:?}")
             }
+            Self::Misbehave {
+                server,
+                how: Some(how),
+            } => write!(f, "server {server} misbehaves: {how:?}"),
+            Self::Misbehave { server, how: None } => write!(f, "server {server} behaves"),
+            Self::CrashServer { server } => write!(f, "server {server} crashes"),
+            Self::StartServer { server } => write!(f, "server {server} starts"),
+            Self::RebootServer { server } => write!(f, "server {server} reboots"),
             Self::Heal => f.write_str("all faults end"),
         }
     }
@@ -235,7 +267,22 @@ impl Action {
             Self::RebootGateway { .. }
             | Self::RenumberGateway { .. }
             | Self::SetFirewall { .. }
+            | Self::Misbehave { .. }
+            | Self::CrashServer { .. }
+            | Self::StartServer { .. }
+            | Self::RebootServer { .. }
             | Self::Heal => Vec::new(),
+        }
+    }
+
+    /// The server that is named, if one is.
+    pub(crate) fn server(&self) -> Option<ServerId> {
+        match *self {
+            Self::Misbehave { server, .. }
+            | Self::CrashServer { server }
+            | Self::StartServer { server }
+            | Self::RebootServer { server } => Some(server),
+            _ => None,
         }
     }
 

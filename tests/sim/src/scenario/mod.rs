@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Incoming, Reader};
 use crate::net::{GatewayId, HostId, LinkConfig};
+use crate::server::{ServerId, ServerSpec};
 use crate::world::builder::{Dtls, GatewaySpec};
 
 pub use report::Report;
@@ -37,6 +38,9 @@ pub struct Scenario {
     pub gateways: Vec<GatewaySpec>,
     /// The hosts.
     pub peers: Vec<PeerPlan>,
+    /// The STUN and TURN servers. Their hosts come after those of the peers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerSpec>,
     /// What every link is like.
     #[serde(default)]
     pub link: LinkConfig,
@@ -107,6 +111,7 @@ impl Scenario {
             dtls: Dtls::Null,
             gateways: Vec::new(),
             peers: vec![PeerPlan::new("alice"), PeerPlan::new("bob")],
+            servers: Vec::new(),
             link: LinkConfig::default(),
             bus: LinkConfig::default(),
             chaos_ms: 10_000,
@@ -146,11 +151,12 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// When it is not one, or names a host or box that it does not have.
+    /// When it is not one, or names a host, box or server that it does not have.
     pub fn from_json(json: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = serde_json::from_str(json)?;
         scenario.check_gateways()?;
-        let hosts = scenario.peers.len();
+        scenario.check_servers()?;
+        let hosts = scenario.peers.len() + scenario.servers.len();
         let named = scenario.wanted.iter().flat_map(|(a, b)| [*a, *b]);
         match named
             .chain(scenario.steps.iter().flat_map(|step| step.action.hosts()))
@@ -158,6 +164,15 @@ impl Scenario {
         {
             Some(host) if host >= hosts => Err(ScenarioError::UnknownHost { host, hosts }),
             Some(_) | None => Ok(scenario),
+        }
+    }
+
+    fn check_servers(&self) -> Result<(), ScenarioError> {
+        let count = self.servers.len();
+        let mut named = self.steps.iter().filter_map(|step| step.action.server());
+        match named.find(|server| *server >= count) {
+            Some(server) => Err(ScenarioError::UnknownServer { server, count }),
+            None => Ok(()),
         }
     }
 
@@ -211,6 +226,14 @@ pub enum ScenarioError {
         /// How many there are.
         hosts: usize,
     },
+    /// A step names a server that there is not.
+    #[error("server {server} is named, and there are {count}")]
+    UnknownServer {
+        /// The server.
+        server: ServerId,
+        /// How many there are.
+        count: usize,
+    },
     /// A box is named that there is not, or that comes after one that is behind it.
     #[error("box {gateway} is named too early, and there are {count}")]
     UnknownGateway {
@@ -224,7 +247,9 @@ pub enum ScenarioError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::Driver;
     use crate::net::NatConfig;
+    use crate::server::{Asked, Misbehaviour};
 
     #[test]
     fn a_scenario_survives_a_round_trip_through_json() {
@@ -261,6 +286,22 @@ mod tests {
         assert_eq!(again, scenario);
         scenario.gateways[0].behind = Some(0);
         assert!(Scenario::from_json(&scenario.to_json()).is_err());
+    }
+
+    #[test]
+    fn a_scenario_names_servers_and_no_others() {
+        let how = Some(Misbehaviour::Refuses {
+            method: Asked::Refresh,
+            code: 437,
+        });
+        let mut scenario = Scenario::pair(1).step(0, Action::Misbehave { server: 0, how });
+        let error = Scenario::from_json(&scenario.to_json()).expect_err("no server");
+        assert_eq!(error.to_string(), "server 0 is named, and there are 0");
+        let turn = ServerSpec::new("turn").user("alice", "secret");
+        scenario.servers.push(turn);
+        let again = Scenario::from_json(&scenario.to_json()).expect("its own JSON");
+        assert_eq!(again, scenario);
+        assert!(again.run(Driver::Exact).violations.is_empty());
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Scenario {
                 dtls: Dtls::Null,
                 gateways: Vec::new(),
                 peers,
+                servers: Vec::new(),
                 link: link(&mut stream, &faults),
                 bus: bus(&mut stream, &faults),
                 chaos_ms: stream.between(5_000, 25_000),

@@ -98,6 +98,9 @@ impl Scenario {
                 reader: plan.reader,
             });
         }
+        for spec in &self.servers {
+            builder = builder.server(spec.clone());
+        }
         let mut world = builder.build();
         // What would come later, such as the end of a fault, comes with the heal.
         for step in self.steps.iter().filter(|step| step.at_ms < self.chaos_ms) {

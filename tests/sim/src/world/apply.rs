@@ -89,6 +89,13 @@ impl World {
             Action::SetFirewall { gateway, firewall } => {
                 self.network.set_firewall(gateway, firewall)
             }
+            Action::Misbehave { server, how } => self.misbehave(server, how),
+            Action::CrashServer { server } => self.crash_server(server),
+            Action::StartServer { server } => self.start_server(server),
+            Action::RebootServer { server } => {
+                self.crash_server(server);
+                self.start_server(server);
+            }
             Action::Heal => self.heal(),
         }
     }
@@ -302,10 +309,11 @@ impl World {
         self.network.set_link(b, a, link.clone());
     }
 
-    /// Ends every fault of network and bus.
+    /// Ends every fault of network and bus. All servers run and behave.
     pub fn heal(&mut self) {
         self.network.heal();
         self.bus.heal();
+        self.heal_servers();
     }
 
     /// Sends what waits for room, until the queue is full again.
@@ -454,6 +462,10 @@ fn host_of(action: &Action) -> Option<HostId> {
         | Action::RebootGateway { .. }
         | Action::RenumberGateway { .. }
         | Action::SetFirewall { .. }
+        | Action::Misbehave { .. }
+        | Action::CrashServer { .. }
+        | Action::StartServer { .. }
+        | Action::RebootServer { .. }
         | Action::Heal => None,
     }
 }

@@ -11,6 +11,7 @@ use crate::action::{Incoming, Reader};
 use crate::bus::Bus;
 use crate::driver::Driver;
 use crate::net::{GatewayId, HostId, LinkConfig, NatConfig, Network};
+use crate::server::ServerSpec;
 use crate::trace::Record;
 
 use super::World;
@@ -89,6 +90,7 @@ pub struct WorldBuilder {
     link: LinkConfig,
     bus: LinkConfig,
     pub(super) gateways: Vec<GatewaySpec>,
+    pub(super) servers: Vec<ServerSpec>,
     peers: Vec<PeerSpec>,
 }
 
@@ -104,6 +106,7 @@ impl WorldBuilder {
             link: LinkConfig::default(),
             bus: LinkConfig::with_latency(Duration::from_millis(20)),
             gateways: Vec::new(),
+            servers: Vec::new(),
             peers: Vec::new(),
         }
     }
@@ -181,11 +184,26 @@ impl WorldBuilder {
         self
     }
 
+    /// Adds a host on the internet with a STUN and TURN server. Servers are numbered in the order in which they are added.
+    ///
+    /// ```
+    /// use bowline_sim::{ServerSpec, World};
+    ///
+    /// let turn = ServerSpec::new("turn").user("alice", "secret");
+    /// let world = World::builder(1).peer("alice").server(turn).build();
+    /// let server = world.server("turn");
+    /// assert_eq!(world.server_addresses(server)[0].to_string(), "192.0.2.1:3478");
+    /// ```
+    pub fn server(mut self, spec: ServerSpec) -> Self {
+        self.servers.push(spec);
+        self
+    }
+
     /// Makes the world and starts its endpoints.
     ///
     /// # Panics
     ///
-    /// When a name is not a valid [`PeerId`] or is used twice, when there are more than 250 hosts or boxes, or when one is
+    /// When a name is not a valid [`PeerId`] or is used twice, when there are more than 250 hosts or boxes or 120 servers, or when one is
     /// behind a box that there is not.
     #[must_use]
     pub fn build(self) -> World {
@@ -196,6 +214,10 @@ impl WorldBuilder {
         assert!(
             self.gateways.len() <= MAX_HOSTS,
             "at most {MAX_HOSTS} boxes have addresses"
+        );
+        assert!(
+            self.servers.len() <= MAX_SERVERS,
+            "at most {MAX_SERVERS} servers have addresses"
         );
         let mut network = Network::new(self.seed, self.link.clone());
         let bus = Bus::new(self.seed, self.bus.clone());
@@ -257,3 +279,5 @@ fn hidden_addresses(resident: u8, host: HostId, (ipv4, ipv6): (u8, u8)) -> Vec<S
 const PORT: u16 = 5_000;
 /// Hosts of one world.
 const MAX_HOSTS: usize = 250;
+/// Servers of one world, each of which has two addresses.
+const MAX_SERVERS: usize = 120;

@@ -5,6 +5,7 @@ mod attackers;
 pub(crate) mod builder;
 mod node;
 mod pump;
+mod servers;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -20,14 +21,17 @@ use crate::findings::{Findings, Invariant, Premises, Violation};
 use crate::model::{Digest, Model};
 use crate::net::{Accounts, Datagram, GatewayId, HostId, Network};
 use crate::queue::EventQueue;
+use crate::server::Server;
 use crate::time::{Clock, Time};
 use crate::trace::Trace;
 
 use builder::{Dtls, WorldBuilder};
 use node::Node;
+use servers::{Late, ServerHost};
 
 pub use apply::Refused;
 pub(crate) use pump::subject;
+pub use servers::StreamOutput;
 
 /// Endpoints on simulated hosts, and all that is between them.
 ///
@@ -44,6 +48,7 @@ pub struct World {
     network: Network,
     bus: Bus,
     nodes: Vec<Node>,
+    servers: Vec<ServerHost>,
     /// The names of the boxes.
     gateways: Vec<String>,
     by_id: BTreeMap<PeerId, HostId>,
@@ -63,6 +68,7 @@ enum Item {
     Datagram(Datagram),
     Signal(Parcel),
     Action(Action),
+    Late(Late),
     /// A slow reader is done with a message of a peer that was initialised `birth` times.
     Release {
         host: HostId,
@@ -115,6 +121,7 @@ impl World {
             network,
             bus,
             nodes,
+            servers: Vec::new(),
             gateways: builder.gateways.iter().map(|g| g.name.clone()).collect(),
             by_id,
             model: Model::default(),
@@ -124,6 +131,14 @@ impl World {
             attackers: Vec::new(),
             buf: Vec::new(),
         };
+        for (number, spec) in builder.servers.iter().enumerate() {
+            let host = world.nodes.len() + number;
+            let server = Server::new(spec.clone(), number, builder.seed);
+            for address in server.addresses() {
+                world.network.attach(host, *address);
+            }
+            world.servers.push(ServerHost::new(server, host));
+        }
         for host in 0..world.nodes.len() {
             world.start_endpoint(host);
         }
@@ -185,7 +200,7 @@ impl World {
         *self.by_id.get(&id).expect("a host of this name was added")
     }
 
-    /// How many hosts there are.
+    /// How many hosts with endpoints there are.
     #[must_use]
     pub fn hosts(&self) -> usize {
         self.nodes.len()
@@ -352,7 +367,7 @@ impl World {
         self.nodes[host].wakeups.total
     }
 
-    /// Whether nothing is scheduled and no endpoint waits for a deadline.
+    /// Whether nothing is scheduled and neither an endpoint nor an allocation of a server waits for a deadline.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.next_time().is_none()
@@ -414,10 +429,16 @@ impl World {
 
     fn next_time(&self) -> Option<Time> {
         let wakeup = self.nodes.iter().filter_map(Node::next_wakeup).min();
-        [self.queue.next_time(), wakeup].into_iter().flatten().min()
+        let served = self
+            .servers
+            .iter()
+            .filter_map(ServerHost::next_wakeup)
+            .min();
+        let all = [self.queue.next_time(), wakeup, served];
+        all.into_iter().flatten().min()
     }
 
-    /// Does what is due at `at`: first what was scheduled, in its order, then wake-ups in the order of the hosts.
+    /// Does what is due at `at`: first what was scheduled, in its order, then wake-ups in the order of the hosts, servers last.
     fn step(&mut self, at: Time) {
         self.set_time(at);
         let now = self.clock.now();
@@ -427,6 +448,7 @@ impl World {
         for host in 0..self.nodes.len() {
             self.wake(host, now);
         }
+        self.wake_servers(now);
     }
 
     fn handle(&mut self, item: Item) {
@@ -434,6 +456,7 @@ impl World {
             Item::Datagram(datagram) => self.on_datagram(datagram),
             Item::Signal(parcel) => self.on_parcel(parcel),
             Item::Action(action) => self.apply(action),
+            Item::Late(late) => self.on_late(&late),
             Item::Release {
                 host,
                 peer,

@@ -249,6 +249,7 @@ impl World {
     /// The same, but the endpoint is handed out, so that it can be looked at, or weighed by what dropping it frees.
     pub fn take_endpoint(&mut self, host: HostId) -> Option<Box<Endpoint>> {
         self.model.on_crash(host);
+        self.forget_needs(host);
         self.nodes[host].crash()
     }
 

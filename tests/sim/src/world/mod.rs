@@ -3,6 +3,7 @@
 mod apply;
 mod attackers;
 pub(crate) mod builder;
+mod needs;
 mod node;
 mod pump;
 mod servers;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bowline::{ChannelId, Endpoint, Event, PeerId, PeerState, SessionId};
+use bowline::{ChannelId, Endpoint, Event, NeedId, PeerId, PeerState, SessionId};
 
 use crate::action::Action;
 use crate::bus::{Bus, Parcel};
@@ -26,6 +27,7 @@ use crate::time::{Clock, Time};
 use crate::trace::Trace;
 
 use builder::{Dtls, WorldBuilder};
+use needs::{Needs, Reply};
 use node::Node;
 use servers::{Late, ServerHost};
 
@@ -58,6 +60,7 @@ pub struct World {
     stats: Stats,
     /// The hosts that attackers have taken over.
     attackers: Vec<HostId>,
+    needs: Needs,
     /// The buffer that endpoints fill with datagrams.
     buf: Vec<u8>,
 }
@@ -77,6 +80,10 @@ enum Item {
         channel: ChannelId,
         bytes: usize,
     },
+    /// What an endpoint needed is there.
+    Reply(HostId, NeedId, Reply),
+    /// Bytes on a connection to a server.
+    ToServer(HostId, NeedId, Vec<u8>),
 }
 
 /// Figures of a run.
@@ -129,6 +136,7 @@ impl World {
             trace: Trace::new(builder.record),
             stats: Stats::default(),
             attackers: Vec::new(),
+            needs: Needs::default(),
             buf: Vec::new(),
         };
         for (number, spec) in builder.servers.iter().enumerate() {
@@ -457,6 +465,8 @@ impl World {
             Item::Signal(parcel) => self.on_parcel(parcel),
             Item::Action(action) => self.apply(action),
             Item::Late(late) => self.on_late(&late),
+            Item::Reply(host, need, reply) => self.on_reply(host, need, reply),
+            Item::ToServer(host, need, bytes) => self.on_stream_input(host, need, &bytes),
             Item::Release {
                 host,
                 peer,

@@ -155,6 +155,8 @@ impl World {
                         self.send_datagram(host, tuple, contents);
                     }
                 }
+                Output::Stream(need) => self.on_stream_output(host, need, &buf),
+                Output::Need(need) => self.on_need(host, need),
                 Output::Signal(signal) => self.send_signal(host, signal),
                 Output::Event(event) => self.on_event(host, &mut endpoint, event),
                 Output::Timeout(deadline) => break deadline,

@@ -1,6 +1,6 @@
 //! The servers of a world: when they are woken, and what becomes of what they say.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::net::{Datagram, HostId};
@@ -146,6 +146,32 @@ impl World {
         servers.any(|at| at.server.addresses().contains(&address))
     }
 
+    /// The server that listens on an address and is up.
+    pub(super) fn server_at(&self, address: SocketAddr) -> Option<ServerId> {
+        self.servers
+            .iter()
+            .position(|at| at.server.is_up() && at.server.addresses().contains(&address))
+    }
+
+    /// The addresses of the server of this name: `<name>.example`.
+    pub(super) fn lookup(&self, name: &str) -> Vec<IpAddr> {
+        let Some(name) = name.strip_suffix(".example") else {
+            return Vec::new();
+        };
+        let named = self.servers.iter().filter(|at| at.server.name() == name);
+        // Of each family the first address: the second is for RFC 5780.
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for address in named.flat_map(|at| at.server.addresses()) {
+            if addresses
+                .iter()
+                .all(|known| known.is_ipv4() != address.is_ipv4())
+            {
+                addresses.push(address.ip());
+            }
+        }
+        addresses
+    }
+
     /// The server on a host that is not a peer's.
     pub(super) fn server_on(&self, host: HostId) -> Option<ServerId> {
         host.checked_sub(self.nodes.len())
@@ -213,19 +239,29 @@ impl World {
                     let at = self.clock.now().after(after);
                     self.queue.push(at, Item::Late(late));
                 }
-                Out::Stream { way, bytes } => self.servers[server].streams.push(StreamOutput {
-                    client: way.to,
-                    listener: way.from,
-                    bytes: Some(bytes),
-                }),
-                Out::Hangup { way } => self.servers[server].streams.push(StreamOutput {
-                    client: way.to,
-                    listener: way.from,
-                    bytes: None,
-                }),
+                Out::Stream { way, bytes } => {
+                    self.write_stream(server, (way.to, way.from), Some(bytes));
+                }
+                Out::Hangup { way } => self.write_stream(server, (way.to, way.from), None),
                 Out::Opened(socket) => self.network.attach(self.servers[server].host, socket),
                 Out::Closed(socket) => self.network.detach(socket),
             }
+        }
+    }
+
+    /// To an endpoint, or to whoever plays a client by hand.
+    fn write_stream(
+        &mut self,
+        server: ServerId,
+        (client, listener): (SocketAddr, SocketAddr),
+        bytes: Option<Vec<u8>>,
+    ) {
+        if !self.on_server_stream(client, bytes.as_deref()) {
+            self.servers[server].streams.push(StreamOutput {
+                client,
+                listener,
+                bytes,
+            });
         }
     }
 

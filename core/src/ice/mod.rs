@@ -6,7 +6,7 @@ pub(crate) mod candidate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 #[cfg_attr(
-    not(test),
+    not(any(test, fuzzing)),
     expect(dead_code, reason = "the endpoint does not run a discovery yet")
 )]
 pub(crate) mod nat;

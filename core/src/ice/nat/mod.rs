@@ -13,6 +13,8 @@
 //! drained after each. A discovery whose driver is never late ends within [`MAX_DURATION`].
 
 mod facts;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod model;
 mod report;
@@ -94,7 +96,7 @@ impl NatDiscovery {
     /// Begins a discovery with `servers`, the most trusted first, from the endpoint's sockets.
     ///
     /// Of `sockets` the first of each family is used. Of `servers` the first [`MAX_SERVERS`] count that differ and have
-    /// a socket of their family. `rng` is this discovery's own stream.
+    /// a port, and a socket of their family. `rng` is this discovery's own stream.
     pub(crate) fn new(
         servers: &[SocketAddr],
         sockets: &[SocketAddr],
@@ -372,9 +374,10 @@ fn first_requests(servers: &[SocketAddr], sockets: &[SocketAddr]) -> Vec<Asked> 
         sockets.iter().find(same_family).copied()
     };
     let mut seen = BTreeSet::new();
-    let asked = |server| {
+    let asked = |server: SocketAddr| {
         let shared = socket_for(server)?;
-        seen.insert(server).then_some(Asked {
+        let is_new = server.port() != 0 && seen.insert(server);
+        is_new.then_some(Asked {
             server,
             shared,
             answered: None,

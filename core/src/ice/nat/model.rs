@@ -108,6 +108,8 @@ pub(super) enum Manner {
     Refuses(u16),
     /// It answers a CHANGE-REQUEST from where it was asked.
     IgnoresChange,
+    /// It does so when only another port is wanted.
+    IgnoresPort,
     /// It answers a CHANGE-REQUEST with an error.
     RefusesChange,
     /// Nobody answers at its other IP address, nor from there.
@@ -135,10 +137,15 @@ impl Server {
         let change = build::change_of(request);
         let is_change = change.ip || change.port;
         let (mut ip, mut port) = (at.ip(), at.port());
-        if change.ip && self.manner != Manner::IgnoresChange {
+        let is_ignored = match self.manner {
+            Manner::IgnoresChange => true,
+            Manner::IgnoresPort => !change.ip,
+            _ => false,
+        };
+        if change.ip && !is_ignored {
             ip = opposite(ip, self.address.ip(), other.ip());
         }
-        if change.port && self.manner != Manner::IgnoresChange {
+        if change.port && !is_ignored {
             port = opposite(port, self.address.port(), other.port());
         }
         let from = SocketAddr::new(ip, port);
@@ -154,9 +161,11 @@ impl Server {
             Manner::RefusesChange if is_change => Some((at, build::error(request, 420))),
             Manner::OtherIsDead if at.ip() == other.ip() || ip == other.ip() => None,
             Manner::Claims(mapped) => Some((from, build::success(request, &success(mapped)))),
-            Manner::Right | Manner::IgnoresChange | Manner::RefusesChange | Manner::OtherIsDead => {
-                Some((from, build::success(request, &success(source))))
-            }
+            Manner::Right
+            | Manner::IgnoresChange
+            | Manner::IgnoresPort
+            | Manner::RefusesChange
+            | Manner::OtherIsDead => Some((from, build::success(request, &success(source)))),
         }
     }
 }

@@ -115,10 +115,10 @@ pub(super) enum Answer {
 
 /// Reads a whole datagram. `None`: it is no well-formed response, and as good as not received (RFC 8489 section 6.3).
 pub(super) fn read(datagram: &[u8]) -> Option<Answer> {
-    // The codec reads on behind the length that the header gives, and takes lengths that are no multiple of 4.
+    // The codec reads on behind the length that the header gives.
     let [_, _, l0, l1] = *datagram.first_chunk::<4>()?;
     let len = usize::from(u16::from_be_bytes([l0, l1]));
-    if len.checked_add(HEADER_LEN)? != datagram.len() || !len.is_multiple_of(4) {
+    if len.checked_add(HEADER_LEN)? != datagram.len() {
         return None;
     }
     let message = Message::from_bytes(datagram).ok()?;
@@ -448,6 +448,11 @@ mod tests {
             assert_eq!(read(&whole[..len]), None, "{len}");
         }
         assert_eq!(read(&[&whole[..], &[0; 4]].concat()), None);
+        for more in 1..=3 {
+            let mut odd = [&whole[..whole.len() - 8], &[0; 3][..more]].concat();
+            odd[3] = u8::try_from(odd.len() - HEADER_LEN).expect("short");
+            assert_eq!(read(&odd), None, "{more} more than a multiple of 4");
+        }
         let before_fingerprint = (whole.len() - 8) * 8;
         for bit in 0..before_fingerprint {
             let mut altered = whole.clone();

@@ -185,6 +185,7 @@ fn one_plain_server_or_two_at_one_address_do_not_tell_that_a_mapping_depends_on_
 fn a_server_that_cannot_answer_from_elsewhere_leaves_the_filtering_unknown() {
     for manner in [
         Manner::IgnoresChange,
+        Manner::IgnoresPort,
         Manner::RefusesChange,
         Manner::OtherIsDead,
     ] {
@@ -284,6 +285,13 @@ fn servers_without_a_socket_of_their_family_are_not_asked() {
 }
 
 #[test]
+fn servers_without_a_port_are_not_asked() {
+    let mut host = Host::behind(cone());
+    host.world.servers[0].address.set_port(0);
+    assert_eq!(host.run().report.servers, []);
+}
+
+#[test]
 fn servers_are_asked_up_to_the_limit_and_each_once() {
     let mut host = Host::behind(cone());
     let twice = |n| [plain_server(n), plain_server(n)];
@@ -317,19 +325,60 @@ fn a_socket_that_comes_too_late_is_not_used() {
 }
 
 #[test]
+fn a_second_socket_is_not_used() {
+    let (mut host, mut discovery) = awaiting_socket();
+    let second = address("10.0.0.1:5001");
+    discovery.socket_bound(fresh(), host.start);
+    discovery.socket_bound(second, host.start);
+    discovery.socket_failed(host.start);
+    let run = host.drive(discovery);
+    assert_eq!(run.report.kind, NatKind::PortRestricted);
+    assert!(run.sent_from.contains(&fresh()) && !run.sent_from.contains(&second));
+}
+
+#[test]
+fn our_request_counts_only_at_the_socket_that_it_was_sent_to() {
+    let mut host = Host::behind(cone());
+    let (mut now, mut discovery) = (host.start, host.discovery());
+    let probe = loop {
+        match discovery.poll_output() {
+            Some(NatOutput::Transmit(sent)) if sent.destination.ip() == outer() => break sent,
+            Some(NatOutput::Transmit(sent)) => {
+                if let Some(back) = host.world.carry(&sent) {
+                    discovery.handle_datagram(back.local, back.remote, &back.contents, now);
+                }
+            }
+            Some(NatOutput::NeedSocket { .. }) => discovery.socket_bound(fresh(), now),
+            Some(NatOutput::Done(report)) => panic!("it was not tried: {report}"),
+            None => {
+                now = discovery.poll_timeout().expect("not over");
+                discovery.handle_timeout(now);
+            }
+        }
+    };
+    assert_eq!(probe.source, fresh());
+    let remote = address("192.0.2.1:20001");
+    assert!(!discovery.handle_datagram(fresh(), remote, &probe.contents, now));
+    assert!(discovery.handle_datagram(shared(), remote, &probe.contents, now));
+    assert!(!discovery.handle_datagram(shared(), remote, &probe.contents, now));
+}
+
+#[test]
 fn transactions_begin_at_their_pace() {
     let mut host = Host::behind(cone());
     host.world.servers = (1..=3).map(plain_server).collect();
     let mut discovery = host.discovery();
-    let mut begun = Vec::new();
-    for _ in 0..3 {
+    let (mut begun, mut now) = (Vec::new(), host.start);
+    while begun.len() < 3 {
         while let Some(NatOutput::Transmit(_)) = discovery.poll_output() {
-            begun.push(discovery.next_turn - host.start);
+            begun.push(now - host.start);
         }
-        let due = discovery.poll_timeout().expect("not over");
-        discovery.handle_timeout(due);
+        discovery.handle_timeout(now + PACE / 2);
+        assert_eq!(discovery.poll_output(), None);
+        now = discovery.poll_timeout().expect("not over");
+        discovery.handle_timeout(now);
     }
-    assert_eq!(begun, [PACE, PACE * 2, PACE * 3]);
+    assert_eq!(begun, [Duration::ZERO, PACE, PACE * 2]);
 }
 
 #[test]
@@ -479,6 +528,20 @@ proptest! {
     }
 }
 
+/// A discovery that has reached its server, at once, and wants a socket.
+fn awaiting_socket() -> (Host, NatDiscovery) {
+    let mut host = Host::behind(cone());
+    let mut discovery = host.discovery();
+    let Some(NatOutput::Transmit(sent)) = discovery.poll_output() else {
+        panic!("it asks at once");
+    };
+    let back = host.world.carry(&sent).expect("an answer");
+    assert!(discovery.handle_datagram(back.local, back.remote, &back.contents, host.start));
+    let wanted = discovery.poll_output();
+    assert_eq!(wanted, Some(NatOutput::NeedSocket { ip: shared().ip() }));
+    (host, discovery)
+}
+
 /// A response with the id of `request` and any attributes.
 fn response(request: &[u8], is_error: bool, body: &[u8]) -> Vec<u8> {
     let body = &body[..body.len() / 4 * 4];
@@ -509,6 +572,7 @@ enum Fresh {
 struct Run {
     report: NatReport,
     took: Duration,
+    sent_from: Vec<SocketAddr>,
     sent_to: Vec<SocketAddr>,
     /// How many sockets were wanted.
     sockets: usize,
@@ -539,14 +603,20 @@ impl Host {
     }
 
     fn run(&mut self) -> Run {
-        let mut discovery = self.discovery();
+        let discovery = self.discovery();
+        self.drive(discovery)
+    }
+
+    fn drive(&mut self, mut discovery: NatDiscovery) -> Run {
         let (mut now, mut socket) = (self.start, None);
         let mut under_way: Vec<(Instant, Incoming)> = Vec::new();
-        let (mut sent_to, mut sockets, mut last) = (Vec::new(), 0, None);
+        let (mut sent_from, mut sent_to) = (Vec::new(), Vec::new());
+        let (mut sockets, mut last) = (0, None);
         loop {
             while let Some(output) = discovery.poll_output() {
                 match output {
                     NatOutput::Transmit(sent) => {
+                        sent_from.push(sent.source);
                         sent_to.push(sent.destination);
                         let back = self.world.carry(&sent);
                         under_way.extend(back.map(|b| (now + self.latency, b)));
@@ -566,6 +636,7 @@ impl Host {
                         return Run {
                             report,
                             took,
+                            sent_from,
                             sent_to,
                             sockets,
                             last,

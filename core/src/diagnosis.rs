@@ -25,10 +25,60 @@ pub struct Explanation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
+    /// What seems to be wrong, for programs.
+    pub suspect: Suspect,
     /// What seems to be wrong, as one sentence without a full stop.
     pub cause: String,
     /// What was seen that speaks for it.
     pub evidence: String,
+}
+
+/// What may keep two peers apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Suspect {
+    /// The application here has not accepted the peer.
+    Application,
+    /// Signalling does not reach the peer, or the peer is not there.
+    Signalling,
+    /// The peer got the offer and does not answer it.
+    Unanswered,
+    /// The peer refused.
+    Refused,
+    /// No socket is bound here.
+    NoSocket,
+    /// The peer named no address that can be used.
+    NoRemoteCandidate,
+    /// UDP does not leave or enter the network here.
+    UdpBlocked,
+    /// UDP passes in one direction only.
+    OneWay,
+    /// The addresses of the two do not reach each other.
+    Unreachable,
+    /// A STUN server does not answer.
+    StunSilent,
+    /// A TURN server does not answer.
+    TurnUnreachable,
+    /// A TURN server refuses the credentials.
+    TurnUnauthorized,
+    /// The time of the credentials for a TURN server is over.
+    CredentialsExpired,
+    /// A TURN server refuses credentials whose time is not over here: a clock is wrong.
+    ClockSkew,
+    /// A TURN server gives no more allocations, to this user or at all.
+    TurnQuota,
+    /// An ICE server fails in another way.
+    Server,
+    /// The NAT gives every destination another port, and there is no relay.
+    NatWithoutRelay,
+    /// Small datagrams pass and large ones do not.
+    LargeDatagrams,
+    /// The peer shows another certificate than its description announced.
+    WrongFingerprint,
+    /// The path worked, and nothing comes any more.
+    PathLost,
+    /// The peer does not confirm what was sent.
+    Unconfirmed,
 }
 
 impl Explanation {

@@ -43,7 +43,7 @@ pub enum Event {
         at: Instant,
         /// Until when this state may last, where it waits for something.
         deadline: Option<Instant>,
-        /// With [`PeerState::Failed`]: what was seen to be wrong just before.
+        /// With [`PeerState::Failed`], and where the peer refused: what was seen to be wrong just before.
         explanation: Option<Box<Explanation>>,
     },
     /// A channel can be used. Messages sent before have waited for this.

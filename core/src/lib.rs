@@ -84,7 +84,7 @@ pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority,
 pub use config::{
     AddressRange, Config, ConfigBuilder, ConfigError, DtlsMode, Preset, TransportPolicy,
 };
-pub use diagnosis::{Explanation, Finding};
+pub use diagnosis::{Explanation, Finding, Suspect};
 pub use endpoint::io::{Input, Output, Signal, Transmit};
 pub use endpoint::replay::{Replay, ReplayError, Replayed};
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};

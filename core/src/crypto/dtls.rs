@@ -178,9 +178,11 @@ impl DtlsInstance for Instance {
                     }
                 }
                 DtlsOutput::PeerCert(der) => {
-                    if !self.shared.is_expected(der)
-                        && self.attempts.on_wrong_certificate(der, self.timer.now())
-                    {
+                    let is_wrong = !self.shared.is_expected(der);
+                    if is_wrong {
+                        self.shared.on_wrong_certificate();
+                    }
+                    if is_wrong && self.attempts.on_wrong_certificate(der, self.timer.now()) {
                         self.restart();
                         continue;
                     }

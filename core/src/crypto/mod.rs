@@ -135,6 +135,7 @@ impl Crypto {
             hold_retransmissions: AtomicBool::new(false),
             fault: OnceLock::new(),
             expected: OnceLock::new(),
+            wrong_certificate: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
             convoy: Convoy::default(),
             window: Window::new(),
@@ -219,6 +220,11 @@ impl SessionCrypto {
     /// The peer's certificate has one of these SHA-256 fingerprints, as its first description says. Later ones say the same.
     pub(crate) fn expect_certificate(&self, fingerprints: Vec<Vec<u8>>) {
         self.shared.expected.get_or_init(|| fingerprints);
+    }
+
+    /// Whether a certificate came since the last call that is not the announced one.
+    pub(crate) fn take_wrong_certificate(&self) -> bool {
+        self.shared.wrong_certificate.swap(false, Ordering::Relaxed)
     }
 
     /// SCTP has handed up so many messages of the peer.
@@ -360,6 +366,8 @@ struct Shared {
     fault: OnceLock<PeerFault>,
     /// The SHA-256 fingerprints that the peer has announced.
     expected: OnceLock<Vec<Vec<u8>>>,
+    /// Whether another certificate came, and nobody was told yet.
+    wrong_certificate: AtomicBool,
     /// Messages of the peer that SCTP has handed up.
     delivered: AtomicU64,
     convoy: Convoy,
@@ -368,6 +376,10 @@ struct Shared {
 
 impl Shared {
     /// Whether a certificate is the announced one, as far as it is known. str0m compares it, too.
+    fn on_wrong_certificate(&self) {
+        self.wrong_certificate.store(true, Ordering::Relaxed);
+    }
+
     fn is_expected(&self, der: &[u8]) -> bool {
         let Some(expected) = self.expected.get() else {
             return true;

@@ -51,7 +51,7 @@ impl Endpoint {
 
     /// Takes what the pool says, to the world and to every peer.
     pub(super) fn take_gathered(&mut self) {
-        self.ctx.has_sockets = self.gatherer.has_sockets();
+        self.gatherer.refresh(&mut self.ctx.pool);
         while let Some(output) = self.gatherer.poll_output() {
             match output {
                 GatherOutput::Carried(Carried::Datagram(datagram)) => {

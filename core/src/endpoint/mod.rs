@@ -27,7 +27,7 @@ use crate::error::{
     UnknownPeer,
 };
 use crate::event::{Event, Path, PeerState};
-use crate::ice::gather::{Carried, Gatherer, RelayedData, Taken};
+use crate::ice::gather::{Carried, Gatherer, PoolView, RelayedData, Taken};
 use crate::ice::{IceServer, IceServerError};
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
@@ -220,7 +220,7 @@ impl Endpoint {
                 tape: Tape::default(),
                 early: EarlyCandidates::new(max_early_candidates, max_candidates),
                 local: Vec::new(),
-                has_sockets: false,
+                pool: PoolView::default(),
                 reached: Vec::new(),
                 events: VecDeque::new(),
                 envelopes: VecDeque::new(),
@@ -532,6 +532,7 @@ impl Endpoint {
             Gate::Response { transaction } => {
                 match self.demux.take_check(&transaction, remote, self.now) {
                     Some((key, rtt)) => {
+                        self.ctx.pool.udp_works = true;
                         if let Some(slot) = self.slots.get_mut(key) {
                             slot.sources.validated(remote);
                             slot.peer.on_check_answered(Path { local, remote }, rtt);
@@ -943,14 +944,14 @@ impl Peer<'_> {
         self.read(0, |peer| peer.queued(channel))
     }
 
-    /// Why the peer is not connected.
+    /// Why the peer is not connected: likely causes with what speaks for them, the most likely first.
     #[must_use]
     pub fn explain(&self, now: Instant) -> Explanation {
         self.endpoint
             .slots
             .get(self.key)
             .map_or_else(Explanation::ended, |slot| {
-                slot.peer.explain(self.endpoint.ctx.has_sockets, now)
+                slot.peer.explain(&self.endpoint.ctx.pool, now)
             })
     }
 

@@ -58,7 +58,7 @@ impl Run<'_> {
 
     fn tell(&mut self, fact: Fact) {
         let (before, deadline) = (self.lifecycle.life(), self.lifecycle.deadline());
-        let fails = self.lifecycle.fails_at(fact);
+        let fails = self.lifecycle.is_explained(fact);
         let told = self.lifecycle.on_fact(fact, self.timing, self.now);
         let after = self.lifecycle.life();
         assert_eq!(fails, told.is_some_and(|t| t.to == PeerState::Failed));

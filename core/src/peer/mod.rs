@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::crypto::Crypto;
 use crate::error::{NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel};
 use crate::event::{Cause, Event, Path, PeerState, SignalRefusal};
-use crate::ice::gather::LocalCandidate;
+use crate::ice::gather::{LocalCandidate, PoolView};
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
 use crate::rng::Rng;
@@ -51,6 +51,8 @@ pub(crate) struct Peer {
     path: Option<Path>,
     /// Whether DTLS is up and the peer's certificate is the announced one. Nothing is delivered before.
     secured: bool,
+    /// Whether DTLS saw another certificate than the announced one.
+    wrong_certificate: bool,
     channels: Channels,
     metrics: PeerMetrics,
     connected_since: Option<Instant>,
@@ -79,8 +81,8 @@ pub(crate) struct Context {
     pub(crate) early: EarlyCandidates,
     /// Our candidates, in the order of preference.
     pub(crate) local: Vec<LocalCandidate>,
-    /// Whether a socket is bound.
-    pub(crate) has_sockets: bool,
+    /// What the pool of candidates knows, for the diagnosis.
+    pub(crate) pool: PoolView,
     /// Addresses of peers that relays have to reach from now on.
     pub(crate) reached: Vec<(PeerId, SocketAddr)>,
     pub(crate) events: VecDeque<Event>,
@@ -170,6 +172,7 @@ impl Peer {
             session: None,
             path: None,
             secured: false,
+            wrong_certificate: false,
             channels: Channels::new(own, channels, timing.channel_open_timeout),
             metrics: PeerMetrics::default(),
             connected_since: None,
@@ -318,8 +321,8 @@ impl Peer {
         let was = self.lifecycle.life();
         let before = self
             .lifecycle
-            .fails_at(fact)
-            .then(|| Box::new(self.explain(ctx.has_sockets, now)));
+            .is_explained(fact)
+            .then(|| Box::new(self.explain_end(fact, &ctx.pool, now)));
         let told = self.lifecycle.on_fact(fact, &ctx.config.timing, now);
         let is = self.lifecycle.life();
         if was == is {

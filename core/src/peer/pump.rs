@@ -212,6 +212,7 @@ impl Peer {
                 | Life::Draining { .. }
                 | Life::Ended(_) => self.on_fact(Fact::Bye(Cause::RemoteClose), ctx, now),
             },
+            SessionEvent::WrongCertificate => self.wrong_certificate = true,
             SessionEvent::Failed(fault) => self.on_fact(Fact::TransportFailed(fault), ctx, now),
             SessionEvent::Misbehaved(fault) => self.on_fact(Fact::Misbehaved(fault), ctx, now),
         }

@@ -161,6 +161,8 @@ pub(crate) enum SessionEvent {
     },
     /// The peer closed.
     Closed,
+    /// DTLS saw another certificate than the announced one, and may yet see the right one.
+    WrongCertificate,
     /// The transport failed for good.
     Failed(TransportFault),
     /// The peer broke a rule.
@@ -728,6 +730,10 @@ impl Session {
         // A flight that cannot be sent for want of a path must not use up its repetitions.
         self.crypto.hold_retransmissions(!self.ice_up);
         self.deadline = drained.filter(|at| at.saturating_duration_since(now) < NEVER);
+        if self.crypto.take_wrong_certificate() {
+            let event = SessionEvent::WrongCertificate;
+            self.events.push_back(Pending::Own(event));
+        }
         if let Some(fault) = self.crypto.fault() {
             self.fail(SessionEvent::Misbehaved(fault));
         }

@@ -138,12 +138,15 @@ impl Lifecycle {
         })
     }
 
-    /// Whether `fact` would end this peer as failed.
-    pub(crate) fn fails_at(&self, fact: Fact) -> bool {
-        matches!(
-            next(self.life, fact),
-            Some((Life::Ended(PeerState::Failed), _))
-        )
+    /// Whether `fact` would end this peer in a way that needs an explanation: failed, or refused by the peer.
+    pub(crate) fn is_explained(&self, fact: Fact) -> bool {
+        match next(self.life, fact) {
+            Some((Life::Ended(PeerState::Failed), _)) => true,
+            Some((Life::Ended(_), _)) => {
+                matches!(fact, Fact::Bye(Cause::PeerRefused | Cause::PeerBusy))
+            }
+            Some(_) | None => false,
+        }
     }
 
     pub(crate) fn life(&self) -> Life {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::policy::{AddressPolicy, canonical, is_global};
 use super::server::{IceServer, ServerTransport};
 use super::stun::Outgoing;
-use super::turn::{AllocationEvent, End, Received};
+use super::turn::{AllocationEvent, Bounds, End, Received};
 use crate::config::{Config, TransportPolicy};
 use crate::event::{GatheringState, ServerFault};
 use crate::need::{Need, NeedId};
@@ -36,7 +36,7 @@ pub(crate) struct Gatherer {
     policy: TransportPolicy,
     addresses: AddressPolicy,
     pacing: Duration,
-    max_relay_peers: usize,
+    relay_bounds: Bounds,
     tape: Tape,
     rng: Rng,
     /// The wall clock at an instant, to judge credentials that are limited in time.
@@ -60,6 +60,8 @@ pub(crate) struct Gatherer {
     state: GatheringState,
     /// Whether relays are given back and nothing is gathered any more, until somebody wants candidates again.
     resting: bool,
+    /// Counts what a [`PoolView`] shows.
+    revision: u64,
     outputs: VecDeque<GatherOutput>,
 }
 
@@ -136,15 +138,32 @@ pub(crate) struct RelayedData {
     pub(crate) data: std::ops::Range<usize>,
 }
 
-/// What is known of a server, for the diagnosis.
+/// What the pool knows, for the diagnosis.
+#[derive(Debug, Default)]
+pub(crate) struct PoolView {
+    /// Whether a socket is bound.
+    pub(crate) has_sockets: bool,
+    /// Whether there is a relayed candidate.
+    pub(crate) has_relay: bool,
+    /// Whether two servers see a socket of ours at different addresses. `None`: fewer than two have answered.
+    pub(crate) mapping_varies: Option<bool>,
+    /// Whether a datagram of ours was answered, by a peer or by a server.
+    pub(crate) udp_works: bool,
+    pub(crate) servers: Vec<ServerStatus>,
+    /// Of which state of the pool this is.
+    revision: u64,
+}
+
+/// What is known of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerStatus {
     pub(crate) uri: String,
     pub(crate) is_relay: bool,
+    pub(crate) is_udp: bool,
     pub(crate) answered: bool,
     pub(crate) fault: Option<ServerFault>,
-    /// For how long it has been asked.
-    pub(crate) asked_for: Option<Duration>,
+    /// When it was asked first.
+    pub(crate) asked_at: Option<Instant>,
 }
 
 impl Gatherer {
@@ -155,7 +174,10 @@ impl Gatherer {
             policy: ice.policy,
             addresses: AddressPolicy::new(config),
             pacing: ice.pacing,
-            max_relay_peers: config.limits().max_relay_peers,
+            relay_bounds: Bounds {
+                max_peers: config.limits().max_relay_peers,
+                keepalive: ice.keepalive,
+            },
             tape: Tape::default(),
             wall: (now, unix_time),
             bases: Vec::new(),
@@ -172,6 +194,7 @@ impl Gatherer {
             candidates: Vec::new(),
             state: GatheringState::New,
             resting: false,
+            revision: 0,
             outputs: VecDeque::new(),
             rng,
         };
@@ -262,9 +285,9 @@ impl Gatherer {
             return;
         };
         let rng = self.rng.split();
-        let (max_peers, tape) = (self.max_relay_peers, self.tape.clone());
+        let (bounds, tape) = (self.relay_bounds, self.tape.clone());
         if let Some(relay) = self.relays.get_mut(&key) {
-            relay.on_opened(local, max_peers, tape, rng);
+            relay.on_opened(local, bounds, tape, rng, now);
             if relay.live().is_some_and(|live| live.framing.is_none()) {
                 self.by_local.insert(local, key);
             }
@@ -436,11 +459,6 @@ impl Gatherer {
         &self.candidates
     }
 
-    /// Whether a socket is bound.
-    pub(crate) fn has_sockets(&self) -> bool {
-        !self.bases.is_empty()
-    }
-
     /// Our sockets, the preferred first.
     pub(crate) fn sockets(&self) -> &[SocketAddr] {
         &self.bases
@@ -477,20 +495,33 @@ impl Gatherer {
         need
     }
 
-    /// What is known of each server, at `now`.
-    pub(crate) fn status(&self, now: Instant) -> Vec<ServerStatus> {
+    /// Brings a view up to date, if anything has changed.
+    pub(crate) fn refresh(&self, view: &mut PoolView) {
+        if view.revision == self.revision {
+            return;
+        }
         let status = |server: &Server| ServerStatus {
             uri: server.ice.to_string(),
             is_relay: server.ice.is_relay(),
+            is_udp: is_udp(server),
             answered: server.answered,
             fault: server.told,
-            asked_for: server.asked_at.map(|at| now.saturating_duration_since(at)),
+            asked_at: server.asked_at,
         };
-        self.servers.iter().map(status).collect()
+        let servers: Vec<_> = self.servers.iter().map(status).collect();
+        *view = PoolView {
+            has_sockets: !self.bases.is_empty(),
+            has_relay: !self.by_relayed.is_empty(),
+            mapping_varies: self.reflexive.varies(),
+            udp_works: view.udp_works || servers.iter().any(|s| s.is_udp && s.answered),
+            servers,
+            revision: self.revision,
+        };
     }
 
     /// Sets what is asked of whom, after servers or sockets have changed.
     fn plan(&mut self, now: Instant) {
+        self.revision += 1;
         let gone = self.reflexive.set_questions(&self.questions(), now);
         for (question, mapped) in gone {
             self.drop_reflexive(question, mapped);
@@ -722,6 +753,7 @@ impl Gatherer {
     }
 
     fn on_granted(&mut self, key: u64, relayed: SocketAddr, now: Instant) {
+        self.revision += 1;
         let relayed = canonical(relayed);
         if !self.addresses.allows(relayed) || self.by_relayed.contains_key(&relayed) {
             return self.end_relay(key, End::Fault(ServerFault::Protocol), now);
@@ -752,6 +784,7 @@ impl Gatherer {
 
     /// The candidate of a relay goes, and its socket is closed.
     fn close_relay(&mut self, key: u64) {
+        self.revision += 1;
         let Some(relay) = self.relays.get_mut(&key) else {
             return;
         };
@@ -804,6 +837,8 @@ impl Gatherer {
                 .iter()
                 .position(|server| Some(&server.ice) == ice.as_ref());
             if let Some(server) = at {
+                // Whoever refuses is there.
+                self.servers[server].answered |= fault != ServerFault::Unreachable;
                 self.fail(server, fault);
             }
         }
@@ -852,6 +887,7 @@ impl Gatherer {
     }
 
     fn on_change(&mut self, change: Change) {
+        self.revision += 1;
         let Change {
             question,
             mapped,
@@ -934,6 +970,7 @@ impl Gatherer {
     }
 
     fn fail(&mut self, server: usize, fault: ServerFault) {
+        self.revision += 1;
         if let Some(known) = self.servers.get_mut(server)
             && known.told != Some(fault)
         {
@@ -947,6 +984,7 @@ impl Gatherer {
     }
 
     fn note_asked(&mut self, address: SocketAddr, now: Instant) {
+        self.revision += 1;
         for server in &mut self.servers {
             if server.ice.port() == address.port() && server.addresses().contains(&address.ip()) {
                 server.asked_at.get_or_insert(now);

@@ -143,6 +143,22 @@ impl Reflexive {
             .any(|(question, state)| question.base == base && state.mapped == Some(mapped))
     }
 
+    /// Whether servers at different addresses see one socket differently. `None`: too few have answered.
+    pub(super) fn varies(&self) -> Option<bool> {
+        let known = || {
+            let seen = |(question, state): (&Question, &State)| Some((*question, state.mapped?));
+            self.questions.iter().filter_map(seen)
+        };
+        let mut compared = known().flat_map(|(first, mapped)| {
+            let others = known().filter(move |(other, _)| {
+                other.base == first.base && other.server.ip() != first.server.ip()
+            });
+            others.map(move |(_, other)| other != mapped)
+        });
+        let one = compared.next()?;
+        Some(one || compared.any(|varies| varies))
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.client.poll_timeout()
     }

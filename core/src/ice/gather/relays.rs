@@ -10,7 +10,7 @@ use super::servers::backoff;
 use crate::event::ServerFault;
 use crate::ice::nat::Family;
 use crate::ice::server::{IceServer, ServerTransport};
-use crate::ice::turn::{Allocation, Framing, Via};
+use crate::ice::turn::{Allocation, Bounds, Framing, Via};
 use crate::need::{Need, NeedId};
 use crate::rng::Rng;
 use crate::tape::Tape;
@@ -95,7 +95,14 @@ impl Relay {
     }
 
     /// It has a socket or connection.
-    pub(super) fn on_opened(&mut self, local: SocketAddr, max_peers: usize, tape: Tape, rng: Rng) {
+    pub(super) fn on_opened(
+        &mut self,
+        local: SocketAddr,
+        bounds: Bounds,
+        tape: Tape,
+        rng: Rng,
+        now: Instant,
+    ) {
         let (Stage::Opening(need), Some(remote)) = (&self.stage, self.remote()) else {
             return;
         };
@@ -113,7 +120,7 @@ impl Relay {
             need: *need,
             local,
             remote,
-            allocation: Allocation::new(family, via, login, max_peers, tape, rng),
+            allocation: Allocation::new(family, via, login, bounds, tape, rng, now),
             relayed: None,
             framing: is_stream.then(Framing::default),
         });

@@ -50,7 +50,7 @@ impl Run {
         let sockets = all.get(usize::from(setup & 1)..2).unwrap_or_default();
         let server = |_| canonical(any_address(script));
         let servers: Vec<_> = (0..setup >> 4).map(server).collect();
-        let policy = AddressPolicy::new(Config::default().transport());
+        let policy = AddressPolicy::new(&Config::default());
         let rng = Rng::new(&Seed::from([1; 32]));
         let start = Instant::now();
         Self {

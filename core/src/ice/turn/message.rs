@@ -6,7 +6,7 @@ use std::ops::Range;
 use stun_proto::auth::LongTermClientAuth;
 use stun_types::attribute::{AlternateServer, AttributeStaticType, ErrorCode};
 use stun_types::message::{
-    Message, MessageClass, MessageHeader, MessageType, MessageWrite, MessageWriteExt,
+    BINDING, Message, MessageClass, MessageHeader, MessageType, MessageWrite, MessageWriteExt,
     MessageWriteVec,
 };
 use stun_types::prelude::{Attribute, AttributeFromRaw};
@@ -80,6 +80,12 @@ pub(super) fn send_indication(id: TransactionId, peer: SocketAddr, data: &[u8]) 
     message.add_attribute(&peer).ok()?;
     message.add_attribute(&Data::new(data)).ok()?;
     Some(message.finish())
+}
+
+/// An indication that nobody answers, which keeps the mappings of NATs open (RFC 8445 section 11).
+pub(super) fn keepalive(id: TransactionId) -> Vec<u8> {
+    let kind = MessageType::from_class_method(MessageClass::Indication, BINDING);
+    Message::builder(kind, id.into(), MessageWriteVec::new()).finish()
 }
 
 /// Data for a peer with a channel (section 12.4): the one copy that relaying takes. Over a stream it is padded to a

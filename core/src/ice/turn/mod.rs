@@ -50,6 +50,9 @@ pub(crate) struct Allocation {
     life: Life,
     peers: Peers,
     held: Held,
+    keepalive: Duration,
+    /// When the mapping of a NAT on the way is kept open, unless something is sent before.
+    keep_at: Instant,
     outbox: VecDeque<Vec<u8>>,
     events: VecDeque<AllocationEvent>,
 }
@@ -61,6 +64,15 @@ pub(crate) enum Via {
     Datagrams,
     /// A stream: they are not, and ChannelData is padded.
     Stream,
+}
+
+/// The bounds of one allocation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// To how many addresses it relays at most.
+    pub(crate) max_peers: usize,
+    /// After which silence of ours the way to the server is kept open (RFC 8445 section 11).
+    pub(crate) keepalive: Duration,
 }
 
 /// ```text
@@ -152,14 +164,15 @@ struct Transaction {
 }
 
 impl Allocation {
-    /// Asks for nothing yet: see [`Allocation::next_request_at`]. Relays to `max_peers` addresses at most.
+    /// Asks for nothing yet: see [`Allocation::next_request_at`].
     pub(crate) fn new(
         family: Family,
         via: Via,
         credentials: &Credentials,
-        max_peers: usize,
+        bounds: Bounds,
         tape: Tape,
         rng: Rng,
+        now: Instant,
     ) -> Self {
         let Credentials { username, password } = credentials;
         let mut auth = LongTermClientAuth::new();
@@ -172,8 +185,10 @@ impl Allocation {
             rng,
             open: BTreeMap::new(),
             life: Life::New,
-            peers: Peers::new(max_peers),
+            peers: Peers::new(bounds.max_peers),
             held: Held::default(),
+            keepalive: bounds.keepalive,
+            keep_at: now + bounds.keepalive,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -212,6 +227,7 @@ impl Allocation {
         now: Instant,
     ) -> Option<Vec<u8>> {
         self.relayed()?;
+        self.keep_at = now + self.keepalive;
         match self.peers.access(peer, now) {
             (Access::Channel { .. }, channel) => self.channel_data(channel, &data),
             (Access::Indications { .. }, _) => self.indication(peer, &data),
@@ -297,6 +313,11 @@ impl Allocation {
         {
             return self.end(End::Fault(ServerFault::Unreachable));
         }
+        if self.keeps_open() && self.keep_at <= now {
+            self.keep_at = now + self.keepalive;
+            let id = TransactionId::draw(&mut self.rng);
+            self.outbox.push_back(message::keepalive(id));
+        }
         let ladder = self.via.ladder();
         let mut expired = Vec::new();
         for (id, transaction) in &mut self.open {
@@ -323,7 +344,8 @@ impl Allocation {
             Life::Granted { expires_at, .. } => Some(expires_at),
             Life::New | Life::Asking | Life::Deleting | Life::Ended => None,
         };
-        [repeat, expiry].into_iter().flatten().min()
+        let keepalive = self.keeps_open().then_some(self.keep_at);
+        [repeat, expiry, keepalive].into_iter().flatten().min()
     }
 
     /// The next message for the server.
@@ -333,6 +355,10 @@ impl Allocation {
 
     pub(crate) fn poll_event(&mut self) -> Option<AllocationEvent> {
         self.events.pop_front()
+    }
+
+    fn keeps_open(&self) -> bool {
+        self.via == Via::Datagrams && self.relayed().is_some()
     }
 
     fn ask(&mut self, request: Request, peer: Option<SocketAddr>, now: Instant) {
@@ -350,6 +376,7 @@ impl Allocation {
         let Some(bytes) = request.build(id, &mut self.auth) else {
             return self.end(End::Fault(ServerFault::Protocol));
         };
+        self.keep_at = now + self.keepalive;
         // Before the server has named its realm there is nothing to sign with.
         let signed = self.auth.message_signature_bytes() > 0;
         let mut transaction = Transaction {

@@ -91,6 +91,9 @@ impl Server {
     }
 }
 
+/// Longer than what most tests here wait for.
+const KEEPALIVE: Duration = Duration::from_secs(5_000);
+
 fn relayed() -> SocketAddr {
     SocketAddr::from(([198, 51, 100, 1], 50_000))
 }
@@ -104,7 +107,12 @@ fn allocation(via: Via) -> Allocation {
     let server = server.credentials("alice", "secret").expect("fits");
     let rng = Rng::new(&Seed::from([3; 32]));
     let login = server.login().expect("set");
-    Allocation::new(Family::Ipv4, via, login, 64, Tape::default(), rng)
+    let bounds = Bounds {
+        max_peers: 64,
+        keepalive: KEEPALIVE,
+    };
+    let now = Instant::now();
+    Allocation::new(Family::Ipv4, via, login, bounds, Tape::default(), rng, now)
 }
 
 /// The only request that goes out now.
@@ -506,6 +514,23 @@ fn a_deleted_allocation_says_so_to_the_server_and_ends_with_its_answer() {
     allocation.receive(&server.success(&refresh, 0), now);
     assert_eq!(ended(&mut allocation), Some(End::Deleted));
     assert_eq!(allocation.poll_timeout(), None);
+}
+
+#[test]
+fn a_way_that_is_silent_is_kept_open_by_indications() {
+    let now = Instant::now();
+    let mut allocation = bound(&Server::new(), now);
+    let mut at = now;
+    for _ in 0..3 {
+        at += KEEPALIVE;
+        assert_eq!(allocation.poll_timeout(), Some(at));
+        allocation.handle_timeout(at);
+        let sent = request(&mut allocation);
+        assert_eq!((sent.len(), &sent[..2]), (20, &[0, 0x11][..]));
+    }
+    let sent = at + KEEPALIVE / 2;
+    assert!(allocation.send(peer(1), vec![1], sent).is_some());
+    assert_eq!(allocation.poll_timeout(), Some(sent + KEEPALIVE));
 }
 
 #[test]

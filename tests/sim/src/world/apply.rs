@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bowline::{
-    ChannelConfig, ChannelId, ConnectOptions, Endpoint, Input, Message, MessageId, OpenError, Peer,
-    SendRefusal,
+    ChannelConfig, ChannelId, ConnectOptions, Endpoint, IceServer, Input, Message, MessageId,
+    OpenError, Peer, SendRefusal,
 };
 
 use crate::action::{Action, Incoming, Reader};
@@ -39,6 +39,12 @@ pub enum Refused {
     /// The channel was not opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The servers cannot be used.
+    #[error(transparent)]
+    IceServer(#[from] bowline::IceServerError),
+    /// No discovery was begun.
+    #[error(transparent)]
+    DiscoverNat(#[from] bowline::DiscoverNatError),
 }
 
 impl World {
@@ -251,6 +257,32 @@ impl World {
         self.model.on_crash(host);
         self.forget_needs(host);
         self.nodes[host].crash()
+    }
+
+    /// `host` uses other ICE servers from now on.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn set_ice_servers(
+        &mut self,
+        host: HostId,
+        servers: Vec<IceServer>,
+    ) -> Result<(), Refused> {
+        let now = self.clock.instant();
+        self.call(host, |endpoint| endpoint.set_ice_servers(servers, now))??;
+        Ok(())
+    }
+
+    /// `host` begins to find out what is before it.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn discover_nat(&mut self, host: HostId) -> Result<(), Refused> {
+        let now = self.clock.instant();
+        self.call(host, |endpoint| endpoint.discover_nat(now))??;
+        Ok(())
     }
 
     /// A new endpoint starts on a host that crashed.

@@ -1,5 +1,7 @@
 //! Two peers behind boxes: is there a path, and which?
 
+mod connect_times;
+mod diagnosis;
 mod matrix;
 
 use std::time::Duration;

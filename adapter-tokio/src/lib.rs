@@ -52,6 +52,7 @@ mod session;
 mod shared;
 pub mod signalling;
 mod socket;
+pub mod turn_server;
 
 pub use connection::{CloseReport, Connection, OpenedChannel, Status};
 pub use endpoint::{

@@ -2,4 +2,5 @@
 
 mod refusals;
 mod relaying;
+mod rooms;
 mod user;

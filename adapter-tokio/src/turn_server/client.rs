@@ -22,6 +22,7 @@ use stun_proto::types::prelude::{Attribute, AttributeFromRaw, AttributeStaticTyp
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
+use tracing::subscriber::{NoSubscriber, with_default};
 use tracing::{debug, info};
 use turn_server_proto::api::{SocketAllocateError, TurnServerApi, TurnServerPollRet};
 use turn_server_proto::server::TurnServer as Inner;
@@ -32,7 +33,7 @@ use turn_types::{AddressFamily, TransportType};
 use super::limits::{Bucket, Peers, Place, count};
 use super::message::{self, Caller};
 use super::relays::{Entry, own_addresses};
-use super::{Line, Shared};
+use super::{Line, MAX_MESSAGE, Shared};
 
 /// A client that has an allocation, or is about to get one.
 pub(super) struct Client {
@@ -97,7 +98,8 @@ impl Client {
 
     /// Serves the client from its first request on, until it has no allocation any more or its messages end.
     pub(super) async fn run(mut self, first: Vec<u8>, mut messages: mpsc::Receiver<Vec<u8>>) {
-        let mut buffer = vec![0; MAX_DATAGRAM];
+        // One byte more tells a datagram that is too long.
+        let mut buffer = vec![0; MAX_MESSAGE + 1];
         self.on_message(first);
         loop {
             let deadline = self.drive();
@@ -250,6 +252,7 @@ impl Client {
             };
             let shown = relay.entry.shown();
             match relay.socket.try_recv_from(buffer) {
+                Ok((count, _)) if count > MAX_MESSAGE => {}
                 Ok((count, from)) => {
                     let bytes = buffer.get(..count).unwrap_or_default();
                     self.on_datagram(bytes, from, shown);
@@ -358,7 +361,11 @@ impl Client {
 fn nonce_of(inner: &mut Inner, line: &Line) -> Option<String> {
     let request = Message::builder_request(ALLOCATE, MessageWriteVec::new()).finish();
     let received = Transmit::new(request, TransportType::Udp, line.client, line.at);
-    let refusal = inner.recv(received, stun_proto::Instant::ZERO)?.build();
+    // That it refuses is what is wanted, and it would log it as an error.
+    let refusal = with_default(NoSubscriber::new(), || {
+        inner.recv(received, stun_proto::Instant::ZERO)
+    });
+    let refusal = refusal?.build();
     let refusal = Message::from_bytes(&refusal.data).ok()?;
     let nonce = refusal.attribute::<Nonce>().ok()?;
     Some(nonce.nonce().to_owned())
@@ -388,8 +395,6 @@ async fn readable(relays: &[Relay]) -> usize {
 
 /// The nonce of an inner server belongs to one client, which the door checks again and again.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
-/// The longest datagram.
-const MAX_DATAGRAM: usize = 65_536;
 /// Datagrams taken from one relay in one turn.
 const MAX_READS: usize = 64;
 /// The least time between a deadline and the look at it.

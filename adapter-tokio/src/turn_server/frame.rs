@@ -1,3 +1,5 @@
+use super::MAX_MESSAGE;
+
 /// Cuts a stream into messages: STUN and channel data, which is padded there (RFC 8656 section 12.5).
 #[derive(Debug, Default)]
 pub(super) struct Frames {
@@ -5,7 +7,7 @@ pub(super) struct Frames {
     buffer: Vec<u8>,
 }
 
-/// Bytes that are neither STUN nor channel data.
+/// Bytes that are neither STUN nor channel data, or too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoFrame;
 
@@ -29,6 +31,9 @@ impl Frames {
             0x40..=0x7f => (4 + length, 4 + length.next_multiple_of(4)),
             0x80..=0xff => return Err(NoFrame),
         };
+        if message > MAX_MESSAGE {
+            return Err(NoFrame);
+        }
         if self.buffer.len() < padded {
             return Ok(None);
         }
@@ -72,6 +77,25 @@ mod tests {
             );
             assert!(frames.buffer.is_empty());
         }
+    }
+
+    #[test]
+    fn the_longest_message_is_taken_and_a_longer_one_ends_the_stream() {
+        let channel = |length: usize| {
+            let length = u16::try_from(length - 4).expect("fits");
+            let mut message = vec![0x40, 0];
+            message.extend(length.to_be_bytes());
+            message.resize(usize::from(length) + 4, 7);
+            padded(message)
+        };
+        let mut frames = Frames::default();
+        frames.push(&channel(MAX_MESSAGE));
+        assert_eq!(
+            frames.next().map(|f| f.map(|f| f.len())),
+            Ok(Some(MAX_MESSAGE))
+        );
+        frames.push(&channel(MAX_MESSAGE + 1));
+        assert_eq!(frames.next(), Err(NoFrame));
     }
 
     #[test]

@@ -183,7 +183,8 @@ impl Shared {
         local: SocketAddr,
         stopped: watch::Receiver<bool>,
     ) {
-        let mut buffer = vec![0; MAX_MESSAGE];
+        // One byte more tells a message that is too long.
+        let mut buffer = vec![0; MAX_MESSAGE + 1];
         loop {
             match socket.recv_from(&mut buffer).await {
                 Ok((count, address)) => {
@@ -206,6 +207,9 @@ impl Shared {
 
     /// Takes one message that came over a line.
     fn on_message(self: &Arc<Self>, line: &Line, bytes: &[u8], stopped: &watch::Receiver<bool>) {
+        if bytes.len() > MAX_MESSAGE {
+            return;
+        }
         let queue = self.lock().get(&line.key()).cloned();
         if let Some(queue) = queue {
             match queue.try_send(bytes.to_vec()) {
@@ -374,7 +378,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// Messages that wait for one client's task, and for one client's connection.
 const MAX_WAITING: usize = 256;
-/// The longest message.
-const MAX_MESSAGE: usize = 65_536;
+/// The longest message of a client and datagram of a peer: far more than a path carries in one piece. Longer ones are dropped,
+/// and end a stream, so that a full queue is no more than 2 MiB.
+const MAX_MESSAGE: usize = 8 * 1_024;
 /// Free ports that are tried until one is free for both transports.
 const PORT_TRIES: usize = 16;

@@ -1,5 +1,6 @@
 //! The STUN and TURN server with a client that is not ours, over loopback.
 
+mod by_hand;
 mod refusals;
 mod relaying;
 mod rooms;

@@ -227,7 +227,7 @@ fn candidate_verdict(line: &str) -> Verdict {
         Ok(candidate) => candidate,
         Err(error) => return refused(Layer::Syntax, error),
     };
-    let policy = AddressPolicy::new(Config::default().transport());
+    let policy = AddressPolicy::new(&Config::default());
     let ufrag = candidate.ufrag().unwrap_or_default();
     match RemoteCandidates::new(policy, ufrag, 1).admit(line) {
         Ok(_) => accepted(),

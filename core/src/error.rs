@@ -28,6 +28,21 @@ pub enum ConnectError {
     TooManyPeers(usize),
 }
 
+/// A NAT discovery that was not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DiscoverNatError {
+    /// One is running.
+    #[error("a discovery is running")]
+    Running,
+    /// No ICE server speaks UDP.
+    #[error("no ice server speaks udp")]
+    NoServers,
+    /// Only relays may be used, and a discovery would ask others.
+    #[error("the transport policy allows relays only")]
+    Policy,
+}
+
 /// A recording that was not begun: something has happened already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a recording begins before the first input and command")]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::channel::kind::{Message, Ordering, Reliability};
 use crate::diagnosis::Explanation;
+use crate::ice::nat::NatReport;
 use crate::id::{ChannelId, Generation, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
 
@@ -193,6 +194,11 @@ pub enum Event {
     Gathering {
         /// How far it is.
         state: GatheringState,
+    },
+    /// A NAT discovery has ended.
+    NatDiscovered {
+        /// What it found out.
+        report: Box<NatReport>,
     },
     /// An ICE server cannot be used now. It is tried again, but for faults that only other credentials or servers mend.
     IceServerFailed {

@@ -55,6 +55,7 @@ mod event;
 mod ice;
 mod id;
 mod metrics;
+mod need;
 mod peer;
 mod rng;
 mod sdp;
@@ -72,17 +73,24 @@ mod linear;
 #[cfg(feature = "simulation")]
 pub use crypto::simulation;
 
+/// What is found out about the NATs between this host and the world.
+pub mod nat {
+    pub use crate::ice::nat::{
+        Family, Filtering, Mapping, NatKind, NatReport, RelayNeed, ServerAnswer, ServerEvidence,
+    };
+}
+
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
 pub use config::{
     AddressRange, Config, ConfigBuilder, ConfigError, DtlsMode, Preset, TransportPolicy,
 };
 pub use diagnosis::{Explanation, Finding};
-pub use endpoint::io::{Input, Need, NeedId, Output, Signal, Transmit};
+pub use endpoint::io::{Input, Output, Signal, Transmit};
 pub use endpoint::replay::{Replay, ReplayError, Replayed};
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};
 pub use error::{
-    ConnectError, EndpointError, NotIncoming, OpenError, RecordError, SendError, SendRefusal,
-    UnknownChannel, UnknownPeer,
+    ConnectError, DiscoverNatError, EndpointError, NotIncoming, OpenError, RecordError, SendError,
+    SendRefusal, UnknownChannel, UnknownPeer,
 };
 pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, GatheringState, NegotiationFault, Path,
@@ -93,6 +101,7 @@ pub use id::{
     ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId,
 };
 pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics};
+pub use need::{Need, NeedId};
 pub use rng::Seed;
 pub use time::UnixTime;
 

@@ -54,6 +54,9 @@ pub struct Drops {
     pub too_many_sources: u64,
     /// A protocol of RFC 7983 that is not spoken here.
     pub unsupported: u64,
+    /// Anything that came past the relays while only they may be used
+    /// ([`TransportPolicy::Relay`](crate::TransportPolicy::Relay)).
+    pub policy: u64,
 }
 
 impl Drops {
@@ -68,6 +71,7 @@ impl Drops {
             + self.wrong_password
             + self.too_many_sources
             + self.unsupported
+            + self.policy
     }
 }
 

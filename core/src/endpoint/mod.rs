@@ -1,9 +1,11 @@
 //! Many peers on shared sockets.
 
 mod demux;
+mod discovery;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod gate;
+mod gathering;
 pub(crate) mod io;
 mod recorder;
 pub(crate) mod replay;
@@ -17,7 +19,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::channel::kind::{ChannelConfig, Message};
-use crate::config::{Config, Limits, check_servers};
+use crate::config::{Config, Limits, TransportPolicy, check_servers};
 use crate::crypto::Crypto;
 use crate::diagnosis::Explanation;
 use crate::error::{
@@ -25,9 +27,11 @@ use crate::error::{
     UnknownPeer,
 };
 use crate::event::{Event, Path, PeerState};
-use crate::ice::{AddressPolicy, IceServer, IceServerError};
+use crate::ice::gather::{Carried, Gatherer, RelayedData, Taken};
+use crate::ice::{IceServer, IceServerError};
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
+use crate::need::{Need, NeedId};
 use crate::peer::{self, Context, Datagram};
 use crate::rng::{Rng, Seed};
 use crate::signal::{EarlyCandidates, EndedSessions, Farewells, Newcomers};
@@ -35,6 +39,7 @@ use crate::tape::Tape;
 use crate::time::UnixTime;
 
 use demux::Demux;
+use discovery::Discovery;
 use gate::{DropReason, Gate, SourceGate};
 use io::{Input, Output, Signal};
 use recorder::{Header, Origin, Step};
@@ -62,7 +67,14 @@ pub struct Endpoint {
     ended: EndedSessions,
     farewells: Farewells,
     newcomers: Newcomers,
+    gatherer: Gatherer,
+    discovery: Discovery,
+    /// Whether [`Endpoint::close`] was called, and no peer made since.
+    closing: bool,
     transmits: TransmitQueue,
+    /// Whole messages for streams.
+    streams: VecDeque<(NeedId, Vec<u8>)>,
+    needs: VecDeque<Need>,
     stats: EndpointStats,
 }
 
@@ -89,6 +101,8 @@ struct Slot {
     ufrags: Vec<String>,
     /// The pairs of addresses that lead to this peer, the newest last, at most [`MAX_TUPLES`].
     tuples: VecDeque<(SocketAddr, SocketAddr)>,
+    /// The addresses of this peer that relays reach, at most [`MAX_REACHED`](gathering::MAX_REACHED).
+    reached: BTreeSet<SocketAddr>,
     timer: Option<Instant>,
     dirty: bool,
 }
@@ -152,7 +166,7 @@ impl Endpoint {
             public: seed,
         };
         let mut endpoint = Self::with_crypto(config, id, crypto, seeds, start, unix_time);
-        endpoint.ctx.tape = tape;
+        endpoint.set_tape(tape);
         Some(endpoint)
     }
 
@@ -174,6 +188,7 @@ impl Endpoint {
             ..
         } = config.limits;
         let farewells = Farewells::new(max_ended_sessions, &config.timing, rng.split());
+        let gatherer = Gatherer::new(&config, rng.split(), now, unix_time);
         Self {
             id,
             rng,
@@ -191,7 +206,12 @@ impl Endpoint {
             ended: EndedSessions::new(max_ended_sessions),
             farewells,
             newcomers: Newcomers::new(max_ended_sessions),
+            gatherer,
+            discovery: Discovery::default(),
+            closing: false,
             transmits: TransmitQueue::default(),
+            streams: VecDeque::new(),
+            needs: VecDeque::new(),
             stats: EndpointStats::default(),
             ctx: Context {
                 config,
@@ -200,6 +220,8 @@ impl Endpoint {
                 tape: Tape::default(),
                 early: EarlyCandidates::new(max_early_candidates, max_candidates),
                 local: Vec::new(),
+                has_sockets: false,
+                reached: Vec::new(),
                 events: VecDeque::new(),
                 envelopes: VecDeque::new(),
                 given_up: Vec::new(),
@@ -280,7 +302,8 @@ impl Endpoint {
         };
         self.begin(now, |_| step());
         check_servers(&servers, self.ctx.config.limits.max_ice_servers)?;
-        self.ctx.config.ice.servers = servers;
+        self.gatherer.set_servers(servers, self.now);
+        self.take_gathered();
         Ok(())
     }
 
@@ -329,13 +352,22 @@ impl Endpoint {
         outcome
     }
 
-    /// Closes every peer gracefully. The endpoint can be dropped when no peer is left, or used on.
+    /// Closes every peer gracefully, and gives back what TURN servers have allocated. The endpoint can be dropped when
+    /// [`Endpoint::is_closed`], or used on: then candidates are gathered again.
     pub fn close(&mut self, now: Instant) {
         self.begin(now, |_| Step::Close);
+        self.closing = true;
+        self.rest_when_closed();
         let keys: Vec<_> = self.by_id.values().copied().collect();
         for key in keys {
             self.with(key, peer::Peer::close);
         }
+    }
+
+    /// Whether no peer and no allocation is left after [`Endpoint::close`].
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closing && self.by_id.is_empty() && !self.gatherer.is_busy()
     }
 
     /// Takes something that happened in the world. Whatever it is, it never fails: what is wrong with it is counted
@@ -356,11 +388,26 @@ impl Endpoint {
                 }
             }
             Input::Signal { text } => self.on_signal(text),
-            Input::Resolved { .. }
-            | Input::Bound { .. }
-            | Input::StreamOpened { .. }
-            | Input::StreamData { .. }
-            | Input::StreamClosed { .. } => {}
+            Input::Resolved { need, addresses } => {
+                self.gatherer.on_resolved(need, addresses, self.now);
+                self.take_gathered();
+                self.drive_discovery();
+            }
+            Input::Bound { need, local } => {
+                if !self.is_bound_for_discovery(need, local) {
+                    self.gatherer.on_bound(need, local, self.now);
+                    self.take_gathered();
+                }
+            }
+            Input::StreamOpened { need, local } => {
+                self.gatherer.on_opened(need, local, self.now);
+                self.take_gathered();
+            }
+            Input::StreamData { need, contents } => self.on_stream_data(need, contents),
+            Input::StreamClosed { need } => {
+                self.gatherer.on_stream_closed(need, self.now);
+                self.take_gathered();
+            }
             Input::Timeout => self.on_timeout(),
         }
     }
@@ -374,6 +421,13 @@ impl Endpoint {
             let max_segments = self.ctx.config.transport.max_transmit_segments;
             if let Some(transmit) = self.transmits.poll(max_segments, buf) {
                 return Output::Transmit(transmit);
+            }
+            if let Some((need, contents)) = self.streams.pop_front() {
+                *buf = contents;
+                return Output::Stream(need);
+            }
+            if let Some(need) = self.needs.pop_front() {
+                return Output::Need(need);
             }
             if let Some(envelope) = self.ctx.envelopes.pop_front() {
                 self.stats.signals_sent += 1;
@@ -439,31 +493,34 @@ impl Endpoint {
             .unwrap_or(Err(NotIncoming))
     }
 
-    fn on_socket_bound(&mut self, local: SocketAddr) {
-        let policy = AddressPolicy::new(&self.ctx.config.transport);
-        let bound = self.ctx.local.iter().copied().chain([local]);
-        let candidates = policy.host_candidates(bound);
-        if candidates.len() == self.ctx.local.len() {
-            return;
-        }
-        self.ctx.local = candidates;
-        let keys: Vec<_> = self.by_id.values().copied().collect();
-        for key in keys {
-            self.with(key, |peer, ctx, now| peer.on_local_address(local, ctx, now));
-        }
-    }
-
-    fn on_socket_closed(&mut self, local: SocketAddr) {
-        self.ctx.local.retain(|known| *known != local);
-        let keys: Vec<_> = self.by_id.values().copied().collect();
-        for key in keys {
-            self.with(key, |peer, _, now| peer.on_local_address_gone(local, now));
-        }
-    }
-
     fn on_datagram(&mut self, local: SocketAddr, remote: SocketAddr, contents: &[u8]) {
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += contents.len() as u64;
+        if self.is_for_discovery(local, remote, contents) {
+            return;
+        }
+        match self
+            .gatherer
+            .handle_datagram(local, remote, contents, self.now)
+        {
+            Taken::No if self.ctx.config.ice.policy == TransportPolicy::Relay => {
+                self.stats.dropped.policy += 1;
+            }
+            Taken::No => self.on_peer_datagram(local, remote, contents),
+            Taken::Yes => self.take_gathered(),
+            Taken::Data(RelayedData {
+                relayed,
+                peer,
+                data,
+            }) => {
+                let data = contents.get(data).unwrap_or_default();
+                self.on_peer_datagram(relayed, peer, data);
+            }
+        }
+    }
+
+    /// A datagram that a peer sent to one of our candidates.
+    fn on_peer_datagram(&mut self, local: SocketAddr, remote: SocketAddr, contents: &[u8]) {
         let drops = &mut self.stats.dropped;
         let tuple = (local, remote);
         let gate = gate::classify(contents);
@@ -526,6 +583,10 @@ impl Endpoint {
             self.touch(key);
         }
         self.ctx.early.handle_timeout(self.now);
+        self.gatherer.handle_timeout(self.now);
+        self.discovery.handle_timeout(self.now);
+        self.take_gathered();
+        self.drive_discovery();
         self.file_leftovers();
     }
 
@@ -540,6 +601,7 @@ impl Endpoint {
             self.touch(key);
         }
         self.sync_ufrags(key);
+        self.reach_by_relays();
         self.take_datagrams(key);
         self.bury_if_ended(key);
         self.file_leftovers();
@@ -551,6 +613,8 @@ impl Endpoint {
             slots,
             demux,
             transmits,
+            streams,
+            gatherer,
             stats,
             ctx,
             now,
@@ -593,8 +657,19 @@ impl Endpoint {
             }
             stats.datagrams_sent += 1;
             stats.bytes_sent += contents.len() as u64;
-            transmits.push(datagram);
+            if gatherer.is_relayed(local) {
+                slot.reach(remote, gatherer, *now);
+                match gatherer.relay(local, remote, datagram.contents, *now) {
+                    Some(Carried::Datagram(datagram)) => transmits.push(datagram.into()),
+                    Some(Carried::Stream { need, contents }) => streams.push_back((need, contents)),
+                    None => {}
+                }
+            } else {
+                transmits.push(datagram);
+            }
         }
+        // What became due for a relay by this.
+        self.take_gathered();
     }
 
     fn sync_ufrags(&mut self, key: PeerKey) {
@@ -649,6 +724,10 @@ impl Endpoint {
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, key));
         }
+        for address in slot.reached {
+            self.gatherer.unreach(address, self.now);
+        }
+        self.rest_when_closed();
         let id = slot.peer.id();
         self.ctx
             .given_up
@@ -680,6 +759,8 @@ impl Endpoint {
             peers,
             self.ctx.early.poll_timeout(),
             self.farewells.poll_timeout(),
+            self.gatherer.poll_timeout(),
+            self.discovery.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -692,9 +773,13 @@ impl Endpoint {
             sources: SourceGate::new(self.ctx.config.limits.max_unvalidated_sources),
             ufrags: Vec::new(),
             tuples: VecDeque::new(),
+            reached: BTreeSet::new(),
             timer: None,
             dirty: false,
         };
+        self.closing = false;
+        self.gatherer.wake(self.now);
+        self.take_gathered();
         let key = self.slots.insert(slot);
         self.by_id.insert(id, key);
         self.touch(key);
@@ -708,6 +793,14 @@ impl Endpoint {
         {
             slot.dirty = true;
             self.dirty.push_back(key);
+        }
+    }
+
+    /// Runs a command on every peer.
+    fn with_all(&mut self, mut command: impl FnMut(&mut peer::Peer, &mut Context, Instant)) {
+        let keys: Vec<_> = self.by_id.values().copied().collect();
+        for key in keys {
+            self.with(key, &mut command);
         }
     }
 
@@ -857,7 +950,7 @@ impl Peer<'_> {
             .slots
             .get(self.key)
             .map_or_else(Explanation::ended, |slot| {
-                slot.peer.explain(!self.endpoint.ctx.local.is_empty(), now)
+                slot.peer.explain(self.endpoint.ctx.has_sockets, now)
             })
     }
 

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Endpoint;
-use super::io::{Input, NeedId};
+use super::io::Input;
 use crate::channel::kind::{ChannelConfig, Message};
 use crate::config::Config;
 use crate::error::RecordError;
 use crate::ice::IceServer;
 use crate::id::{ChannelId, PeerId};
+use crate::need::NeedId;
 use crate::tape::{Stamp, Tape, bytes_text, without_passwords};
 use crate::time::UnixTime;
 
@@ -85,6 +86,7 @@ pub(super) enum Step {
     StreamClosed {
         need: NeedId,
     },
+    DiscoverNat,
     /// Without passwords.
     SetIceServers {
         servers: Vec<IceServer>,
@@ -175,7 +177,7 @@ impl Endpoint {
             unix_time,
             payloads,
         });
-        self.ctx.tape = tape;
+        self.set_tape(tape);
         Ok(())
     }
 
@@ -232,12 +234,8 @@ impl Step {
             Input::StreamOpened { need, local } => Self::StreamOpened { need, local },
             Input::StreamData { need, contents } => Self::StreamData {
                 need,
-                // What stands in it is told by the answers of the relay, redacted where it must be.
-                contents: if payloads {
-                    contents.to_vec()
-                } else {
-                    vec![0; contents.len()]
-                },
+                // Cut anywhere, it cannot be told apart. It holds STUN, and secured datagrams without their keys.
+                contents: contents.to_vec(),
             },
             Input::StreamClosed { need } => Self::StreamClosed { need },
             Input::Timeout => Self::Timeout,
@@ -275,10 +273,15 @@ fn payload(message: &Message, payloads: bool) -> Vec<u8> {
     }
 }
 
-/// STUN holds no secret and is kept; of anything else the first byte tells the protocol.
+/// STUN holds no secret and is kept; of anything else the first byte tells the protocol. What a relay carries is kept as
+/// what stands in it would be.
 fn redact_datagram(datagram: &mut [u8]) {
-    if datagram.first().is_some_and(|first| *first > 3) {
-        datagram.iter_mut().skip(1).for_each(|byte| *byte = 0);
+    let inner = match datagram {
+        [0x40..=0x4f, _, _, _, relayed @ ..] => relayed,
+        datagram => datagram,
+    };
+    if let [4..=255, rest @ ..] = inner {
+        rest.fill(0);
     }
 }
 

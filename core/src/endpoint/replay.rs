@@ -200,6 +200,9 @@ impl Endpoint {
             Step::SetIceServers { servers } => {
                 let _ = self.set_ice_servers(servers, now);
             }
+            Step::DiscoverNat => {
+                let _ = self.discover_nat(now);
+            }
             Step::Timeout => self.handle_input(Input::Timeout, now),
             Step::Connect { peer, timeout } => {
                 let _ = self.connect(peer, ConnectOptions { timeout }, now);
@@ -280,6 +283,7 @@ impl Peer<'_> {
             | Step::StreamData { .. }
             | Step::StreamClosed { .. }
             | Step::SetIceServers { .. }
+            | Step::DiscoverNat
             | Step::Timeout
             | Step::Connect { .. }
             | Step::Accept { .. }
@@ -328,6 +332,7 @@ fn describe(step: &Step) -> String {
         }
         Step::StreamClosed { need } => format!("{need}: stream closed"),
         Step::SetIceServers { servers } => format!("set {} ice servers", servers.len()),
+        Step::DiscoverNat => "discover the nat".to_owned(),
         Step::Timeout => "timeout".to_owned(),
         Step::Connect { peer, .. } => format!("connect to {peer}"),
         Step::Accept { peer } => format!("accept {peer}"),

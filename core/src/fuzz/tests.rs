@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{
-    candidate, candidate_differential, channels, datagram, envelope, frames, peer_state, sdp,
+    candidate, candidate_differential, channels, datagram, envelope, frames, nat_discovery,
+    peer_state, sdp,
 };
 
 #[test]
@@ -52,6 +53,11 @@ fn scripts_of_channels_of_the_corpora_keep_the_rules() {
 #[test]
 fn scripts_of_facts_of_the_corpora_keep_the_rules() {
     replay(&["fuzz/corpus/peer_state"], peer_state);
+}
+
+#[test]
+fn scripts_of_servers_of_the_corpora_keep_the_rules() {
+    replay(&["fuzz/corpus/nat_discovery"], nat_discovery);
 }
 
 /// Gives each file of the folders, which hold some, to a body. A panic names the file.

@@ -17,7 +17,7 @@ use super::{AddressPolicy, RemoteCandidates};
 pub fn candidate(data: &[u8]) {
     let Some(text) = text_of(data) else { return };
     check_line(text);
-    let policy = AddressPolicy::new(Config::default().transport());
+    let policy = AddressPolicy::new(&Config::default());
     let mut admitted: Vec<SocketAddr> = Vec::new();
     let mut candidates = RemoteCandidates::new(policy, "abcd", MAX);
     for line in text.lines() {

@@ -1,12 +1,16 @@
-//! ICE candidates: their lines, and which of them may be used.
+//! ICE candidates: their lines, which of them may be used, and what STUN servers say of our addresses.
 //!
 //! The agent itself is the transport's. What stands here is what has to be decided before a candidate reaches it.
 
 pub(crate) mod candidate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod gather;
+pub(crate) mod nat;
 mod policy;
 mod server;
+pub(crate) mod stun;
+pub(crate) mod turn;
 
 pub use server::{IceServer, IceServerError, ServerTransport};
 

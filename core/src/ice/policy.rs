@@ -9,26 +9,29 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config;
+use crate::config::{AddressRange, Config};
 use crate::event::CandidateRefusal;
 
 use super::candidate::{Address, Candidate, CandidateError, Transport};
 
 /// The rules for addresses, ours and the peer's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AddressPolicy {
     loopback: bool,
     ipv4: bool,
     ipv6: bool,
+    denied: Vec<AddressRange>,
 }
 
 impl AddressPolicy {
     /// The rules of a configuration.
-    pub(crate) fn new(transport: &config::Transport) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
+        let transport = config.transport();
         Self {
             loopback: transport.loopback,
             ipv4: transport.ipv4,
             ipv6: transport.ipv6,
+            denied: config.ice().denied.clone(),
         }
     }
 
@@ -63,6 +66,16 @@ impl AddressPolicy {
         Ok(address)
     }
 
+    /// Whether an address, in the form of [`canonical`], may be used for anything.
+    pub(crate) fn allows(&self, address: SocketAddr) -> bool {
+        address.port() != 0 && self.check_ip(address.ip()).is_ok()
+    }
+
+    /// Whether a server may be at an address.
+    pub(crate) fn allows_server(&self, ip: IpAddr) -> bool {
+        self.check_ip(ip).is_ok()
+    }
+
     /// RFC 8445 section 5.1.1.1. A link-local IPv6 address without its zone cannot be sent from.
     fn allows_local(&self, address: &SocketAddr) -> bool {
         let zoned = match address {
@@ -77,7 +90,8 @@ impl AddressPolicy {
             IpAddr::V4(ip) => (self.ipv4, is_usable_v4(ip)),
             IpAddr::V6(ip) => (self.ipv6, is_usable_v6(ip)),
         };
-        if !usable || (ip.is_loopback() && !self.loopback) {
+        let denied = self.denied.iter().any(|range| range.contains(ip));
+        if !usable || denied || (ip.is_loopback() && !self.loopback) {
             return Err(CandidateRefusal::Address);
         }
         if enabled {
@@ -189,10 +203,25 @@ fn refusal(error: CandidateError) -> CandidateRefusal {
 }
 
 /// The same address, as IPv4 where it is mapped. An IPv6 address keeps its zone.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
         IpAddr::V6(_) => address,
+    }
+}
+
+/// Whether an address is one of the internet, not of a private network or a host (RFC 6890).
+pub(crate) fn is_global(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let shared = matches!(ip.octets(), [100, 64..=127, ..]);
+            let local = ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared;
+            is_usable_v4(ip) && !local
+        }
+        IpAddr::V6(ip) => {
+            let local = ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local();
+            is_usable_v6(ip) && !local
+        }
     }
 }
 
@@ -229,6 +258,7 @@ mod tests {
         loopback: false,
         ipv4: true,
         ipv6: true,
+        denied: Vec::new(),
     };
 
     #[test]
@@ -306,6 +336,52 @@ mod tests {
             v6.check_remote(at("::ffff:192.0.2.1", 9)),
             Err(CandidateRefusal::Family)
         );
+    }
+
+    #[test]
+    fn denied_ranges_are_used_on_neither_side() {
+        let policy = AddressPolicy {
+            denied: vec!["10.0.0.0/8".parse().expect("a range")],
+            ..ALL
+        };
+        assert_eq!(
+            policy.check_remote(at("10.1.2.3", 9)),
+            Err(CandidateRefusal::Address)
+        );
+        assert!(policy.check_remote(at("192.168.0.1", 9)).is_ok());
+        let bound = [at("10.0.0.2", 1), at("192.168.0.2", 1)];
+        assert_eq!(policy.host_candidates(bound), [at("192.168.0.2", 1)]);
+        assert!(!policy.allows_server(at("10.9.9.9", 1).ip()));
+    }
+
+    #[test]
+    fn addresses_of_private_networks_are_not_global() {
+        for ip in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.0.1",
+            "127.0.0.1",
+            "169.254.0.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:10.0.0.1",
+            "ff02::1",
+        ] {
+            assert!(!is_global(at(ip, 1).ip()), "{ip}");
+        }
+        for ip in [
+            "192.0.2.1",
+            "100.128.0.1",
+            "172.32.0.1",
+            "2001:db8::1",
+            "::ffff:192.0.2.1",
+        ] {
+            assert!(is_global(at(ip, 1).ip()), "{ip}");
+        }
     }
 
     #[test]

@@ -232,6 +232,16 @@ impl Host {
     }
 }
 
+impl Host {
+    /// What a certificate of this host is for: without brackets.
+    pub(crate) fn tls_name(&self) -> String {
+        match self {
+            Self::Ip(ip) => ip.to_string(),
+            Self::Name(name) => name.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::crypto::Crypto;
 use crate::error::{NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel};
 use crate::event::{Cause, Event, Path, PeerState, SignalRefusal};
+use crate::ice::gather::LocalCandidate;
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
 use crate::rng::Rng;
@@ -76,8 +77,12 @@ pub(crate) struct Context {
     pub(crate) tape: Tape,
     /// Candidates whose description has not come, of all peers.
     pub(crate) early: EarlyCandidates,
-    /// The addresses that are our host candidates, in the order of preference.
-    pub(crate) local: Vec<SocketAddr>,
+    /// Our candidates, in the order of preference.
+    pub(crate) local: Vec<LocalCandidate>,
+    /// Whether a socket is bound.
+    pub(crate) has_sockets: bool,
+    /// Addresses of peers that relays have to reach from now on.
+    pub(crate) reached: Vec<(PeerId, SocketAddr)>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) envelopes: VecDeque<Envelope>,
     /// Sessions that were given up for others: what still comes of them is stale.
@@ -314,7 +319,7 @@ impl Peer {
         let before = self
             .lifecycle
             .fails_at(fact)
-            .then(|| Box::new(self.explain(!ctx.local.is_empty(), now)));
+            .then(|| Box::new(self.explain(ctx.has_sockets, now)));
         let told = self.lifecycle.on_fact(fact, &ctx.config.timing, now);
         let is = self.lifecycle.life();
         if was == is {

@@ -9,6 +9,7 @@ use super::taped::TapedSession;
 use super::{Context, Peer};
 use crate::channel::{ChannelOutput, Framing, Role, StreamConfig};
 use crate::event::{Cause, Event, Path, Phase, Side, TransportFault};
+use crate::ice::gather::LocalCandidate;
 
 impl Peer {
     pub(crate) fn on_datagram(
@@ -76,10 +77,10 @@ impl Peer {
         }
     }
 
-    /// A new address of ours can be used.
-    pub(crate) fn on_local_address(
+    /// There is another candidate of ours.
+    pub(crate) fn on_local_candidate(
         &mut self,
-        address: SocketAddr,
+        candidate: LocalCandidate,
         ctx: &mut Context,
         now: Instant,
     ) {
@@ -90,20 +91,20 @@ impl Peer {
         let Some(session) = &mut self.session else {
             return;
         };
-        if let Some(line) = session.add_local_candidate(address, now) {
+        if let Some(line) = session.add_local_candidate(candidate, now) {
             ctx.events.push_back(Event::CandidateAdded {
                 peer: self.id,
                 side: Side::Local,
-                address,
+                address: candidate.address,
             });
             self.send_candidate(line, ctx, now);
         }
     }
 
-    /// An address of ours cannot be used any more.
-    pub(crate) fn on_local_address_gone(&mut self, address: SocketAddr, now: Instant) {
+    /// A candidate of ours cannot be used any more.
+    pub(crate) fn on_local_candidate_gone(&mut self, candidate: LocalCandidate, now: Instant) {
         if let Some(session) = &mut self.session {
-            session.remove_local_candidate(address, now);
+            session.remove_local_candidate(candidate, now);
         }
     }
 
@@ -111,13 +112,13 @@ impl Peer {
     pub(super) fn begin_session(&mut self, ctx: &mut Context, now: Instant) {
         let (tape, secrets) = (ctx.tape.clone(), ctx.secrets.split());
         let mut session = TapedSession::new(tape, &ctx.crypto, &ctx.config, secrets, now);
-        for address in &ctx.local {
-            if session.add_local_candidate(*address, now).is_some() {
+        for candidate in &ctx.local {
+            if session.add_local_candidate(*candidate, now).is_some() {
                 let (peer, side) = (self.id, Side::Local);
                 ctx.events.push_back(Event::CandidateAdded {
                     peer,
                     side,
-                    address: *address,
+                    address: candidate.address,
                 });
             }
         }

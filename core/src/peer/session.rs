@@ -33,6 +33,7 @@ use crate::channel::{
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
 use crate::event::{NegotiationFault, PeerFault, TransportFault};
+use crate::ice::gather::{LocalCandidate, LocalKind};
 use crate::rng::Rng;
 use crate::sdp::{self, Rewrite};
 use crate::tape::bytes_text;
@@ -45,8 +46,8 @@ pub(crate) struct Session {
     /// The credentials that our checks and the peer's are authenticated with now.
     credentials: IceCreds,
     pending: Option<PendingOffer>,
-    /// The addresses that are our host candidates, in the order in which they are announced.
-    local: Vec<SocketAddr>,
+    /// Our candidates, in the order in which they are announced.
+    local: Vec<LocalCandidate>,
     streams: BTreeMap<StreamKey, Stream>,
     /// The stream that made str0m offer a data channel section.
     placeholder: Option<StrChannelId>,
@@ -218,35 +219,35 @@ impl Session {
         session
     }
 
-    /// Adds a host candidate. Returns its candidate line, unless str0m refuses it or has it.
+    /// Adds a candidate of ours. Returns its candidate line, unless str0m refuses it or has it.
     pub(crate) fn add_local_candidate(
         &mut self,
-        address: SocketAddr,
+        candidate: LocalCandidate,
         now: Instant,
     ) -> Option<String> {
-        let candidate = StrCandidate::host(address, Protocol::Udp).ok()?;
-        let line = candidate.to_sdp_string();
-        if self.local.contains(&address) {
+        let theirs = str_candidate(candidate)?;
+        let line = theirs.to_sdp_string();
+        if self.local.contains(&candidate) {
             return None;
         }
         let rtc = &mut self.rtc;
         self.crypto
-            .enter(|| rtc.add_local_candidate(candidate).is_some())
+            .enter(|| rtc.add_local_candidate(theirs).is_some())
             .then_some(())?;
-        self.local.push(address);
+        self.local.push(candidate);
         self.settle(now);
         Some(line)
     }
 
-    /// Stops using a host candidate.
-    pub(crate) fn remove_local_candidate(&mut self, address: SocketAddr, now: Instant) {
-        let Ok(candidate) = StrCandidate::host(address, Protocol::Udp) else {
+    /// Stops using a candidate of ours.
+    pub(crate) fn remove_local_candidate(&mut self, candidate: LocalCandidate, now: Instant) {
+        let Some(theirs) = str_candidate(candidate) else {
             return;
         };
-        self.local.retain(|known| *known != address);
+        self.local.retain(|known| *known != candidate);
         let rtc = &mut self.rtc;
         self.crypto
-            .enter(|| rtc.direct_api().invalidate_candidate(&candidate));
+            .enter(|| rtc.direct_api().invalidate_candidate(&theirs));
         self.settle(now);
     }
 
@@ -641,7 +642,7 @@ impl Session {
         let candidates: Vec<String> = self
             .local
             .iter()
-            .filter_map(|address| StrCandidate::host(*address, Protocol::Udp).ok())
+            .filter_map(|candidate| str_candidate(*candidate))
             .map(|candidate| candidate.to_sdp_string())
             .collect();
         let rewrite = Rewrite {
@@ -811,6 +812,21 @@ impl Session {
     }
 }
 
+/// A candidate as str0m has it. Related addresses are made up by str0m: ours tell nobody of the private network.
+fn str_candidate(candidate: LocalCandidate) -> Option<StrCandidate> {
+    let LocalCandidate {
+        kind,
+        address,
+        base,
+    } = candidate;
+    match kind {
+        LocalKind::Host => StrCandidate::host(address, Protocol::Udp),
+        LocalKind::ServerReflexive => StrCandidate::server_reflexive(address, base, Protocol::Udp),
+        LocalKind::Relayed => StrCandidate::relayed(address, base, Protocol::Udp),
+    }
+    .ok()
+}
+
 fn rtc_config(crypto: &Crypto, config: &Config) -> str0m::RtcConfig {
     let transport = config.transport();
     let channels = config.channels();
@@ -896,7 +912,7 @@ mod tests {
         let config = Config::default();
         let crypto = Crypto::new(config.transport(), config.timing(), &mut rng).expect("made");
         let mut session = Session::new(&crypto, &config, rng, now);
-        session.add_local_candidate(address(host), now);
+        session.add_local_candidate(LocalCandidate::host(address(host)), now);
         session
     }
 

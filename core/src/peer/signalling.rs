@@ -675,7 +675,7 @@ impl Peer {
             generation,
             took,
         });
-        let policy = AddressPolicy::new(&ctx.config.transport);
+        let policy = AddressPolicy::new(&ctx.config);
         let max = ctx.config.limits.max_candidates;
         let (lines, ufrag) = (remote.candidates.clone(), remote.ufrag.clone());
         let ended = remote.end_of_candidates;
@@ -729,6 +729,7 @@ impl Peer {
             return self.ignore_candidate(CandidateRefusal::Malformed, ctx);
         }
         let (peer, side, address) = (self.id, Side::Remote, accepted.address);
+        ctx.reached.push((peer, address));
         ctx.events.push_back(Event::CandidateAdded {
             peer,
             side,

@@ -12,6 +12,7 @@ use crate::channel::{Room, StreamConfig, StreamKey, header_len};
 use crate::config::Config;
 use crate::crypto::Crypto;
 use crate::event::NegotiationFault;
+use crate::ice::gather::LocalCandidate;
 use crate::rng::Rng;
 use crate::tape::{Stamp, Tape, Taped, without_passwords};
 
@@ -53,17 +54,17 @@ impl TapedSession {
 
     pub(crate) fn add_local_candidate(
         &mut self,
-        address: SocketAddr,
+        candidate: LocalCandidate,
         now: Instant,
     ) -> Option<String> {
         self.call("add_local_candidate", None, |s| {
-            s.add_local_candidate(address, now)
+            s.add_local_candidate(candidate, now)
         })
     }
 
-    pub(crate) fn remove_local_candidate(&mut self, address: SocketAddr, now: Instant) {
+    pub(crate) fn remove_local_candidate(&mut self, candidate: LocalCandidate, now: Instant) {
         if let Some(live) = &mut self.live {
-            live.remove_local_candidate(address, now);
+            live.remove_local_candidate(candidate, now);
         }
     }
 

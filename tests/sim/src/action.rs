@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use bowline::ChannelKind;
 use serde::{Deserialize, Serialize};
 
-use crate::net::{HostId, LinkConfig};
+use crate::net::{Firewall, GatewayId, HostId, LinkConfig};
+use crate::server::{Misbehaviour, ServerId};
 
 /// One call or fault. Hosts are named by their numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,7 +126,47 @@ pub enum Action {
         /// What it is like now.
         link: LinkConfig,
     },
-    /// Every fault of network and bus ends.
+    /// A box forgets all mappings, and gives out other ports from then on.
+    RebootGateway {
+        /// The box.
+        gateway: GatewayId,
+    },
+    /// A box gets another address outside, and forgets all mappings.
+    RenumberGateway {
+        /// The box.
+        gateway: GatewayId,
+    },
+    /// A box lets other datagrams pass from now on.
+    SetFirewall {
+        /// The box.
+        gateway: GatewayId,
+        /// What it drops.
+        firewall: Firewall,
+    },
+    /// A server misbehaves from now on, or no longer.
+    Misbehave {
+        /// The server.
+        server: ServerId,
+        /// How; nothing is well.
+        #[serde(default)]
+        how: Option<Misbehaviour>,
+    },
+    /// A server vanishes with all its allocations.
+    CrashServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// A server that crashed starts, and knows of nothing.
+    StartServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// A server crashes and starts at once.
+    RebootServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// Every fault of network and bus ends. Firewalls are as they were configured, and all servers run and behave.
     Heal,
 }
 
@@ -187,6 +228,19 @@ impl fmt::Display for Action {
                 write!(f, "signalling cut {from} -> {to} for {for_ms} ms")
             }
             Self::SetLink { from, to, .. } => write!(f, "link changes {from} -> {to}"),
+            Self::RebootGateway { gateway } => write!(f, "box {gateway} reboots"),
+            Self::RenumberGateway { gateway } => write!(f, "box {gateway} gets another address"),
+            Self::SetFirewall { gateway, firewall } => {
+                write!(f, "box {gateway} has another firewall: {firewall:?}")
+            }
+            Self::Misbehave {
+                server,
+                how: Some(how),
+            } => write!(f, "server {server} misbehaves: {how:?}"),
+            Self::Misbehave { server, how: None } => write!(f, "server {server} behaves"),
+            Self::CrashServer { server } => write!(f, "server {server} crashes"),
+            Self::StartServer { server } => write!(f, "server {server} starts"),
+            Self::RebootServer { server } => write!(f, "server {server} reboots"),
             Self::Heal => f.write_str("all faults end"),
         }
     }
@@ -210,7 +264,35 @@ impl Action {
             | Self::Unbind { host, .. }
             | Self::Bind { host, .. }
             | Self::SetReader { host, .. } => vec![host],
-            Self::Heal => Vec::new(),
+            Self::RebootGateway { .. }
+            | Self::RenumberGateway { .. }
+            | Self::SetFirewall { .. }
+            | Self::Misbehave { .. }
+            | Self::CrashServer { .. }
+            | Self::StartServer { .. }
+            | Self::RebootServer { .. }
+            | Self::Heal => Vec::new(),
+        }
+    }
+
+    /// The server that is named, if one is.
+    pub(crate) fn server(&self) -> Option<ServerId> {
+        match *self {
+            Self::Misbehave { server, .. }
+            | Self::CrashServer { server }
+            | Self::StartServer { server }
+            | Self::RebootServer { server } => Some(server),
+            _ => None,
+        }
+    }
+
+    /// The box that is named, if one is.
+    pub(crate) fn gateway(&self) -> Option<GatewayId> {
+        match *self {
+            Self::RebootGateway { gateway }
+            | Self::RenumberGateway { gateway }
+            | Self::SetFirewall { gateway, .. } => Some(gateway),
+            _ => None,
         }
     }
 }

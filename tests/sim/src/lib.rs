@@ -39,7 +39,16 @@
 //!
 //! Links lose, delay, reorder, duplicate, damage and drop datagrams, limit their rate and size, and are cut one way or
 //! both ([`LinkConfig`], [`Action`]). The bus does the same with signals, but never alters one. Hosts have several IPv4 and
-//! IPv6 addresses, lose and gain them, crash and start again. There is no address translation yet, and no relay.
+//! IPv6 addresses, lose and gain them, crash and start again.
+//!
+//! Boxes stand between some hosts and the internet ([`NatConfig`]): they translate addresses in the ways of RFC 4787, one
+//! behind the other if need be, filter, hairpin, forget, reboot and are renumbered, and have firewalls ([`Firewall`]). The
+//! boxes of one's own network see a datagram when it is sent, those of the receiver's when it arrives. [`has_path`] says what
+//! theory expects of two of them. Hosts that are behind none are public, whatever their addresses look like.
+//!
+//! Servers ([`ServerSpec`]) answer STUN, with the behaviour discovery of RFC 5780, and relay as TURN does, with passwords or
+//! time-limited credentials. They crash, and misbehave in many ways ([`Misbehaviour`]). The network has datagrams only: a
+//! stream to a TURN server is [`World::handle_stream`] and [`World::take_streams`].
 //!
 //! DTLS is replaced by [`NullDtls`] unless [`Dtls::Real`] is asked for: the same flights and sizes without
 //! cryptography. That is why this crate enables the feature `simulation` of bowline. **Never depend on it outside of
@@ -49,7 +58,7 @@
 //!
 //! The same seed gives the same events, states and deadlines (level 1, [`Trace::hash_events`]) and the same sizes and
 //! times of datagrams (level 2, [`Trace::hash_sizes`]), also when all `Instant`s are moved by a constant
-//! ([`WorldBuilder::shift`]). Each kind of fault on each link has a random stream of its own: taking one fault away
+//! ([`WorldBuilder::shift`]). The nonces of TURN servers differ between runs, their lengths do not. Each kind of fault on each link has a random stream of its own: taking one fault away
 //! does not change what the others do.
 #![forbid(unsafe_code)]
 
@@ -66,6 +75,7 @@ mod queue;
 mod rng;
 mod scenario;
 pub mod script;
+mod server;
 mod svg;
 mod time;
 mod trace;
@@ -77,12 +87,16 @@ pub use driver::Driver;
 pub use findings::{Invariant, Premises, Violation};
 pub use hash::RollingHash;
 pub use model::Digest;
-pub use net::{Accounts, Burst, Class, DropCause, HostId, LinkConfig, Network};
+pub use net::{
+    Accounts, Burst, Class, DropCause, Filtering, Firewall, GatewayId, HostId, LinkConfig, Mapping,
+    NatConfig, Network, Ports, has_path,
+};
 pub use null_dtls::NullDtls;
 pub use rng::{Draw, Purpose, Stream};
 pub use scenario::{PeerPlan, Report, RunOptions, Scenario, ScenarioError, Step, liveness_bound};
+pub use server::{Asked, Misbehaviour, ServerId, ServerSpec};
 pub use svg::draw;
 pub use time::{Clock, Time};
 pub use trace::{Entry, Hashes, Passage, Record, Trace, What};
-pub use world::builder::{Dtls, PeerSpec, WorldBuilder, addresses};
-pub use world::{Refused, Stats, World};
+pub use world::builder::{Dtls, GatewaySpec, PeerSpec, WorldBuilder, addresses};
+pub use world::{Refused, Stats, StreamOutput, World};

@@ -26,6 +26,15 @@ pub enum Purpose {
         /// The kind.
         fault: Draw,
     },
+    /// The ports that a box gives out.
+    Gateway(u16),
+    /// The nonces that a server makes after it has started for the `life`-th time.
+    Server {
+        /// The server.
+        server: u16,
+        /// How many times it has started before.
+        life: u32,
+    },
     /// One kind of fault on the way of signals between two hosts.
     Bus {
         /// The sending host.
@@ -61,6 +70,8 @@ impl Purpose {
             Self::Bus { from, to, fault } => {
                 4 << 56 | (fault as u64) << 32 | u64::from(from) << 16 | u64::from(to)
             }
+            Self::Gateway(gateway) => 5 << 56 | u64::from(gateway),
+            Self::Server { server, life } => 6 << 56 | u64::from(server) << 32 | u64::from(life),
         }
     }
 }

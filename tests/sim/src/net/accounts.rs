@@ -19,11 +19,21 @@ pub enum DropCause {
     Unrouted,
     /// The receiver, or its interface, had gone when it arrived.
     Gone,
+    /// It came to a box that has no mapping for its destination.
+    NoMapping,
+    /// A box does not let in its source.
+    NatFilter,
+    /// It was sent to the outside address of the sender's own box, which does not hairpin.
+    NatHairpin,
+    /// A box had no room for another mapping.
+    NatPorts,
+    /// A firewall stopped it.
+    Firewall,
 }
 
 impl DropCause {
     /// All causes, in the order of their declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::Loss,
         Self::Burst,
         Self::Queue,
@@ -32,6 +42,11 @@ impl DropCause {
         Self::Filter,
         Self::Unrouted,
         Self::Gone,
+        Self::NoMapping,
+        Self::NatFilter,
+        Self::NatHairpin,
+        Self::NatPorts,
+        Self::Firewall,
     ];
 }
 
@@ -91,11 +106,17 @@ impl Accounts {
     }
 
     pub(crate) fn on_arrived(&mut self, taken: bool) {
-        self.in_flight -= 1;
         if taken {
+            self.in_flight -= 1;
             self.delivered += 1;
         } else {
-            self.on_dropped(DropCause::Gone);
+            self.on_lost(DropCause::Gone);
         }
+    }
+
+    /// What was on its way does not arrive.
+    pub(crate) fn on_lost(&mut self, cause: DropCause) {
+        self.in_flight -= 1;
+        self.on_dropped(cause);
     }
 }

@@ -1,19 +1,29 @@
-//! The simulated network: hosts with several addresses, and a directed link between every two of them.
+//! The simulated network: hosts with several addresses, boxes between them, and a directed link between every two hosts.
 
 mod accounts;
 mod class;
+mod firewall;
+mod gateways;
 pub(crate) mod link;
+mod nat;
+mod route;
+mod theory;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 pub use accounts::{Accounts, DropCause};
 pub use class::Class;
+pub use firewall::Firewall;
 pub use link::{Burst, LinkConfig};
+pub use nat::{Filtering, Mapping, NatConfig, Ports};
+pub use route::GatewayId;
+pub use theory::has_path;
 
 use crate::rng::Purpose;
 use crate::time::Time;
 use link::{Damage, Link, Verdict};
+use route::{Hop, INTERNET, RealmId, Routes};
 
 /// The number of a host: the order in which it was added to the world.
 pub type HostId = usize;
@@ -25,10 +35,16 @@ pub(crate) struct Datagram {
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
     pub(crate) contents: Vec<u8>,
+    /// Where the destination is looked up when it arrives.
+    realm: RealmId,
 }
 
 /// What became of a datagram that was handed to the network.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and nearly always the large one"
+)]
 pub(crate) enum Fate {
     /// It arrives, once or twice.
     Underway {
@@ -49,7 +65,7 @@ pub struct Network {
     seed: u64,
     default: LinkConfig,
     links: BTreeMap<(HostId, HostId), Link>,
-    owners: BTreeMap<SocketAddr, HostId>,
+    routes: Routes,
     accounts: Accounts,
     /// Buffers of datagrams that have arrived, to be filled again.
     spare: Vec<Vec<u8>>,
@@ -63,20 +79,28 @@ impl Network {
             seed,
             default,
             links: BTreeMap::new(),
-            owners: BTreeMap::new(),
+            routes: Routes::new(seed),
             accounts: Accounts::default(),
             spare: Vec::new(),
         }
     }
 
-    /// Gives an address to a host.
+    /// Gives an address to a host, in the network where the host is.
     pub fn attach(&mut self, host: HostId, address: SocketAddr) {
-        self.owners.insert(address, host);
+        self.routes.attach(host, address);
     }
 
-    /// Takes an address away. What is on its way there is lost.
+    /// Takes an address on the internet away. What is on its way there is lost.
     pub fn detach(&mut self, address: SocketAddr) {
-        self.owners.remove(&address);
+        self.routes.detach(INTERNET, address);
+    }
+
+    /// Takes an address away from a host, wherever it is.
+    pub fn detach_from(&mut self, host: HostId, address: SocketAddr) {
+        let home = self.routes.home(host);
+        if self.routes.owner(home, address) == Some(host) {
+            self.routes.detach(home, address);
+        }
     }
 
     /// Sets one direction between two hosts.
@@ -94,10 +118,11 @@ impl Network {
         self.link(from, to).partition(until);
     }
 
-    /// Ends every fault on every link. Latencies and rates stay.
+    /// Ends every fault on every link. Latencies and rates stay. Firewalls are as they were configured.
     pub fn heal(&mut self) {
         self.default = self.default.healed();
         self.links.values_mut().for_each(Link::heal);
+        self.routes.heal();
     }
 
     /// What became of every datagram so far.
@@ -114,7 +139,8 @@ impl Network {
         contents: &[u8],
         now: Time,
     ) -> Fate {
-        let sends = self.owners.get(&tuple.0) == Some(&from);
+        let home = self.routes.home(from);
+        let sends = self.routes.owner(home, tuple.0) == Some(from);
         self.carry(from, tuple, contents, sends, now)
     }
 
@@ -132,24 +158,18 @@ impl Network {
     fn carry(
         &mut self,
         from: HostId,
-        (source, destination): (SocketAddr, SocketAddr),
+        tuple: (SocketAddr, SocketAddr),
         contents: &[u8],
         sends: bool,
         now: Time,
     ) -> Fate {
         self.accounts.on_sent(contents.len());
-        let same_family = source.is_ipv4() == destination.is_ipv4();
-        let Some(to) = self
-            .owners
-            .get(&destination)
-            .copied()
-            .filter(|_| same_family && sends)
-        else {
-            self.accounts.on_dropped(DropCause::Unrouted);
-            return Fate::Dropped {
-                to: None,
-                cause: DropCause::Unrouted,
-            };
+        let (to, hop) = match self.route(from, tuple, contents, sends, now) {
+            Ok(way) => way,
+            Err(cause) => {
+                self.accounts.on_dropped(cause);
+                return Fate::Dropped { to: None, cause };
+            }
         };
         match self
             .link(from, to)
@@ -170,9 +190,10 @@ impl Network {
                     damage.apply(&mut copy);
                     Datagram {
                         to,
-                        source,
-                        destination,
+                        source: hop.source,
+                        destination: hop.destination,
                         contents: copy,
+                        realm: hop.realm,
                     }
                 };
                 let first = (at, make(damage));
@@ -183,11 +204,37 @@ impl Network {
         }
     }
 
+    /// Takes a datagram inward through the boxes of its receiver, when it arrives there. `None` when one drops it.
+    pub(crate) fn land(&mut self, mut datagram: Datagram, now: Time) -> Option<Datagram> {
+        if self.routes.count() == 0 {
+            return Some(datagram);
+        }
+        let hop = Hop {
+            realm: datagram.realm,
+            source: datagram.source,
+            destination: datagram.destination,
+        };
+        match self.routes.inward(hop, &datagram.contents, now) {
+            Ok((to, hop)) => {
+                datagram.to = to;
+                datagram.realm = hop.realm;
+                datagram.destination = hop.destination;
+                Some(datagram)
+            }
+            Err(cause) => {
+                self.accounts.on_lost(cause);
+                self.recycle(datagram);
+                None
+            }
+        }
+    }
+
     /// Takes a datagram that has arrived. `None` when nobody has its address any more.
     pub(crate) fn arrive(&mut self, datagram: Datagram, listens: bool) -> Option<Datagram> {
-        let owned = self.owners.get(&datagram.destination) == Some(&datagram.to);
-        self.accounts.on_arrived(owned && listens);
-        if owned && listens {
+        let owner = self.routes.owner(datagram.realm, datagram.destination);
+        let taken = owner == Some(datagram.to) && listens;
+        self.accounts.on_arrived(taken);
+        if taken {
             return Some(datagram);
         }
         self.recycle(datagram);
@@ -201,6 +248,27 @@ impl Network {
             buffer.clear();
             self.spare.push(buffer);
         }
+    }
+
+    /// The host that a datagram leads to, and where its way turns inward.
+    fn route(
+        &mut self,
+        from: HostId,
+        (source, destination): (SocketAddr, SocketAddr),
+        contents: &[u8],
+        sends: bool,
+        now: Time,
+    ) -> Result<(HostId, Hop), DropCause> {
+        if !sends || source.is_ipv4() != destination.is_ipv4() {
+            return Err(DropCause::Unrouted);
+        }
+        let hop = Hop {
+            realm: self.routes.home(from),
+            source,
+            destination,
+        };
+        let hop = self.routes.outward(hop, contents, now)?;
+        Ok((self.routes.lead(hop, now)?, hop))
     }
 
     fn link(&mut self, from: HostId, to: HostId) -> &mut Link {

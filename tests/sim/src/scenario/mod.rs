@@ -13,8 +13,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Incoming, Reader};
-use crate::net::{HostId, LinkConfig};
-use crate::world::builder::Dtls;
+use crate::net::{GatewayId, HostId, LinkConfig};
+use crate::server::{ServerId, ServerSpec};
+use crate::world::builder::{Dtls, GatewaySpec};
 
 pub use report::Report;
 pub use run::{RunOptions, liveness_bound};
@@ -32,8 +33,14 @@ pub struct Scenario {
     /// Which DTLS is spoken.
     #[serde(default)]
     pub dtls: Dtls,
+    /// The boxes between hosts and the internet. One may be behind another that comes before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<GatewaySpec>,
     /// The hosts.
     pub peers: Vec<PeerPlan>,
+    /// The STUN and TURN servers. Their hosts come after those of the peers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerSpec>,
     /// What every link is like.
     #[serde(default)]
     pub link: LinkConfig,
@@ -59,6 +66,9 @@ pub struct PeerPlan {
     /// How many IPv6 addresses it has.
     #[serde(default)]
     pub ipv6: u8,
+    /// The box that it is behind; none is the internet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<GatewayId>,
     /// What its application does with peers that ask to connect, until all faults end.
     #[serde(default)]
     pub incoming: Incoming,
@@ -75,6 +85,7 @@ impl PeerPlan {
             name: name.into(),
             ipv4: 1,
             ipv6: 0,
+            behind: None,
             incoming: Incoming::Accept,
             reader: Reader::Prompt,
         }
@@ -98,7 +109,9 @@ impl Scenario {
         Self {
             seed,
             dtls: Dtls::Null,
+            gateways: Vec::new(),
             peers: vec![PeerPlan::new("alice"), PeerPlan::new("bob")],
+            servers: Vec::new(),
             link: LinkConfig::default(),
             bus: LinkConfig::default(),
             chaos_ms: 10_000,
@@ -138,10 +151,12 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// When it is not one, or names a host that it does not have.
+    /// When it is not one, or names a host, box or server that it does not have.
     pub fn from_json(json: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = serde_json::from_str(json)?;
-        let hosts = scenario.peers.len();
+        scenario.check_gateways()?;
+        scenario.check_servers()?;
+        let hosts = scenario.peers.len() + scenario.servers.len();
         let named = scenario.wanted.iter().flat_map(|(a, b)| [*a, *b]);
         match named
             .chain(scenario.steps.iter().flat_map(|step| step.action.hosts()))
@@ -149,6 +164,28 @@ impl Scenario {
         {
             Some(host) if host >= hosts => Err(ScenarioError::UnknownHost { host, hosts }),
             Some(_) | None => Ok(scenario),
+        }
+    }
+
+    fn check_servers(&self) -> Result<(), ScenarioError> {
+        let count = self.servers.len();
+        let mut named = self.steps.iter().filter_map(|step| step.action.server());
+        match named.find(|server| *server >= count) {
+            Some(server) => Err(ScenarioError::UnknownServer { server, count }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_gateways(&self) -> Result<(), ScenarioError> {
+        let count = self.gateways.len();
+        let inner = self.gateways.iter().enumerate();
+        let by_boxes = inner.filter_map(|(own, spec)| Some((spec.behind?, own)));
+        let by_peers = self.peers.iter().filter_map(|peer| peer.behind);
+        let by_steps = self.steps.iter().filter_map(|step| step.action.gateway());
+        let by_others = by_peers.chain(by_steps).map(|gateway| (gateway, count));
+        match by_boxes.chain(by_others).find(|(named, end)| named >= end) {
+            Some((gateway, _)) => Err(ScenarioError::UnknownGateway { gateway, count }),
+            None => Ok(()),
         }
     }
 
@@ -189,11 +226,30 @@ pub enum ScenarioError {
         /// How many there are.
         hosts: usize,
     },
+    /// A step names a server that there is not.
+    #[error("server {server} is named, and there are {count}")]
+    UnknownServer {
+        /// The server.
+        server: ServerId,
+        /// How many there are.
+        count: usize,
+    },
+    /// A box is named that there is not, or that comes after one that is behind it.
+    #[error("box {gateway} is named too early, and there are {count}")]
+    UnknownGateway {
+        /// The box.
+        gateway: GatewayId,
+        /// How many there are.
+        count: usize,
+    },
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::Driver;
+    use crate::net::NatConfig;
+    use crate::server::{Asked, Misbehaviour};
 
     #[test]
     fn a_scenario_survives_a_round_trip_through_json() {
@@ -209,6 +265,43 @@ mod tests {
         let scenario = Scenario::pair(1).step(0, Action::Crash { host: 2 });
         let error = Scenario::from_json(&scenario.to_json()).expect_err("two hosts");
         assert_eq!(error.to_string(), "host 2 is named, and there are 2");
+    }
+
+    #[test]
+    fn a_scenario_names_boxes_and_no_others() {
+        let action = Action::RebootGateway { gateway: 0 };
+        let mut scenario = Scenario::pair(1).step(0, action);
+        let error = Scenario::from_json(&scenario.to_json()).expect_err("no box");
+        assert_eq!(
+            error.to_string(),
+            "box 0 is named too early, and there are 0"
+        );
+        scenario.gateways.push(GatewaySpec {
+            name: "home".to_owned(),
+            nat: NatConfig::symmetric(),
+            behind: None,
+        });
+        scenario.peers[1].behind = Some(0);
+        let again = Scenario::from_json(&scenario.to_json()).expect("its own JSON");
+        assert_eq!(again, scenario);
+        scenario.gateways[0].behind = Some(0);
+        assert!(Scenario::from_json(&scenario.to_json()).is_err());
+    }
+
+    #[test]
+    fn a_scenario_names_servers_and_no_others() {
+        let how = Some(Misbehaviour::Refuses {
+            method: Asked::Refresh,
+            code: 437,
+        });
+        let mut scenario = Scenario::pair(1).step(0, Action::Misbehave { server: 0, how });
+        let error = Scenario::from_json(&scenario.to_json()).expect_err("no server");
+        assert_eq!(error.to_string(), "server 0 is named, and there are 0");
+        let turn = ServerSpec::new("turn").user("alice", "secret");
+        scenario.servers.push(turn);
+        let again = Scenario::from_json(&scenario.to_json()).expect("its own JSON");
+        assert_eq!(again, scenario);
+        assert!(again.run(Driver::Exact).violations.is_empty());
     }
 
     #[test]

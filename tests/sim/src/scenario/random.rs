@@ -88,7 +88,9 @@ impl Scenario {
             scenario: Self {
                 seed,
                 dtls: Dtls::Null,
+                gateways: Vec::new(),
                 peers,
+                servers: Vec::new(),
                 link: link(&mut stream, &faults),
                 bus: bus(&mut stream, &faults),
                 chaos_ms: stream.between(5_000, 25_000),

@@ -90,6 +90,12 @@ impl Report {
             .peers
             .iter()
             .map(|peer| peer.name.as_str())
+            .chain(
+                self.scenario
+                    .servers
+                    .iter()
+                    .map(|server| server.name.as_str()),
+            )
             .collect();
         std::fs::write(
             dir.join("sequence.svg"),

@@ -11,7 +11,7 @@ use crate::net::HostId;
 use crate::time::Time;
 use crate::trace::Record;
 use crate::world::World;
-use crate::world::builder::{PeerSpec, addresses};
+use crate::world::builder::PeerSpec;
 
 use super::{Report, Scenario};
 
@@ -84,15 +84,22 @@ impl Scenario {
             .dtls(self.dtls)
             .link(self.link.clone())
             .bus(self.bus.clone());
+        for spec in &self.gateways {
+            builder = builder.gateway_with(spec.clone());
+        }
         for plan in &self.peers {
             builder = builder.peer_with(PeerSpec {
                 name: plan.name.clone(),
                 config: Config::default(),
                 ipv4: plan.ipv4,
                 ipv6: plan.ipv6,
+                behind: plan.behind,
                 incoming: plan.incoming,
                 reader: plan.reader,
             });
+        }
+        for spec in &self.servers {
+            builder = builder.server(spec.clone());
         }
         let mut world = builder.build();
         // What would come later, such as the end of a fault, comes with the heal.
@@ -107,8 +114,7 @@ impl Scenario {
         world.apply(Action::Heal);
         for host in 0..world.hosts() {
             world.restart(host);
-            let plan = &self.peers[host];
-            for address in addresses(host, plan.ipv4, plan.ipv6) {
+            for address in world.home_addresses(host).to_vec() {
                 world.bind(host, address);
             }
             world.set_reader(host, Reader::Prompt);

@@ -84,6 +84,18 @@ impl World {
                 self.bus.partition(from, to, until(for_ms))
             }
             Action::SetLink { from, to, link } => self.network.set_link(from, to, link),
+            Action::RebootGateway { gateway } => self.network.reboot_gateway(gateway),
+            Action::RenumberGateway { gateway } => drop(self.network.renumber_gateway(gateway)),
+            Action::SetFirewall { gateway, firewall } => {
+                self.network.set_firewall(gateway, firewall)
+            }
+            Action::Misbehave { server, how } => self.misbehave(server, how),
+            Action::CrashServer { server } => self.crash_server(server),
+            Action::StartServer { server } => self.start_server(server),
+            Action::RebootServer { server } => {
+                self.crash_server(server);
+                self.start_server(server);
+            }
             Action::Heal => self.heal(),
         }
     }
@@ -237,6 +249,7 @@ impl World {
     /// The same, but the endpoint is handed out, so that it can be looked at, or weighed by what dropping it frees.
     pub fn take_endpoint(&mut self, host: HostId) -> Option<Box<Endpoint>> {
         self.model.on_crash(host);
+        self.forget_needs(host);
         self.nodes[host].crash()
     }
 
@@ -251,7 +264,7 @@ impl World {
     pub fn unbind(&mut self, host: HostId, address: SocketAddr) {
         if self.nodes[host].addresses.contains(&address) {
             self.nodes[host].addresses.retain(|known| *known != address);
-            self.network.detach(address);
+            self.network.detach_from(host, address);
             self.input(host, Input::SocketClosed { local: address });
         }
     }
@@ -297,10 +310,11 @@ impl World {
         self.network.set_link(b, a, link.clone());
     }
 
-    /// Ends every fault of network and bus.
+    /// Ends every fault of network and bus. All servers run and behave.
     pub fn heal(&mut self) {
         self.network.heal();
         self.bus.heal();
+        self.heal_servers();
     }
 
     /// Sends what waits for room, until the queue is full again.
@@ -446,6 +460,13 @@ fn host_of(action: &Action) -> Option<HostId> {
         Action::Partition { .. }
         | Action::PartitionBus { .. }
         | Action::SetLink { .. }
+        | Action::RebootGateway { .. }
+        | Action::RenumberGateway { .. }
+        | Action::SetFirewall { .. }
+        | Action::Misbehave { .. }
+        | Action::CrashServer { .. }
+        | Action::StartServer { .. }
+        | Action::RebootServer { .. }
         | Action::Heal => None,
     }
 }

@@ -1,5 +1,6 @@
 //! How a world is put together.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Incoming, Reader};
 use crate::bus::Bus;
 use crate::driver::Driver;
-use crate::net::{HostId, LinkConfig, Network};
+use crate::net::{GatewayId, HostId, LinkConfig, NatConfig, Network};
+use crate::server::ServerSpec;
 use crate::trace::Record;
 
 use super::World;
@@ -37,6 +39,8 @@ pub struct PeerSpec {
     pub ipv4: u8,
     /// How many IPv6 addresses it has.
     pub ipv6: u8,
+    /// The box that it is behind; `None` is the internet.
+    pub behind: Option<GatewayId>,
     /// What its application does with peers that ask to connect.
     pub incoming: Incoming,
     /// How its application reads.
@@ -52,10 +56,25 @@ impl PeerSpec {
             config: Config::default(),
             ipv4: 1,
             ipv6: 0,
+            behind: None,
             incoming: Incoming::Accept,
             reader: Reader::Prompt,
         }
     }
+}
+
+/// A box between some hosts and the internet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySpec {
+    /// The name.
+    pub name: String,
+    /// What it does.
+    #[serde(default)]
+    pub nat: NatConfig,
+    /// The box that it is behind itself, added before; `None` is the internet.
+    #[serde(default)]
+    pub behind: Option<GatewayId>,
 }
 
 /// Builds a [`World`].
@@ -70,6 +89,8 @@ pub struct WorldBuilder {
     pub(super) unix_millis: u64,
     link: LinkConfig,
     bus: LinkConfig,
+    pub(super) gateways: Vec<GatewaySpec>,
+    pub(super) servers: Vec<ServerSpec>,
     peers: Vec<PeerSpec>,
 }
 
@@ -84,6 +105,8 @@ impl WorldBuilder {
             unix_millis: 1_767_225_600_000,
             link: LinkConfig::default(),
             bus: LinkConfig::with_latency(Duration::from_millis(20)),
+            gateways: Vec::new(),
+            servers: Vec::new(),
             peers: Vec::new(),
         }
     }
@@ -137,23 +160,89 @@ impl WorldBuilder {
         self
     }
 
+    /// Adds a box on the internet. Boxes are numbered in the order in which they are added; hosts are put
+    /// [behind](PeerSpec::behind) them.
+    ///
+    /// ```
+    /// use bowline_sim::{NatConfig, PeerSpec, World};
+    ///
+    /// let alice = PeerSpec { behind: Some(0), ..PeerSpec::new("alice") };
+    /// let world = World::builder(1).gateway("home", NatConfig::symmetric()).peer_with(alice).build();
+    /// assert_eq!(world.addresses(0)[0].to_string(), "192.168.1.2:5000");
+    /// ```
+    pub fn gateway(self, name: &str, nat: NatConfig) -> Self {
+        self.gateway_with(GatewaySpec {
+            name: name.to_owned(),
+            nat,
+            behind: None,
+        })
+    }
+
+    /// Adds a box, perhaps behind one that was added before.
+    pub fn gateway_with(mut self, spec: GatewaySpec) -> Self {
+        self.gateways.push(spec);
+        self
+    }
+
+    /// Adds a host on the internet with a STUN and TURN server. Servers are numbered in the order in which they are added.
+    ///
+    /// ```
+    /// use bowline_sim::{ServerSpec, World};
+    ///
+    /// let turn = ServerSpec::new("turn").user("alice", "secret");
+    /// let world = World::builder(1).peer("alice").server(turn).build();
+    /// let server = world.server("turn");
+    /// assert_eq!(world.server_addresses(server)[0].to_string(), "192.0.2.1:3478");
+    /// ```
+    pub fn server(mut self, spec: ServerSpec) -> Self {
+        self.servers.push(spec);
+        self
+    }
+
     /// Makes the world and starts its endpoints.
     ///
     /// # Panics
     ///
-    /// When a name is not a valid [`PeerId`] or is used twice, or when there are more than 250 hosts.
+    /// When a name is not a valid [`PeerId`] or is used twice, when there are more than 250 hosts or boxes or 120 servers, or when one is
+    /// behind a box that there is not.
     #[must_use]
     pub fn build(self) -> World {
         assert!(
             self.peers.len() <= MAX_HOSTS,
             "at most {MAX_HOSTS} hosts have addresses"
         );
+        assert!(
+            self.gateways.len() <= MAX_HOSTS,
+            "at most {MAX_HOSTS} boxes have addresses"
+        );
+        assert!(
+            self.servers.len() <= MAX_SERVERS,
+            "at most {MAX_SERVERS} servers have addresses"
+        );
         let mut network = Network::new(self.seed, self.link.clone());
         let bus = Bus::new(self.seed, self.bus.clone());
+        for (gateway, spec) in self.gateways.iter().enumerate() {
+            let known = spec.behind.is_none_or(|outer| outer < gateway);
+            assert!(known, "{} is behind a box that comes later", spec.name);
+            network.add_gateway(spec.nat.clone(), spec.behind);
+        }
+        let mut residents = BTreeMap::new();
         let mut nodes = Vec::new();
         for (host, spec) in self.peers.iter().enumerate() {
             let id = PeerId::new(&spec.name).expect("the name of a host is a valid peer id");
-            let addresses = addresses(host, spec.ipv4, spec.ipv6);
+            let known = spec
+                .behind
+                .is_none_or(|gateway| gateway < self.gateways.len());
+            assert!(known, "{} is behind a box that there is not", spec.name);
+            network.settle(host, spec.behind);
+            let addresses = match network.ipv4_realm(spec.behind) {
+                0 => addresses(host, spec.ipv4, spec.ipv6),
+                realm => {
+                    let resident = residents.entry(realm).or_insert(0);
+                    *resident += 1;
+                    hidden_addresses(*resident, host, (spec.ipv4, spec.ipv6))
+                }
+            };
             for address in &addresses {
                 network.attach(host, *address);
             }
@@ -163,7 +252,8 @@ impl WorldBuilder {
     }
 }
 
-/// The addresses of a host: `10.0.<interface>.<host>` and `fd00:<interface>::<host>`, counted from 1.
+/// The addresses of a host that is not hidden behind a box: `10.0.<interface>.<host>` and `fd00:<interface>::<host>`,
+/// interfaces counted from 0 and hosts from 1. In the simulator they count as public.
 #[must_use]
 pub fn addresses(host: HostId, ipv4: u8, ipv6: u8) -> Vec<SocketAddr> {
     let host = u8::try_from(host + 1).unwrap_or(u8::MAX);
@@ -175,7 +265,19 @@ pub fn addresses(host: HostId, ipv4: u8, ipv6: u8) -> Vec<SocketAddr> {
     v4.chain(v6).map(|ip| SocketAddr::new(ip, PORT)).collect()
 }
 
+/// The addresses of the `resident`-th host in a network that is translated: `192.168.<1 + interface>.<1 + resident>`, the
+/// same in every such network, and IPv6 as everywhere.
+fn hidden_addresses(resident: u8, host: HostId, (ipv4, ipv6): (u8, u8)) -> Vec<SocketAddr> {
+    let v4 = (0..ipv4).map(|interface| {
+        let ip = Ipv4Addr::new(192, 168, interface.saturating_add(1), resident + 1);
+        SocketAddr::new(IpAddr::V4(ip), PORT)
+    });
+    v4.chain(addresses(host, 0, ipv6)).collect()
+}
+
 /// The port of every socket.
 const PORT: u16 = 5_000;
 /// Hosts of one world.
 const MAX_HOSTS: usize = 250;
+/// Servers of one world, each of which has two addresses.
+const MAX_SERVERS: usize = 120;

@@ -3,31 +3,37 @@
 mod apply;
 mod attackers;
 pub(crate) mod builder;
+mod needs;
 mod node;
 mod pump;
+mod servers;
 mod workload;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bowline::{ChannelId, Endpoint, Event, PeerId, PeerState, SessionId};
+use bowline::{ChannelId, Endpoint, Event, NeedId, PeerId, PeerState, SessionId};
 
 use crate::action::Action;
 use crate::bus::{Bus, Parcel};
 use crate::driver::Driver;
 use crate::findings::{Findings, Invariant, Premises, Violation};
 use crate::model::{Digest, Model};
-use crate::net::{Accounts, Datagram, HostId, Network};
+use crate::net::{Accounts, Datagram, GatewayId, HostId, Network};
 use crate::queue::EventQueue;
+use crate::server::Server;
 use crate::time::{Clock, Time};
 use crate::trace::Trace;
 
 use builder::{Dtls, WorldBuilder};
+use needs::{Needs, Reply};
 use node::Node;
+use servers::{Late, ServerHost};
 
 pub use apply::Refused;
 pub(crate) use pump::subject;
+pub use servers::StreamOutput;
 
 /// Endpoints on simulated hosts, and all that is between them.
 ///
@@ -44,6 +50,9 @@ pub struct World {
     network: Network,
     bus: Bus,
     nodes: Vec<Node>,
+    servers: Vec<ServerHost>,
+    /// The names of the boxes.
+    gateways: Vec<String>,
     by_id: BTreeMap<PeerId, HostId>,
     model: Model,
     findings: Findings,
@@ -51,6 +60,7 @@ pub struct World {
     stats: Stats,
     /// The hosts that attackers have taken over.
     attackers: Vec<HostId>,
+    needs: Needs,
     /// The buffer that endpoints fill with datagrams.
     buf: Vec<u8>,
 }
@@ -61,6 +71,7 @@ enum Item {
     Datagram(Datagram),
     Signal(Parcel),
     Action(Action),
+    Late(Late),
     /// A slow reader is done with a message of a peer that was initialised `birth` times.
     Release {
         host: HostId,
@@ -69,6 +80,10 @@ enum Item {
         channel: ChannelId,
         bytes: usize,
     },
+    /// What an endpoint needed is there.
+    Reply(HostId, NeedId, Reply),
+    /// Bytes on a connection to a server.
+    ToServer(HostId, NeedId, Vec<u8>),
 }
 
 /// Figures of a run.
@@ -113,14 +128,25 @@ impl World {
             network,
             bus,
             nodes,
+            servers: Vec::new(),
+            gateways: builder.gateways.iter().map(|g| g.name.clone()).collect(),
             by_id,
             model: Model::default(),
             findings: Findings::default(),
             trace: Trace::new(builder.record),
             stats: Stats::default(),
             attackers: Vec::new(),
+            needs: Needs::default(),
             buf: Vec::new(),
         };
+        for (number, spec) in builder.servers.iter().enumerate() {
+            let host = world.nodes.len() + number;
+            let server = Server::new(spec.clone(), number, builder.seed);
+            for address in server.addresses() {
+                world.network.attach(host, *address);
+            }
+            world.servers.push(ServerHost::new(server, host));
+        }
         for host in 0..world.nodes.len() {
             world.start_endpoint(host);
         }
@@ -182,7 +208,7 @@ impl World {
         *self.by_id.get(&id).expect("a host of this name was added")
     }
 
-    /// How many hosts there are.
+    /// How many hosts with endpoints there are.
     #[must_use]
     pub fn hosts(&self) -> usize {
         self.nodes.len()
@@ -198,6 +224,36 @@ impl World {
     #[must_use]
     pub fn addresses(&self, host: HostId) -> &[SocketAddr] {
         &self.nodes[host].addresses
+    }
+
+    /// The addresses that a host began with.
+    #[must_use]
+    pub fn home_addresses(&self, host: HostId) -> &[SocketAddr] {
+        &self.nodes[host].home
+    }
+
+    /// The number of a box.
+    ///
+    /// # Panics
+    ///
+    /// When there is none of this name.
+    #[must_use]
+    pub fn gateway(&self, name: &str) -> GatewayId {
+        let gateway = self.gateways.iter().position(|known| known == name);
+        gateway.expect("a box of this name was added")
+    }
+
+    /// Whether theory allows a path between two hosts: over IPv4 as [`Network::has_path`], and over IPv6, which nobody
+    /// translates, unless a firewall stops all STUN. With `relay` there is a TURN server on the internet.
+    #[must_use]
+    pub fn has_path(&self, a: HostId, b: HostId, relay: bool) -> bool {
+        let both = |family: fn(&SocketAddr) -> bool| {
+            let mut hosts = [a, b].into_iter();
+            hosts.all(|host| self.addresses(host).iter().any(family))
+        };
+        let path = |relay| self.network.has_path(a, b, relay);
+        // Over IPv6 every mapping is known, as that of a relay is.
+        (both(SocketAddr::is_ipv6) && path(true)) || (both(SocketAddr::is_ipv4) && path(relay))
     }
 
     /// The endpoint of a host; `None` while it has crashed.
@@ -319,7 +375,7 @@ impl World {
         self.nodes[host].wakeups.total
     }
 
-    /// Whether nothing is scheduled and no endpoint waits for a deadline.
+    /// Whether nothing is scheduled and neither an endpoint nor an allocation of a server waits for a deadline.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.next_time().is_none()
@@ -381,10 +437,16 @@ impl World {
 
     fn next_time(&self) -> Option<Time> {
         let wakeup = self.nodes.iter().filter_map(Node::next_wakeup).min();
-        [self.queue.next_time(), wakeup].into_iter().flatten().min()
+        let served = self
+            .servers
+            .iter()
+            .filter_map(ServerHost::next_wakeup)
+            .min();
+        let all = [self.queue.next_time(), wakeup, served];
+        all.into_iter().flatten().min()
     }
 
-    /// Does what is due at `at`: first what was scheduled, in its order, then wake-ups in the order of the hosts.
+    /// Does what is due at `at`: first what was scheduled, in its order, then wake-ups in the order of the hosts, servers last.
     fn step(&mut self, at: Time) {
         self.set_time(at);
         let now = self.clock.now();
@@ -394,6 +456,7 @@ impl World {
         for host in 0..self.nodes.len() {
             self.wake(host, now);
         }
+        self.wake_servers(now);
     }
 
     fn handle(&mut self, item: Item) {
@@ -401,6 +464,9 @@ impl World {
             Item::Datagram(datagram) => self.on_datagram(datagram),
             Item::Signal(parcel) => self.on_parcel(parcel),
             Item::Action(action) => self.apply(action),
+            Item::Late(late) => self.on_late(&late),
+            Item::Reply(host, need, reply) => self.on_reply(host, need, reply),
+            Item::ToServer(host, need, bytes) => self.on_stream_input(host, need, &bytes),
             Item::Release {
                 host,
                 peer,

@@ -17,6 +17,8 @@ use super::workload::Bulk;
 pub(super) struct Node {
     pub(super) id: PeerId,
     pub(super) spec: PeerSpec,
+    /// The addresses that it began with.
+    pub(super) home: Vec<SocketAddr>,
     /// The addresses of its sockets now.
     pub(super) addresses: Vec<SocketAddr>,
     /// `None` while it has crashed. Boxed, because it is taken out and put back at every input.
@@ -53,6 +55,7 @@ impl Node {
         Self {
             id,
             spec,
+            home: addresses.clone(),
             addresses,
             endpoint: None,
             attacker: None,

@@ -78,6 +78,12 @@ impl World {
     }
 
     pub(super) fn on_datagram(&mut self, datagram: Datagram) {
+        let Some(datagram) = self.network.land(datagram, self.clock.now()) else {
+            return;
+        };
+        if let Some(server) = self.server_on(datagram.to) {
+            return self.on_datagram_to_server(server, datagram);
+        }
         let listens = self.nodes[datagram.to].listens();
         let Some(datagram) = self.network.arrive(datagram, listens) else {
             return;
@@ -149,6 +155,8 @@ impl World {
                         self.send_datagram(host, tuple, contents);
                     }
                 }
+                Output::Stream(need) => self.on_stream_output(host, need, &buf),
+                Output::Need(need) => self.on_need(host, need),
                 Output::Signal(signal) => self.send_signal(host, signal),
                 Output::Event(event) => self.on_event(host, &mut endpoint, event),
                 Output::Timeout(deadline) => break deadline,
@@ -229,9 +237,8 @@ impl World {
         self.findings.check(Invariant::KnownAddresses, !never, || {
             format!("{host} wrote to {destination}, which is no peer's")
         });
-        let node = &mut self.nodes[host];
-        if !node.known.contains(&destination) {
-            node.strangers.push(destination);
+        if !self.nodes[host].known.contains(&destination) && !self.is_server(destination) {
+            self.nodes[host].strangers.push(destination);
         }
     }
 

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use bowline::{ChannelKind, PeerState};
 
+use super::builder::PeerSpec;
 use super::*;
-use crate::net::LinkConfig;
+use crate::net::{LinkConfig, NatConfig};
 
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -43,5 +44,32 @@ fn a_close_is_told_to_both_sides_and_leaves_nothing() {
     assert_eq!(world.state(1, 0), Some(PeerState::Closed));
     world.check_cleanup(0);
     world.check_cleanup(1);
+    world.assert_no_violation();
+}
+
+#[test]
+fn hosts_behind_a_box_connect_to_public_ones_and_are_seen_at_its_address() {
+    let hidden = |name| PeerSpec {
+        behind: Some(0),
+        ..PeerSpec::new(name)
+    };
+    let mut world = World::builder(3)
+        .gateway("home", NatConfig::symmetric())
+        .peer_with(hidden("alice"))
+        .peer("bob")
+        .peer_with(hidden("carol"))
+        .build();
+    assert_eq!(world.gateway("home"), 0);
+    assert_eq!(world.addresses(2)[0].to_string(), "192.168.1.3:5000");
+    for peer in [1, 2] {
+        world.connect(0, peer).expect("accepted");
+        assert!(world.run_until(|world| world.connected(0, peer), LIMIT));
+    }
+    let external = world.network().external(0);
+    let seen = world.events(1).iter().any(|(_, event)| {
+        matches!(event, bowline::Event::PathChanged { to, .. } if to.remote.ip() == external)
+    });
+    assert!(seen, "{:?}", world.events(1));
+    assert!(world.has_path(0, 1, false) && world.has_path(0, 2, false));
     world.assert_no_violation();
 }

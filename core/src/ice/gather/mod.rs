@@ -1,0 +1,1047 @@
+//! Candidates of our own, gathered once and shared by all peers: of our sockets, as STUN servers see them, and on TURN servers.
+//!
+//! The pool is filled before the first peer and kept fresh, so that a first offer has them all. What it costs does not grow
+//! with the peers: one question for each socket and server, one allocation for each TURN server. Everything that is begun
+//! with a server goes through one pacer (the Ta of RFC 8445 section 14.2).
+
+mod reflexive;
+mod relays;
+mod servers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::{AddressPolicy, canonical, is_global};
+use super::server::{IceServer, ServerTransport};
+use super::stun::Outgoing;
+use super::turn::{AllocationEvent, End, Received};
+use crate::config::{Config, TransportPolicy};
+use crate::event::{GatheringState, ServerFault};
+use crate::need::{Need, NeedId};
+use crate::rng::Rng;
+use crate::tape::Tape;
+use crate::time::UnixTime;
+
+use reflexive::{Change, Question, Reflexive};
+use relays::{Live, Relay, Stage};
+use servers::{Place, Server};
+
+/// The pool.
+pub(crate) struct Gatherer {
+    policy: TransportPolicy,
+    addresses: AddressPolicy,
+    pacing: Duration,
+    max_relay_peers: usize,
+    tape: Tape,
+    rng: Rng,
+    /// The wall clock at an instant, to judge credentials that are limited in time.
+    wall: (Instant, UnixTime),
+    /// Our sockets, the preferred first.
+    bases: Vec<SocketAddr>,
+    servers: Vec<Server>,
+    reflexive: Reflexive,
+    relays: BTreeMap<u64, Relay>,
+    next_relay: u64,
+    /// By the sockets of relays, by their streams and by their relayed addresses.
+    by_local: BTreeMap<SocketAddr, u64>,
+    by_need: BTreeMap<NeedId, Purpose>,
+    by_relayed: BTreeMap<SocketAddr, u64>,
+    next_need: u64,
+    /// Addresses of peers that relays have to reach, and for how many.
+    reached: BTreeMap<SocketAddr, usize>,
+    /// Before this nothing is begun.
+    pace: Instant,
+    candidates: Vec<LocalCandidate>,
+    state: GatheringState,
+    /// Whether relays are given back and nothing is gathered any more, until somebody wants candidates again.
+    resting: bool,
+    outputs: VecDeque<GatherOutput>,
+}
+
+/// One of our candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct LocalCandidate {
+    pub(crate) kind: LocalKind,
+    /// What peers see.
+    pub(crate) address: SocketAddr,
+    /// The socket that is behind it.
+    pub(crate) base: SocketAddr,
+}
+
+/// The types of our candidates, the preferred first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LocalKind {
+    Host,
+    ServerReflexive,
+    Relayed,
+}
+
+/// What an open need is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// The name of a server of this URI host.
+    Resolve { server: usize },
+    /// The socket or connection of a relay.
+    Relay(u64),
+}
+
+/// What the pool says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum GatherOutput {
+    /// Send this.
+    Carried(Carried),
+    /// Ask the embedder.
+    Need(Need),
+    /// There is another candidate.
+    Found(LocalCandidate),
+    /// A candidate is gone.
+    Gone(LocalCandidate),
+    /// Gathering has begun or ended.
+    State(GatheringState),
+    /// A server fails, for another reason than it did last.
+    Failed { server: String, fault: ServerFault },
+}
+
+/// A message for a server, on its way.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Carried {
+    /// From a socket of ours.
+    Datagram(Outgoing),
+    /// On a stream.
+    Stream { need: NeedId, contents: Vec<u8> },
+}
+
+/// What a datagram was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// None of ours.
+    No,
+    /// It is dealt with, or dropped.
+    Yes,
+    /// Data that a peer sent to a relayed address, and where in the datagram it stands.
+    Data(RelayedData),
+}
+
+/// Data that came to a relayed address.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RelayedData {
+    pub(crate) relayed: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    pub(crate) data: std::ops::Range<usize>,
+}
+
+/// What is known of a server, for the diagnosis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerStatus {
+    pub(crate) uri: String,
+    pub(crate) is_relay: bool,
+    pub(crate) answered: bool,
+    pub(crate) fault: Option<ServerFault>,
+    /// For how long it has been asked.
+    pub(crate) asked_for: Option<Duration>,
+}
+
+impl Gatherer {
+    /// Gathers nothing until a socket is bound.
+    pub(crate) fn new(config: &Config, mut rng: Rng, now: Instant, unix_time: UnixTime) -> Self {
+        let ice = config.ice();
+        let mut gatherer = Self {
+            policy: ice.policy,
+            addresses: AddressPolicy::new(config),
+            pacing: ice.pacing,
+            max_relay_peers: config.limits().max_relay_peers,
+            tape: Tape::default(),
+            wall: (now, unix_time),
+            bases: Vec::new(),
+            servers: Vec::new(),
+            reflexive: Reflexive::new(ice.keepalive, rng.split()),
+            relays: BTreeMap::new(),
+            next_relay: 0,
+            by_local: BTreeMap::new(),
+            by_need: BTreeMap::new(),
+            by_relayed: BTreeMap::new(),
+            next_need: 0,
+            reached: BTreeMap::new(),
+            pace: now,
+            candidates: Vec::new(),
+            state: GatheringState::New,
+            resting: false,
+            outputs: VecDeque::new(),
+            rng,
+        };
+        gatherer.set_servers(ice.servers.clone(), now);
+        gatherer
+    }
+
+    /// Keeps on tape what only secrets can tell.
+    pub(crate) fn set_tape(&mut self, tape: Tape) {
+        self.tape = tape;
+    }
+
+    /// Replaces the servers. A TURN server that is in both sets with the same credentials keeps its allocation; one that is
+    /// not serves those who use it until they end.
+    pub(crate) fn set_servers(&mut self, servers: Vec<IceServer>, now: Instant) {
+        self.by_need
+            .retain(|_, purpose| !matches!(purpose, Purpose::Resolve { .. }));
+        self.servers = servers
+            .into_iter()
+            .map(|ice| Server::new(ice, now))
+            .collect();
+        self.plan(now);
+        self.drive(now);
+    }
+
+    /// A socket of ours can be used.
+    pub(crate) fn on_socket_bound(&mut self, local: SocketAddr, now: Instant) {
+        let bound = self.bases.iter().copied().chain([local]);
+        let bases = self.addresses.host_candidates(bound);
+        if bases.len() == self.bases.len() {
+            return;
+        }
+        self.bases = bases;
+        if self.announces_host(local) {
+            self.found(LocalCandidate::host(canonical(local)));
+        }
+        self.plan(now);
+        self.drive(now);
+    }
+
+    /// A socket of ours is closed.
+    pub(crate) fn on_socket_closed(&mut self, local: SocketAddr, now: Instant) {
+        let local = canonical(local);
+        self.bases.retain(|base| *base != local);
+        let gone = |candidate: &LocalCandidate| {
+            candidate.kind != LocalKind::Relayed && candidate.base == local
+        };
+        self.lost(gone);
+        if self.bases.iter().all(|base| base.ip() != local.ip()) {
+            self.leave_interface(local.ip(), now);
+        }
+        self.plan(now);
+        self.drive(now);
+    }
+
+    /// The answer to a need.
+    pub(crate) fn on_resolved(&mut self, need: NeedId, addresses: &[IpAddr], now: Instant) {
+        let Some(Purpose::Resolve { server }) = self.by_need.get(&need).copied() else {
+            return;
+        };
+        self.by_need.remove(&need);
+        let usable = addresses
+            .iter()
+            .take(Need::MAX_ADDRESSES)
+            .map(|ip| ip.to_canonical())
+            .filter(|ip| self.addresses.allows_server(*ip))
+            .collect();
+        if let Some(known) = self.servers.get_mut(server)
+            && !known.on_resolved(usable, now)
+        {
+            self.fail(server, ServerFault::Unresolved);
+        }
+        self.plan(now);
+        self.drive(now);
+    }
+
+    /// The answer to a need: a socket for a relay.
+    pub(crate) fn on_bound(&mut self, need: NeedId, local: Option<SocketAddr>, now: Instant) {
+        match local {
+            Some(local) => self.on_opened(need, local, now),
+            None => self.on_stream_closed(need, now),
+        }
+    }
+
+    /// The answer to a need: a connection for a relay, or its socket.
+    pub(crate) fn on_opened(&mut self, need: NeedId, local: SocketAddr, now: Instant) {
+        let Some(Purpose::Relay(key)) = self.by_need.get(&need).copied() else {
+            return;
+        };
+        let rng = self.rng.split();
+        let (max_peers, tape) = (self.max_relay_peers, self.tape.clone());
+        if let Some(relay) = self.relays.get_mut(&key) {
+            relay.on_opened(local, max_peers, tape, rng);
+            if relay.live().is_some_and(|live| live.framing.is_none()) {
+                self.by_local.insert(local, key);
+            }
+        }
+        self.drive(now);
+    }
+
+    /// The connection of a relay is gone, or there is none.
+    pub(crate) fn on_stream_closed(&mut self, need: NeedId, now: Instant) {
+        let Some(Purpose::Relay(key)) = self.by_need.remove(&need) else {
+            return;
+        };
+        self.end_relay(key, End::Fault(ServerFault::Unreachable), now);
+        self.drive(now);
+    }
+
+    /// Looks at a datagram before anybody else does.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        contents: &[u8],
+        now: Instant,
+    ) -> Taken {
+        if let Some(key) = self.by_local.get(&local).copied() {
+            return self.on_relay_datagram(key, remote, contents, now);
+        }
+        // The first bytes of a Binding response.
+        if !matches!(contents, [1, 1 | 0x11, ..]) {
+            return Taken::No;
+        }
+        let change = self.reflexive.handle_datagram(local, remote, contents, now);
+        let Some(change) = change else {
+            return Taken::No;
+        };
+        self.on_change(change);
+        self.drive(now);
+        Taken::Yes
+    }
+
+    /// Takes bytes of the connection of a relay, and gives the data of peers among them to `each`.
+    pub(crate) fn handle_stream(
+        &mut self,
+        need: NeedId,
+        contents: &[u8],
+        now: Instant,
+        each: &mut dyn FnMut(SocketAddr, SocketAddr, &[u8]),
+    ) {
+        let Some(Purpose::Relay(key)) = self.by_need.get(&need).copied() else {
+            return;
+        };
+        let Some(live) = self.relays.get_mut(&key).and_then(Relay::live) else {
+            return;
+        };
+        let Some(framing) = &mut live.framing else {
+            return;
+        };
+        framing.push(contents);
+        let broken = loop {
+            match framing.next() {
+                Ok(None) => break false,
+                Ok(Some(at)) => {
+                    let message = framing.get(at);
+                    let received = live.allocation.receive(message, now);
+                    if let (Received::Data { peer, data }, Some(relayed)) = (received, live.relayed)
+                    {
+                        each(relayed, peer, message.get(data).unwrap_or_default());
+                    }
+                }
+                Err(_) => break true,
+            }
+        };
+        if broken {
+            self.end_relay(key, End::Fault(ServerFault::Protocol), now);
+        }
+        self.drive(now);
+    }
+
+    /// Whether an address is one of our relayed ones.
+    pub(crate) fn is_relayed(&self, address: SocketAddr) -> bool {
+        self.by_relayed.contains_key(&address)
+    }
+
+    /// Sends data from a relayed address.
+    pub(crate) fn relay(
+        &mut self,
+        relayed: SocketAddr,
+        peer: SocketAddr,
+        data: Vec<u8>,
+        now: Instant,
+    ) -> Option<Carried> {
+        let key = self.by_relayed.get(&relayed)?;
+        let live = self.relays.get_mut(key).and_then(Relay::live)?;
+        let contents = live.allocation.send(peer, data, now)?;
+        Some(live.carry(contents))
+    }
+
+    /// Somebody wants to reach an address of a peer, through every relay that can.
+    pub(crate) fn reach(&mut self, peer: SocketAddr, now: Instant) {
+        *self.reached.entry(peer).or_default() += 1;
+        for live in self.relays.values_mut().filter_map(Relay::live) {
+            live.reach(peer, now);
+        }
+        self.drive(now);
+    }
+
+    /// One of those who wanted to reach an address does not any more.
+    pub(crate) fn unreach(&mut self, peer: SocketAddr, now: Instant) {
+        let Some(users) = self.reached.get_mut(&peer) else {
+            return;
+        };
+        *users -= 1;
+        if *users == 0 {
+            self.reached.remove(&peer);
+        }
+        for live in self.relays.values_mut().filter_map(Relay::live) {
+            live.allocation.release(peer, now);
+        }
+        self.give_back_unused(now);
+        self.drive(now);
+    }
+
+    /// Gives the allocations back and gathers nothing more, until [`Gatherer::wake`]. Host candidates stay.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        if !self.resting && !self.servers.is_empty() {
+            self.resting = true;
+            self.plan(now);
+            self.drive(now);
+        }
+    }
+
+    /// Gathers again after [`Gatherer::rest`].
+    pub(crate) fn wake(&mut self, now: Instant) {
+        if std::mem::take(&mut self.resting) {
+            self.plan(now);
+            self.drive(now);
+        }
+    }
+
+    /// Whether allocations are still being given back.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.resting && !self.relays.is_empty()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|at| at <= now) {
+            self.drive(now);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let unpaced = self.relays.values().filter_map(|relay| match &relay.stage {
+            Stage::Live(live) => live.allocation.poll_timeout(),
+            Stage::Waiting(_) | Stage::Opening(_) => None,
+        });
+        [self.next_paced(), self.reflexive.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .chain(unpaced)
+            .min()
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<GatherOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Our candidates, the preferred first.
+    pub(crate) fn candidates(&self) -> &[LocalCandidate] {
+        &self.candidates
+    }
+
+    /// Whether a socket is bound.
+    pub(crate) fn has_sockets(&self) -> bool {
+        !self.bases.is_empty()
+    }
+
+    /// Our sockets, the preferred first.
+    pub(crate) fn sockets(&self) -> &[SocketAddr] {
+        &self.bases
+    }
+
+    /// Whether there is a server that answers STUN over UDP.
+    pub(crate) fn has_stun_servers(&self) -> bool {
+        self.servers.iter().any(is_udp)
+    }
+
+    /// The servers that answer STUN over UDP. `None` while names are being resolved or no socket is bound.
+    pub(crate) fn stun_servers(&self) -> Option<Vec<SocketAddr>> {
+        let mut servers = Vec::new();
+        for server in self.servers.iter().filter(|server| is_udp(server)) {
+            let is_pending = server.addresses().is_empty() && server.told.is_none();
+            if is_pending || self.bases.is_empty() {
+                return None;
+            }
+            let port = server.ice.port();
+            servers.extend(
+                server
+                    .addresses()
+                    .iter()
+                    .map(|ip| SocketAddr::new(*ip, port)),
+            );
+        }
+        Some(servers)
+    }
+
+    /// The name for a need of somebody else.
+    pub(crate) fn reserve_need(&mut self) -> NeedId {
+        let need = NeedId(self.next_need);
+        self.next_need += 1;
+        need
+    }
+
+    /// What is known of each server, at `now`.
+    pub(crate) fn status(&self, now: Instant) -> Vec<ServerStatus> {
+        let status = |server: &Server| ServerStatus {
+            uri: server.ice.to_string(),
+            is_relay: server.ice.is_relay(),
+            answered: server.answered,
+            fault: server.told,
+            asked_for: server.asked_at.map(|at| now.saturating_duration_since(at)),
+        };
+        self.servers.iter().map(status).collect()
+    }
+
+    /// Sets what is asked of whom, after servers or sockets have changed.
+    fn plan(&mut self, now: Instant) {
+        let gone = self.reflexive.set_questions(&self.questions(), now);
+        for (question, mapped) in gone {
+            self.drop_reflexive(question, mapped);
+        }
+        self.plan_relays(now);
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        if self.policy == TransportPolicy::Relay || self.resting {
+            return Vec::new();
+        }
+        let mut questions = Vec::new();
+        for server in &self.servers {
+            // TURN servers over UDP answer STUN as well.
+            if !is_udp(server) {
+                continue;
+            }
+            for ip in server.addresses() {
+                let address = SocketAddr::new(*ip, server.ice.port());
+                let same_family = |base: &&SocketAddr| base.is_ipv4() == ip.is_ipv4();
+                questions.extend(self.bases.iter().filter(same_family).map(|base| Question {
+                    base: *base,
+                    server: address,
+                }));
+            }
+        }
+        questions
+    }
+
+    /// One relay for each TURN server that can be reached from a socket of ours; those of other servers retire.
+    fn plan_relays(&mut self, now: Instant) {
+        let mut wanted = Vec::new();
+        for server in self
+            .servers
+            .iter()
+            .filter(|s| s.ice.is_relay() && !self.resting)
+        {
+            let reachable = |ip: &&IpAddr| self.base_for(**ip).is_some();
+            let port = server.ice.port();
+            let addresses: Vec<_> = server
+                .addresses()
+                .iter()
+                .filter(reachable)
+                .map(|ip| SocketAddr::new(*ip, port))
+                .collect();
+            if !addresses.is_empty() {
+                wanted.push((server.ice.clone(), addresses));
+            }
+        }
+        for relay in self.relays.values_mut() {
+            relay.retired = !wanted.iter().any(|(ice, _)| *ice == relay.ice);
+        }
+        self.give_back_unused(now);
+        for (ice, addresses) in wanted {
+            if self.relays.values().all(|relay| relay.ice != ice) {
+                let relay = Relay::new(ice, addresses, now);
+                self.relays.insert(self.next_relay, relay);
+                self.next_relay += 1;
+            }
+        }
+    }
+
+    /// Ends the relays of former servers that nobody uses.
+    fn give_back_unused(&mut self, now: Instant) {
+        let is_idle = |relay: &Relay| relay.retired && (self.resting || !relay.is_used());
+        let idle: Vec<u64> = self
+            .relays
+            .iter()
+            .filter(|(_, relay)| is_idle(relay))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in idle {
+            self.give_back(key, now);
+        }
+    }
+
+    /// Does what is due: begins what the pacer lets, repeats, and takes what came of it.
+    fn drive(&mut self, now: Instant) {
+        self.resolve_names(now);
+        while self.pace <= now && self.next_paced().is_some_and(|at| at <= now) {
+            self.begin_next(now);
+            self.pace = now + self.pacing;
+        }
+        while let Some(change) = self.reflexive.poll_expired(now) {
+            self.on_change(change);
+        }
+        while let Some(outgoing) = self.reflexive.poll_transmit(now) {
+            let carried = Carried::Datagram(outgoing);
+            self.outputs.push_back(GatherOutput::Carried(carried));
+        }
+        for key in self.relays.keys().copied().collect::<Vec<_>>() {
+            self.drive_relay(key, now);
+        }
+        self.update_state();
+    }
+
+    fn resolve_names(&mut self, now: Instant) {
+        if self.bases.is_empty() || self.resting {
+            return;
+        }
+        let policy = self.policy;
+        for server in 0..self.servers.len() {
+            let known = &mut self.servers[server];
+            if policy == TransportPolicy::Relay && !known.ice.is_relay() {
+                continue;
+            }
+            let Some(host) = known.wants_resolving(now).map(str::to_owned) else {
+                continue;
+            };
+            known.place = Place::Resolving;
+            known.asked_at.get_or_insert(now);
+            let need = self.new_need(Purpose::Resolve { server });
+            self.outputs
+                .push_back(GatherOutput::Need(Need::Resolve { need, host }));
+        }
+    }
+
+    /// When the next thing may be begun with a server.
+    fn next_paced(&self) -> Option<Instant> {
+        let relays = self
+            .relays
+            .values()
+            .filter_map(|relay| relay.next_request_at(self.pace));
+        let names = self
+            .servers
+            .iter()
+            .filter(|_| !self.bases.is_empty() && !self.resting)
+            .filter_map(Server::poll_timeout);
+        let due = self
+            .reflexive
+            .next_request_at()
+            .into_iter()
+            .chain(relays)
+            .min();
+        let paced = due.map(|at| at.max(self.pace));
+        names.chain(paced).min()
+    }
+
+    fn begin_next(&mut self, now: Instant) {
+        if self.reflexive.next_request_at().is_some_and(|at| at <= now) {
+            if let Some(question) = self.reflexive.begin_request(now) {
+                self.note_asked(question.server, now);
+            }
+            return;
+        }
+        let is_due = |relay: &Relay| relay.next_request_at(now).is_some_and(|at| at <= now);
+        let due = self.relays.iter().find(|(_, relay)| is_due(relay));
+        let Some(key) = due.map(|(key, _)| *key) else {
+            return;
+        };
+        if let Some(live) = self.relays.get_mut(&key).and_then(Relay::live) {
+            live.allocation.begin_request(now);
+        } else {
+            self.open_relay(key, now);
+        }
+    }
+
+    fn open_relay(&mut self, key: u64, now: Instant) {
+        let Some(remote) = self.relays.get(&key).and_then(Relay::remote) else {
+            return;
+        };
+        let need = self.new_need(Purpose::Relay(key));
+        let ip = self.base_for(remote.ip()).map(|base| base.ip());
+        let opened = self
+            .relays
+            .get_mut(&key)
+            .and_then(|relay| relay.open(need, ip?));
+        match opened {
+            Some(opened) => self.outputs.push_back(GatherOutput::Need(opened)),
+            None => {
+                self.by_need.remove(&need);
+                self.end_relay(key, End::Fault(ServerFault::Unreachable), now);
+            }
+        }
+        self.note_asked(remote, now);
+    }
+
+    fn drive_relay(&mut self, key: u64, now: Instant) {
+        let Some(live) = self.relays.get_mut(&key).and_then(Relay::live) else {
+            return;
+        };
+        if live.allocation.poll_timeout().is_some_and(|at| at <= now) {
+            live.allocation.handle_timeout(now);
+        }
+        while let Some(contents) = live.allocation.poll_transmit() {
+            let carried = live.carry(contents);
+            self.outputs.push_back(GatherOutput::Carried(carried));
+        }
+        while let Some(event) = self
+            .relays
+            .get_mut(&key)
+            .and_then(Relay::live)
+            .and_then(|live| live.allocation.poll_event())
+        {
+            match event {
+                AllocationEvent::Granted(relayed) => self.on_granted(key, relayed, now),
+                AllocationEvent::Ended(end) => self.end_relay(key, end, now),
+            }
+        }
+    }
+
+    fn on_relay_datagram(
+        &mut self,
+        key: u64,
+        remote: SocketAddr,
+        contents: &[u8],
+        now: Instant,
+    ) -> Taken {
+        let Some(live) = self.relays.get_mut(&key).and_then(Relay::live) else {
+            return Taken::Yes;
+        };
+        // RFC 8489 section 6.3: an answer comes from where was asked.
+        if live.remote != canonical(remote) {
+            return Taken::Yes;
+        }
+        let relayed = live.relayed;
+        match (live.allocation.receive(contents, now), relayed) {
+            (Received::Data { peer, data }, Some(relayed)) => Taken::Data(RelayedData {
+                relayed,
+                peer: canonical(peer),
+                data,
+            }),
+            (Received::Data { .. } | Received::Ignored, _) => Taken::Yes,
+            (Received::Response, _) => {
+                self.drive(now);
+                Taken::Yes
+            }
+        }
+    }
+
+    fn on_granted(&mut self, key: u64, relayed: SocketAddr, now: Instant) {
+        let relayed = canonical(relayed);
+        if !self.addresses.allows(relayed) || self.by_relayed.contains_key(&relayed) {
+            return self.end_relay(key, End::Fault(ServerFault::Protocol), now);
+        }
+        let Some(relay) = self.relays.get_mut(&key) else {
+            return;
+        };
+        relay.on_granted();
+        let ice = relay.ice.clone();
+        if let Some(live) = relay.live() {
+            live.relayed = Some(relayed);
+            for peer in self.reached.keys() {
+                live.reach(*peer, now);
+            }
+            let base = live.local;
+            self.by_relayed.insert(relayed, key);
+            self.found(LocalCandidate {
+                kind: LocalKind::Relayed,
+                address: relayed,
+                base,
+            });
+        }
+        for server in self.servers.iter_mut().filter(|server| server.ice == ice) {
+            server.answered = true;
+            server.told = None;
+        }
+    }
+
+    /// The candidate of a relay goes, and its socket is closed.
+    fn close_relay(&mut self, key: u64) {
+        let Some(relay) = self.relays.get_mut(&key) else {
+            return;
+        };
+        let need = relay.need();
+        let live = relay.live().map(|live| (live.local, live.relayed));
+        if let Some((local, relayed)) = live {
+            self.by_local.remove(&local);
+            if let Some(relayed) = relayed {
+                self.by_relayed.remove(&relayed);
+                self.lost(|c| c.kind == LocalKind::Relayed && c.address == relayed);
+            }
+        }
+        if let Some(need) = need
+            && self.by_need.remove(&need).is_some()
+        {
+            self.outputs
+                .push_back(GatherOutput::Need(Need::Close { need }));
+        }
+    }
+
+    /// A relay is over, and may begin anew.
+    fn end_relay(&mut self, key: u64, end: End, now: Instant) {
+        self.close_relay(key);
+        let fault = match end {
+            End::Deleted => None,
+            End::Fault(fault) => Some(fault),
+            End::Redirected(to) => {
+                let to = canonical(to);
+                let usable = self.addresses.allows(to) && self.base_for(to.ip()).is_some();
+                let relay = self.relays.get_mut(&key);
+                let follows = relay.is_some_and(|relay| usable && relay.on_redirected(to, now));
+                (!follows).then_some(ServerFault::Redirect)
+            }
+        };
+        let Some(relay) = self.relays.get_mut(&key) else {
+            return;
+        };
+        if relay.retired || end == End::Deleted {
+            self.relays.remove(&key);
+            return;
+        }
+        if let Some(fault) = fault {
+            let fault = self.judge(key, fault, now);
+            let ice = self.relays.get_mut(&key).map(|relay| {
+                relay.on_failed(fault, now);
+                relay.ice.clone()
+            });
+            let at = self
+                .servers
+                .iter()
+                .position(|server| Some(&server.ice) == ice.as_ref());
+            if let Some(server) = at {
+                self.fail(server, fault);
+            }
+        }
+    }
+
+    /// Credentials that are limited in time and refused: are they over, or is a clock wrong?
+    fn judge(&self, key: u64, fault: ServerFault, now: Instant) -> ServerFault {
+        let expires = self.relays.get(&key).and_then(|relay| relay.ice.expires());
+        let (then, unix_time) = self.wall;
+        let present = unix_time.plus(now.saturating_duration_since(then));
+        match (fault, expires) {
+            (ServerFault::Unauthorized, Some(at)) if at <= present => ServerFault::Expired,
+            (ServerFault::Unauthorized, Some(_)) => ServerFault::ClockSkew,
+            _ => fault,
+        }
+    }
+
+    /// The interface of some relays is gone: they begin anew from another.
+    fn leave_interface(&mut self, ip: IpAddr, now: Instant) {
+        let is_there = |relay: &mut Relay| relay.live().is_some_and(|live| live.local.ip() == ip);
+        let keys: Vec<u64> = self
+            .relays
+            .iter_mut()
+            .filter_map(|(key, relay)| is_there(relay).then_some(*key))
+            .collect();
+        for key in keys {
+            self.close_relay(key);
+            if let Some(relay) = self.relays.get_mut(&key) {
+                relay.stage = Stage::Waiting(Some(now));
+            }
+        }
+    }
+
+    /// Asks the server to end an allocation, or forgets a relay that has none.
+    fn give_back(&mut self, key: u64, now: Instant) {
+        match self.relays.get_mut(&key).and_then(Relay::live) {
+            Some(live) => {
+                live.allocation.delete(now);
+                if let Some(relayed) = live.relayed.take() {
+                    self.by_relayed.remove(&relayed);
+                    self.lost(|c| c.kind == LocalKind::Relayed && c.address == relayed);
+                }
+            }
+            None => self.end_relay(key, End::Deleted, now),
+        }
+    }
+
+    fn on_change(&mut self, change: Change) {
+        let Change {
+            question,
+            mapped,
+            answered,
+        } = change;
+        let is_at = |server: &Server| {
+            server.ice.port() == question.server.port()
+                && server.addresses().contains(&question.server.ip())
+        };
+        for at in 0..self.servers.len() {
+            let server = &mut self.servers[at];
+            if !is_at(server) {
+                continue;
+            }
+            if answered {
+                server.answered = true;
+                if !server.ice.is_relay() {
+                    server.told = None;
+                }
+            } else if !server.ice.is_relay() {
+                self.fail(at, ServerFault::Unreachable);
+            }
+        }
+        let Some((before, after)) = mapped else {
+            return;
+        };
+        if let Some(before) = before {
+            self.drop_reflexive(question, before);
+        }
+        let after = after.filter(|mapped| self.addresses.allows(*mapped));
+        if let Some(mapped) = after {
+            self.found_reflexive(question, mapped);
+        }
+    }
+
+    /// A server sees a socket of ours at its own address: it is no other candidate, but it may be one that is announced now.
+    fn found_reflexive(&mut self, question: Question, mapped: SocketAddr) {
+        if mapped != question.base {
+            self.found(LocalCandidate {
+                kind: LocalKind::ServerReflexive,
+                address: mapped,
+                base: question.base,
+            });
+        }
+    }
+
+    /// A server does not see this address any more. It stays a candidate while another server sees it.
+    fn drop_reflexive(&mut self, question: Question, mapped: SocketAddr) {
+        if !self.reflexive.sees(question.base, mapped) {
+            self.lost(|candidate| {
+                candidate.kind == LocalKind::ServerReflexive
+                    && candidate.base == question.base
+                    && candidate.address == mapped
+            });
+        }
+    }
+
+    fn found(&mut self, candidate: LocalCandidate) {
+        if self.candidates.contains(&candidate) {
+            return;
+        }
+        self.candidates.push(candidate);
+        let rank = |candidate: &LocalCandidate| {
+            let base = self.bases.iter().position(|base| *base == candidate.base);
+            (candidate.kind, base)
+        };
+        let mut ordered: Vec<_> = std::mem::take(&mut self.candidates);
+        ordered.sort_by_key(rank);
+        self.candidates = ordered;
+        self.outputs.push_back(GatherOutput::Found(candidate));
+    }
+
+    fn lost(&mut self, is_lost: impl Fn(&LocalCandidate) -> bool) {
+        let (lost, kept) = std::mem::take(&mut self.candidates)
+            .into_iter()
+            .partition::<Vec<_>, _>(is_lost);
+        self.candidates = kept;
+        self.outputs
+            .extend(lost.into_iter().map(GatherOutput::Gone));
+    }
+
+    fn fail(&mut self, server: usize, fault: ServerFault) {
+        if let Some(known) = self.servers.get_mut(server)
+            && known.told != Some(fault)
+        {
+            known.told = Some(fault);
+            tracing::warn!(server = %known.ice, %fault, "ice server");
+            self.outputs.push_back(GatherOutput::Failed {
+                server: known.ice.to_string(),
+                fault,
+            });
+        }
+    }
+
+    fn note_asked(&mut self, address: SocketAddr, now: Instant) {
+        for server in &mut self.servers {
+            if server.ice.port() == address.port() && server.addresses().contains(&address.ip()) {
+                server.asked_at.get_or_insert(now);
+            }
+        }
+    }
+
+    fn update_state(&mut self) {
+        let is_named = |server: &Server| {
+            server.told == Some(ServerFault::Unresolved) || !server.addresses().is_empty()
+        };
+        let is_complete = self.reflexive.is_settled()
+            && self.servers.iter().all(is_named)
+            && self
+                .relays
+                .values()
+                .all(|relay| relay.settled || relay.retired);
+        let state = if self.bases.is_empty() || self.servers.is_empty() {
+            GatheringState::New
+        } else if is_complete {
+            GatheringState::Complete
+        } else {
+            GatheringState::Gathering
+        };
+        if self.state != state {
+            self.state = state;
+            self.outputs.push_back(GatherOutput::State(state));
+        }
+    }
+
+    fn announces_host(&self, local: SocketAddr) -> bool {
+        let local = canonical(local);
+        let policy = match self.policy {
+            TransportPolicy::All => true,
+            TransportPolicy::Relay => false,
+            TransportPolicy::Public => is_global(local.ip()),
+        };
+        policy && self.bases.contains(&local)
+    }
+
+    /// The socket from which an address is reached.
+    fn base_for(&self, ip: IpAddr) -> Option<SocketAddr> {
+        let same_family = |base: &&SocketAddr| base.is_ipv4() == ip.is_ipv4();
+        // Loopback reaches loopback and nothing else does.
+        let fits = |base: &&SocketAddr| base.ip().is_loopback() == ip.is_loopback();
+        let mut bases = self.bases.iter().filter(same_family);
+        bases.clone().find(fits).or_else(|| bases.next()).copied()
+    }
+
+    fn new_need(&mut self, purpose: Purpose) -> NeedId {
+        let need = self.reserve_need();
+        self.by_need.insert(need, purpose);
+        need
+    }
+}
+
+fn is_udp(server: &Server) -> bool {
+    server.ice.transport() == ServerTransport::Udp
+}
+
+impl LocalCandidate {
+    pub(crate) fn host(address: SocketAddr) -> Self {
+        Self {
+            kind: LocalKind::Host,
+            address,
+            base: address,
+        }
+    }
+}
+
+impl Live {
+    /// A message for the server, on its way.
+    fn carry(&self, contents: Vec<u8>) -> Carried {
+        if self.framing.is_some() {
+            Carried::Stream {
+                need: self.need,
+                contents,
+            }
+        } else {
+            Carried::Datagram(Outgoing {
+                source: self.local,
+                destination: self.remote,
+                contents,
+            })
+        }
+    }
+
+    /// A public server does not get to private addresses, and must not be asked to (RFC 8656 section 21.1.4).
+    fn reach(&mut self, peer: SocketAddr, now: Instant) {
+        let is_public = self.relayed.is_some_and(|relayed| is_global(relayed.ip()));
+        let same_family = self
+            .relayed
+            .is_some_and(|relayed| relayed.is_ipv4() == peer.is_ipv4());
+        if same_family && (is_global(peer.ip()) || !is_public) && !self.allocation.want(peer, now) {
+            tracing::debug!(%peer, "a relay reaches no more addresses");
+        }
+    }
+}

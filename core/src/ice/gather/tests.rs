@@ -1,0 +1,533 @@
+//! The pool against servers that answer by hand.
+
+use stun_types::attribute::{AttributeStaticType, ErrorCode, MessageIntegrity, Nonce, Realm};
+use stun_types::message::{
+    IntegrityAlgorithm, LongTermCredentials, Message, MessageClass, MessageType, MessageWrite,
+    MessageWriteExt, MessageWriteVec,
+};
+use turn_types::attribute::{Lifetime, XorRelayedAddress};
+use turn_types::message::ALLOCATE;
+
+use super::*;
+use crate::ice::stun::message::build::{Success, success};
+use crate::rng::Seed;
+
+const BASE: &str = "192.0.2.1:4000";
+const STUN: &str = "198.51.100.1:3478";
+const TURN: &str = "198.51.100.2:3478";
+
+fn at(address: &str) -> SocketAddr {
+    address.parse().expect("an address")
+}
+
+fn stun_server() -> IceServer {
+    format!("stun:{STUN}").parse().expect("valid")
+}
+
+fn turn_server(user: &str) -> IceServer {
+    let server: IceServer = format!("turn:{TURN}").parse().expect("valid");
+    server.credentials(user, "secret").expect("fits")
+}
+
+/// A pool, its present, and what it has said.
+struct Stage {
+    gatherer: Gatherer,
+    now: Instant,
+    /// Datagrams that were sent: from, to and contents.
+    sent: Vec<Outgoing>,
+    needs: Vec<Need>,
+    found: Vec<LocalCandidate>,
+    gone: Vec<LocalCandidate>,
+    states: Vec<GatheringState>,
+    faults: Vec<ServerFault>,
+}
+
+impl Stage {
+    fn new(servers: &[IceServer]) -> Self {
+        Self::with_policy(servers, TransportPolicy::All)
+    }
+
+    fn with_policy(servers: &[IceServer], policy: TransportPolicy) -> Self {
+        let mut config = Config::builder().policy(policy);
+        for server in servers {
+            config = config.ice_server(server.clone());
+        }
+        let config = config.build().expect("valid");
+        let now = Instant::now();
+        let rng = Rng::new(&Seed::from([5; 32]));
+        // A Friday in 2026.
+        let unix_time = UnixTime::from_millis(1_790_000_000_000);
+        let mut stage = Self {
+            gatherer: Gatherer::new(&config, rng, now, unix_time),
+            now,
+            sent: Vec::new(),
+            needs: Vec::new(),
+            found: Vec::new(),
+            gone: Vec::new(),
+            states: Vec::new(),
+            faults: Vec::new(),
+        };
+        stage.take();
+        stage
+    }
+
+    fn bind(&mut self) {
+        self.gatherer.on_socket_bound(at(BASE), self.now);
+        self.take();
+    }
+
+    fn take(&mut self) {
+        while let Some(output) = self.gatherer.poll_output() {
+            match output {
+                GatherOutput::Carried(Carried::Datagram(outgoing)) => self.sent.push(outgoing),
+                GatherOutput::Carried(Carried::Stream { .. }) => {}
+                GatherOutput::Need(need) => self.needs.push(need),
+                GatherOutput::Found(candidate) => self.found.push(candidate),
+                GatherOutput::Gone(candidate) => self.gone.push(candidate),
+                GatherOutput::State(state) => self.states.push(state),
+                GatherOutput::Failed { fault, .. } => self.faults.push(fault),
+            }
+        }
+    }
+
+    /// Lets time pass, waking the pool exactly when it asks for it.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.gatherer.poll_timeout().filter(|at| *at <= end) {
+            assert!(at >= self.now, "a deadline that is past");
+            self.now = at;
+            self.gatherer.handle_timeout(at);
+            self.take();
+            assert!(
+                self.gatherer.poll_timeout().is_none_or(|next| next > at),
+                "it spins"
+            );
+        }
+        self.now = end;
+    }
+
+    fn hear(&mut self, local: SocketAddr, remote: SocketAddr, contents: &[u8]) -> Taken {
+        let taken = self
+            .gatherer
+            .handle_datagram(local, remote, contents, self.now);
+        self.take();
+        taken
+    }
+
+    /// The STUN server answers the last question.
+    fn answer(&mut self, mapped: &str) {
+        let request = self.sent.pop().expect("a question");
+        let answer = success(
+            &request.contents,
+            &Success {
+                xor_mapped: Some(at(mapped)),
+                ..Success::default()
+            },
+        );
+        let taken = self.hear(request.source, request.destination, &answer);
+        assert_eq!(taken, Taken::Yes);
+    }
+
+    /// The embedder binds the socket that was asked for.
+    fn bind_relay(&mut self, local: &str) {
+        let Some(Need::Bind { need, .. }) = self.needs.pop() else {
+            panic!("a socket is needed");
+        };
+        self.gatherer.on_bound(need, Some(at(local)), self.now);
+        self.take();
+    }
+
+    /// The TURN server answers its last request: with a challenge when it is not signed, and else with `code` or an
+    /// allocation.
+    fn answer_turn(&mut self, code: Option<u16>) {
+        let request = self.sent.pop().expect("a request");
+        let contents = turn_answer(&request.contents, code);
+        self.hear(request.source, request.destination, &contents);
+    }
+
+    /// The TURN server challenges and then answers.
+    fn allocate(&mut self, local: &str, code: Option<u16>) {
+        self.pass(Duration::from_millis(100));
+        self.sent.clear();
+        self.bind_relay(local);
+        self.pass(Duration::from_millis(100));
+        self.sent.retain(|outgoing| outgoing.source == at(local));
+        self.answer_turn(None);
+        self.answer_turn(code);
+    }
+}
+
+fn turn_answer(request: &[u8], code: Option<u16>) -> Vec<u8> {
+    let request = Message::from_bytes(request).expect("well-formed");
+    let signed = request.raw_attribute(MessageIntegrity::TYPE).is_some();
+    let class = match code {
+        None if signed => MessageClass::Success,
+        _ => MessageClass::Error,
+    };
+    let kind = MessageType::from_class_method(class, request.method());
+    let mut answer = Message::builder(kind, request.transaction_id(), MessageWriteVec::new());
+    if class == MessageClass::Error {
+        let error = ErrorCode::new(code.unwrap_or(401), "no").expect("a code");
+        answer.add_attribute(&error).expect("room");
+    }
+    if !signed {
+        answer
+            .add_attribute(&Realm::new("r").expect("short"))
+            .expect("room");
+        answer
+            .add_attribute(&Nonce::new("n").expect("short"))
+            .expect("room");
+        return answer.finish();
+    }
+    if class == MessageClass::Success {
+        answer.add_attribute(&Lifetime::new(600)).expect("room");
+    }
+    if request.has_method(ALLOCATE) && class == MessageClass::Success {
+        let relayed = XorRelayedAddress::new(at("203.0.113.9:50000"), request.transaction_id());
+        answer.add_attribute(&relayed).expect("room");
+    }
+    let key = LongTermCredentials::new("alice".into(), "secret".into())
+        .to_key("r".into())
+        .make_key(IntegrityAlgorithm::Sha1);
+    answer
+        .add_message_integrity_with_key(&key, IntegrityAlgorithm::Sha1)
+        .expect("room");
+    answer.finish()
+}
+
+fn reflexive(address: &str) -> LocalCandidate {
+    LocalCandidate {
+        kind: LocalKind::ServerReflexive,
+        address: at(address),
+        base: at(BASE),
+    }
+}
+
+fn relayed(base: &str) -> LocalCandidate {
+    LocalCandidate {
+        kind: LocalKind::Relayed,
+        address: at("203.0.113.9:50000"),
+        base: at(base),
+    }
+}
+
+#[test]
+fn without_servers_sockets_are_candidates_and_nothing_is_sent() {
+    let mut stage = Stage::new(&[]);
+    stage.bind();
+    assert_eq!(stage.found, [LocalCandidate::host(at(BASE))]);
+    assert_eq!(stage.gatherer.poll_timeout(), None);
+    stage.gatherer.on_socket_closed(at(BASE), stage.now);
+    stage.take();
+    assert_eq!(stage.gone, [LocalCandidate::host(at(BASE))]);
+    assert!(stage.states.is_empty() && stage.sent.is_empty());
+}
+
+#[test]
+fn a_stun_server_tells_a_candidate_and_is_asked_again_in_intervals() {
+    let mut stage = Stage::new(&[stun_server()]);
+    assert_eq!(stage.gatherer.poll_timeout(), None, "there is no socket");
+    stage.bind();
+    assert_eq!(stage.states, [GatheringState::Gathering]);
+    stage.answer("203.0.113.1:7000");
+    assert_eq!(stage.found[1..], [reflexive("203.0.113.1:7000")]);
+    assert_eq!(stage.states[1..], [GatheringState::Complete]);
+    stage.pass(Duration::from_secs(19));
+    assert!(stage.sent.is_empty());
+    stage.pass(Duration::from_secs(1));
+    assert_eq!(stage.sent.len(), 1, "the mapping is kept open");
+    stage.answer("203.0.113.1:7000");
+    assert_eq!(stage.found.len(), 2, "nothing is new");
+}
+
+#[test]
+fn a_mapping_that_changes_replaces_its_candidate() {
+    let mut stage = Stage::new(&[stun_server()]);
+    stage.bind();
+    stage.answer("203.0.113.1:7000");
+    stage.pass(Duration::from_secs(20));
+    stage.answer("203.0.113.2:8000");
+    assert_eq!(stage.gone, [reflexive("203.0.113.1:7000")]);
+    assert_eq!(stage.found[2..], [reflexive("203.0.113.2:8000")]);
+}
+
+#[test]
+fn a_host_on_the_internet_has_no_other_address() {
+    let mut stage = Stage::new(&[stun_server()]);
+    stage.bind();
+    stage.answer(BASE);
+    assert_eq!(stage.found.len(), 1);
+    assert_eq!(stage.states.last(), Some(&GatheringState::Complete));
+}
+
+#[test]
+fn a_silent_server_is_told_of_once_and_asked_again() {
+    let mut stage = Stage::new(&[stun_server()]);
+    stage.bind();
+    stage.pass(Duration::from_millis(39_499));
+    assert!(stage.faults.is_empty());
+    stage.pass(Duration::from_millis(1));
+    assert_eq!(stage.faults, [ServerFault::Unreachable]);
+    assert_eq!(stage.states.last(), Some(&GatheringState::Complete));
+    stage.pass(Duration::from_secs(300));
+    assert_eq!(stage.faults.len(), 1);
+    stage.answer("203.0.113.1:7000");
+    assert_eq!(stage.found.len(), 2);
+}
+
+#[test]
+fn what_is_begun_with_servers_is_paced() {
+    let servers: Vec<IceServer> = (1..=8)
+        .map(|n| format!("stun:198.51.100.{n}").parse().expect("valid"))
+        .collect();
+    let mut stage = Stage::new(&servers);
+    stage.bind();
+    let start = stage.now;
+    for begun in 1..=8 {
+        assert_eq!(stage.sent.len(), begun);
+        assert_eq!(
+            stage.now - start,
+            Duration::from_millis(20) * (begun as u32 - 1)
+        );
+        stage.pass(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_turn_server_gives_a_relay_on_a_socket_of_its_own() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    assert_eq!(stage.found[1..], [relayed("192.0.2.1:5000")]);
+    assert!(stage.gatherer.is_relayed(at("203.0.113.9:50000")));
+}
+
+#[test]
+fn data_travels_through_the_relay_both_ways_once_its_peer_is_known() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    let socket = at("192.0.2.1:5000");
+    stage.allocate("192.0.2.1:5000", None);
+    let (peer, relay) = (at("203.0.113.77:9"), at("203.0.113.9:50000"));
+    stage.gatherer.reach(peer, stage.now);
+    stage.take();
+    stage.pass(Duration::from_millis(100));
+    stage.sent.retain(|outgoing| outgoing.source == socket);
+    stage.answer_turn(None);
+    let carried = stage.gatherer.relay(relay, peer, vec![1, 2], stage.now);
+    let expected = Outgoing {
+        source: socket,
+        destination: at(TURN),
+        contents: vec![0x40, 0, 0, 2, 1, 2],
+    };
+    assert_eq!(carried, Some(Carried::Datagram(expected)));
+    let taken = stage.hear(socket, at(TURN), &[0x40, 0, 0, 1, 9]);
+    let data = RelayedData {
+        relayed: relay,
+        peer,
+        data: 4..5,
+    };
+    assert_eq!(taken, Taken::Data(data));
+    let forged = stage.hear(socket, at(STUN), &[0x40, 0, 0, 1, 9]);
+    assert_eq!(forged, Taken::Yes, "dropped: it is not of the server");
+}
+
+#[test]
+fn a_public_relay_is_not_asked_to_reach_private_addresses() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    stage.gatherer.reach(at("192.168.1.2:9"), stage.now);
+    stage.take();
+    stage.pass(Duration::from_secs(1));
+    assert!(
+        stage
+            .sent
+            .iter()
+            .all(|outgoing| outgoing.source == at(BASE))
+    );
+}
+
+#[test]
+fn each_fault_of_a_relay_is_told_and_only_those_that_time_can_mend_are_tried_again() {
+    for (user, code, fault, again) in [
+        ("alice", 401, ServerFault::Unauthorized, false),
+        ("1000:alice", 401, ServerFault::Expired, false),
+        ("99999999999:alice", 401, ServerFault::ClockSkew, false),
+        ("alice", 486, ServerFault::Quota, true),
+        ("alice", 508, ServerFault::Capacity, true),
+        ("alice", 440, ServerFault::Family, false),
+        ("alice", 403, ServerFault::Forbidden, true),
+    ] {
+        let mut stage = Stage::new(&[turn_server(user)]);
+        stage.bind();
+        stage.answer(BASE);
+        stage.allocate("192.0.2.1:5000", Some(code));
+        assert_eq!(stage.faults, [fault], "{code}");
+        assert_eq!(stage.states.last(), Some(&GatheringState::Complete));
+        let closed = stage.needs.pop();
+        assert!(matches!(closed, Some(Need::Close { .. })), "{closed:?}");
+        stage.pass(Duration::from_secs(5));
+        let tried = matches!(stage.needs.pop(), Some(Need::Bind { .. }));
+        assert_eq!(tried, again, "{code}");
+    }
+}
+
+#[test]
+fn upon_a_mismatch_a_relay_begins_anew_on_another_socket_at_once() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", Some(437));
+    assert_eq!(stage.faults, [ServerFault::Mismatch]);
+    stage.allocate("192.0.2.1:5001", None);
+    assert_eq!(stage.found[1..], [relayed("192.0.2.1:5001")]);
+}
+
+#[test]
+fn a_relay_that_the_server_has_lost_goes_and_comes_back() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    stage.pass(Duration::from_secs(301));
+    stage
+        .sent
+        .retain(|outgoing| outgoing.source == at("192.0.2.1:5000"));
+    stage.answer_turn(Some(437));
+    assert_eq!(stage.gone, [relayed("192.0.2.1:5000")]);
+    assert!(!stage.gatherer.is_relayed(at("203.0.113.9:50000")));
+    stage.allocate("192.0.2.1:5001", None);
+    assert_eq!(stage.found.last(), Some(&relayed("192.0.2.1:5001")));
+}
+
+#[test]
+fn new_credentials_make_a_new_relay_and_the_old_one_goes_when_nobody_uses_it() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    let peer = at("203.0.113.77:9");
+    stage.gatherer.reach(peer, stage.now);
+    stage
+        .gatherer
+        .set_servers(vec![turn_server("bob")], stage.now);
+    stage.take();
+    stage.pass(Duration::from_millis(100));
+    assert!(matches!(stage.needs.last(), Some(Need::Bind { .. })));
+    assert!(stage.gone.is_empty(), "it is in use");
+    stage.gatherer.unreach(peer, stage.now);
+    stage.take();
+    assert_eq!(stage.gone, [relayed("192.0.2.1:5000")]);
+}
+
+#[test]
+fn servers_that_stay_keep_their_relay() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    let servers = vec![stun_server(), turn_server("alice")];
+    stage.gatherer.set_servers(servers, stage.now);
+    stage.take();
+    stage.pass(Duration::from_secs(1));
+    assert!(stage.gone.is_empty());
+    assert!(stage.needs.is_empty(), "{:?}", stage.needs);
+}
+
+#[test]
+fn with_the_relay_policy_nothing_but_the_relay_is_used() {
+    let servers = [stun_server(), turn_server("alice")];
+    let mut stage = Stage::with_policy(&servers, TransportPolicy::Relay);
+    stage.bind();
+    assert!(stage.found.is_empty());
+    stage.allocate("192.0.2.1:5000", None);
+    assert_eq!(stage.found, [relayed("192.0.2.1:5000")]);
+    assert_eq!(stage.states.last(), Some(&GatheringState::Complete));
+    stage.pass(Duration::from_secs(60));
+    let to_turn = |outgoing: &Outgoing| outgoing.destination == at(TURN);
+    assert!(stage.sent.iter().all(to_turn));
+}
+
+#[test]
+fn with_the_public_policy_private_addresses_are_not_announced() {
+    let mut stage = Stage::with_policy(&[stun_server()], TransportPolicy::Public);
+    let private = at("192.168.1.2:4000");
+    stage.gatherer.on_socket_bound(private, stage.now);
+    stage.take();
+    assert!(stage.found.is_empty());
+    stage.answer("203.0.113.1:7000");
+    assert_eq!(stage.found.len(), 1);
+    assert_eq!(stage.found[0].kind, LocalKind::ServerReflexive);
+    stage.bind();
+    assert_eq!(
+        stage.found[1],
+        LocalCandidate::host(at(BASE)),
+        "a public one"
+    );
+}
+
+#[test]
+fn a_name_is_resolved_by_the_embedder() {
+    let mut stage = Stage::new(&["stun:stun.example.org".parse().expect("valid")]);
+    assert!(stage.needs.is_empty(), "there is no socket");
+    stage.bind();
+    let Some(Need::Resolve { need, host }) = stage.needs.pop() else {
+        panic!("a name is to be resolved");
+    };
+    assert_eq!(host, "stun.example.org");
+    let found = ["127.0.0.1", "198.51.100.1", "2001:db8::1"].map(|ip| ip.parse().expect("one"));
+    stage.gatherer.on_resolved(need, &found, stage.now);
+    stage.take();
+    assert_eq!(stage.sent.len(), 1, "only where a socket of ours can reach");
+    assert_eq!(stage.sent[0].destination, at(STUN));
+    stage.gatherer.on_resolved(need, &found, stage.now);
+    stage.pass(Duration::from_millis(100));
+    assert_eq!(stage.sent.len(), 1, "a need is answered once");
+}
+
+#[test]
+fn a_name_that_is_not_resolved_is_told_and_tried_again() {
+    let mut stage = Stage::new(&["stun:stun.example.org".parse().expect("valid")]);
+    stage.bind();
+    let Some(Need::Resolve { need, .. }) = stage.needs.pop() else {
+        panic!("a name is to be resolved");
+    };
+    stage.gatherer.on_resolved(need, &[], stage.now);
+    stage.take();
+    assert_eq!(stage.faults, [ServerFault::Unresolved]);
+    assert_eq!(stage.states.last(), Some(&GatheringState::Complete));
+    stage.pass(Duration::from_secs(2));
+    assert!(matches!(stage.needs.pop(), Some(Need::Resolve { .. })));
+}
+
+#[test]
+fn a_pool_at_rest_has_given_everything_back_and_wakes_again() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    stage.gatherer.rest(stage.now);
+    stage.take();
+    assert!(stage.gatherer.is_busy());
+    assert_eq!(stage.gone, [relayed("192.0.2.1:5000")]);
+    stage.answer_turn(None);
+    assert!(!stage.gatherer.is_busy());
+    assert!(matches!(stage.needs.pop(), Some(Need::Close { .. })));
+    assert_eq!(stage.gatherer.poll_timeout(), None, "nothing is due");
+    stage.gatherer.wake(stage.now);
+    stage.allocate("192.0.2.1:5001", None);
+    assert_eq!(stage.found.last(), Some(&relayed("192.0.2.1:5001")));
+}
+
+#[test]
+fn an_interface_that_goes_takes_its_relay_along() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    let other = at("192.0.2.2:4000");
+    stage.gatherer.on_socket_bound(other, stage.now);
+    stage.gatherer.on_socket_closed(at(BASE), stage.now);
+    stage.take();
+    assert!(stage.gone.contains(&relayed("192.0.2.1:5000")));
+    stage.pass(Duration::from_millis(100));
+    let Some(Need::Bind { ip, .. }) = stage.needs.pop() else {
+        panic!("a socket is needed");
+    };
+    assert_eq!(ip, other.ip());
+}

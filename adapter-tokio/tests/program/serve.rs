@@ -4,7 +4,7 @@ use stun_proto::types::message::{BINDING, Message, MessageClass, MessageWriteVec
 use stun_proto::types::prelude::MessageWrite;
 use tokio::net::UdpSocket;
 
-use crate::common::{Running, soon};
+use crate::common::{Running, Stage, content, soon};
 
 /// The address in a line like `turn      192.0.2.1:3478 over udp and tcp`.
 fn address(line: &str) -> SocketAddr {
@@ -51,4 +51,44 @@ async fn two_servers_on_one_machine_find_a_port_each() {
     let mut second = Running::start(&["serve", "--listen", "127.0.0.1:0"]);
     let (first, second) = (first.line("turn ").await, second.line("turn ").await);
     assert_ne!(address(&first), address(&second));
+}
+
+#[tokio::test]
+async fn a_file_goes_through_the_turn_server_when_nothing_else_may_be_used() {
+    let mut serving = Running::start(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--turn-listen",
+        "127.0.0.1:0",
+    ]);
+    let line = serving.line("terminal").await;
+    let url = line.split_whitespace().last().expect("a URL").to_owned();
+    let (stage, data) = (Stage::new().await, content(300_000));
+    let path = stage.write("photo.jpg", &data);
+    let network = [
+        "--relay",
+        &url,
+        "--bind",
+        "127.0.0.1:0",
+        "--policy",
+        "relay",
+    ];
+    let mut sender = Running::start(&[&["send", &path], &network[..]].concat());
+    let code = sender.line("code: ").await["code: ".len()..].to_owned();
+    let out = stage.out_text();
+    let receive = ["receive", &code, "--output", &out];
+    let receiver = Running::start(&[&receive, &network[..]].concat());
+    receiver.success().await;
+    sender.success().await;
+    assert_eq!(stage.received("photo.jpg"), data);
+    #[cfg(unix)]
+    {
+        serving.interrupt();
+        let said = serving.success().await;
+        let last = said.last().expect("a line");
+        let relayed = last.split_whitespace().rev().nth(2);
+        let relayed: usize = relayed.and_then(|n| n.parse().ok()).expect(last);
+        assert!(relayed > data.len(), "{last}");
+    }
 }

@@ -10,6 +10,7 @@ mod simulation {
     mod figures;
     mod mixed_traffic;
     mod premises;
+    mod reach;
     mod replay;
     mod scenarios;
     mod scripts;

@@ -267,6 +267,10 @@ impl Network {
             source,
             destination,
         };
+        // Between hosts of one realm, which is where most datagrams go, nothing else is looked at.
+        if let Some(to) = self.routes.owner(hop.realm, destination) {
+            return Ok((to, hop));
+        }
         let hop = self.routes.outward(hop, contents, now)?;
         Ok((self.routes.lead(hop, now)?, hop))
     }

@@ -92,3 +92,43 @@ async fn a_file_goes_through_the_turn_server_when_nothing_else_may_be_used() {
         assert!(relayed > data.len(), "{last}");
     }
 }
+
+#[tokio::test]
+async fn the_doctor_finds_the_relay_and_what_it_offers() {
+    let mut serving = Running::start(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--turn-listen",
+        "127.0.0.1:0",
+    ]);
+    let line = serving.line("terminal").await;
+    let url = line.split_whitespace().last().expect("a URL");
+    let doctor = Running::start(&["doctor", "--relay", url, "--bind", "127.0.0.1:0"]);
+    let said = doctor.success().await;
+    for part in [
+        format!("relay      {url} answers"),
+        "servers that answered: 1 of 1".to_owned(),
+        "?transport=udp relays".to_owned(),
+        "?transport=tcp relays".to_owned(),
+    ] {
+        assert!(
+            said.iter().any(|line| line.contains(&part)),
+            "{part}: {said:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_doctor_fails_where_nothing_answers() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = nobody.local_addr().expect("bound");
+    drop(nobody);
+    let url = format!("ws://{address}");
+    let doctor = Running::start(&["doctor", "--relay", &url, "--bind", "127.0.0.1:0"]);
+    let said = doctor.failure().await;
+    assert!(
+        said.contains("neither the relay nor a turn server"),
+        "{said}"
+    );
+}

@@ -5,11 +5,13 @@ use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use bowline::{Config, IceServer, PeerId, TransportPolicy};
 use bowline_tokio::signalling::{self, LinkStatus, Presence};
 use bowline_tokio::{Endpoint, IncomingPolicy};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::text;
@@ -129,6 +131,23 @@ impl Network {
             Ok(server.clone().credentials(user, &password.0)?)
         };
         self.ice_server.iter().map(with_login).collect()
+    }
+
+    /// The servers to try: those of the command line, or what the relay offers within `patience`.
+    pub(crate) async fn candidates(
+        &self,
+        presence: &Presence,
+        patience: Duration,
+    ) -> Result<Vec<IceServer>, Box<dyn Error>> {
+        if !self.ice_server.is_empty() {
+            return self.servers();
+        }
+        let mut offered = presence.ice_servers();
+        let told = timeout(patience, offered.wait_for(|servers| !servers.is_empty())).await;
+        Ok(match told {
+            Ok(Ok(servers)) => servers.clone(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        })
     }
 
     pub(crate) fn relay(&self) -> &str {

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bowline::nat::NatReport;
 use bowline::{
-    Broadcast, Cause, ChannelId, Config, ConnectOptions, EndpointError, EndpointStats, Event,
-    Explanation, IceServer, IceServerError, Message, PeerId, PeerState, Seed, UnixTime,
+    Broadcast, Cause, ChannelId, Config, ConnectOptions, DiscoverNatError, EndpointError,
+    EndpointStats, Event, Explanation, IceServer, IceServerError, Message, PeerId, PeerState, Seed,
+    UnixTime,
 };
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
@@ -133,6 +135,25 @@ impl Endpoint {
         let set = shared.lock().core.set_ice_servers(servers, Instant::now());
         shared.wake_driver();
         set
+    }
+
+    /// Begins to find out how the NATs and firewalls between this host and the world behave, with the ICE servers that speak
+    /// UDP. [`Event::NatDiscovered`] tells the result after some seconds; [`Endpoint::nat_report`] keeps it.
+    ///
+    /// # Errors
+    ///
+    /// [`DiscoverNatError`]; nothing has begun then.
+    pub fn discover_nat(&self) -> Result<(), DiscoverNatError> {
+        let shared = &self.root.shared;
+        let begun = shared.lock().core.discover_nat(Instant::now());
+        shared.wake_driver();
+        begun
+    }
+
+    /// What the last discovery of NATs found out.
+    #[must_use]
+    pub fn nat_report(&self) -> Option<NatReport> {
+        self.root.shared.lock().core.nat_report().cloned()
     }
 
     /// Observes everything that the core tells, from now on, except the messages.

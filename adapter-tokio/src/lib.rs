@@ -8,6 +8,7 @@
 //! - [`Connection`]: four channels ([`ChannelKind`](bowline::ChannelKind)) and custom ones to one peer.
 //!   [`Connection::send`] waits for room, and what [`Connection::recv`] has not taken holds the sender back.
 //! - [`signalling`]: how peers find each other before there is a path.
+//! - [`turn_server`]: a STUN and TURN server for those who find no direct one.
 //!
 //! ```no_run
 //! use bowline::{ChannelKind, PeerId};
@@ -52,6 +53,7 @@ mod session;
 mod shared;
 pub mod signalling;
 mod socket;
+pub mod turn_server;
 
 pub use connection::{CloseReport, Connection, OpenedChannel, Status};
 pub use endpoint::{

@@ -94,6 +94,10 @@ export const KINDS = Object.freeze(["control", "reliable", "unreliable", "file"]
 export class Room extends EventTarget {
   #link;
   #options;
+  /** Whether the relay says which ICE servers to use. */
+  #offersIce;
+  /** What new connections use, and restarts of old ones. @type {RTCConfiguration} */
+  #ice;
   /** Sessions that are over, with whom: what comes of them late changes nothing. @type {Set<string>} */
   #ended = new Set();
   #closed = false;
@@ -106,11 +110,12 @@ export class Room extends EventTarget {
    * @param {string} options.url The relay, `ws://` or `wss://`.
    * @param {string} options.room 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
    * @param {string} options.id Our name in the room, likewise.
-   * @param {RTCIceServer[]} [options.iceServers] STUN and TURN servers. Default none.
+   * @param {RTCIceServer[]} [options.iceServers] STUN and TURN servers. Default those that the relay offers, if any.
+   * @param {RTCIceTransportPolicy} [options.iceTransportPolicy] `relay` for ways through TURN servers only. Default `all`.
    * @param {number} [options.maxFileSize] The largest file that may be offered to us, in bytes. Default 2 GiB.
    * @throws {BowlineError} `name` or `url`.
    */
-  constructor({ url, room, id, iceServers = [], maxFileSize = 2 ** 31 }) {
+  constructor({ url, room, id, iceServers, iceTransportPolicy = "all", maxFileSize = 2 ** 31 }) {
     super();
     for (const name of [room, id]) {
       if (!isName(name)) throw new BowlineError("name", `not a name: ${JSON.stringify(name)}`);
@@ -121,7 +126,9 @@ export class Room extends EventTarget {
     this.peers = new Map();
     /** Who is present, as the relay said last. @type {readonly string[]} */
     this.present = [];
-    this.#options = { iceServers, maxFileSize };
+    this.#offersIce = iceServers === undefined;
+    this.#ice = { iceServers: iceServers ?? [], iceTransportPolicy };
+    this.#options = { maxFileSize };
     this.#link = new Link(linkUrl(url, room, id), {
       onText: (text) => this.#onText(text),
       onStatus: (up, error) => this.#onLink(up, error),
@@ -152,8 +159,17 @@ export class Room extends EventTarget {
   #onText(text) {
     const presence = parsePresence(text);
     if (presence) return this.#onPresence(presence);
+    const servers = parseIceServers(text);
+    if (servers) return this.#onIceServers(servers);
     const envelope = parseEnvelope(text);
     if (envelope && envelope.to === this.id && envelope.from !== this.id) this.#onEnvelope(envelope);
+  }
+
+  /** @param {RTCIceServer[]} iceServers */
+  #onIceServers(iceServers) {
+    if (!this.#offersIce) return;
+    this.#ice = { ...this.#ice, iceServers };
+    for (const peer of this.peers.values()) peer.onIceServers();
   }
 
   /** @param {string[]} present */
@@ -194,6 +210,7 @@ export class Room extends EventTarget {
     const peer = new Peer(id, {
       own: this.id,
       ...this.#options,
+      ice: () => this.#ice,
       send: (envelope) => this.#send(envelope),
       emit: (type, detail) => this.#emit(type, { peer, ...detail }),
       isPresent: () => this.present.includes(id),
@@ -250,7 +267,7 @@ export class Room extends EventTarget {
 /**
  * @typedef {object} PeerHost What a peer needs of its room.
  * @property {string} own
- * @property {RTCIceServer[]} iceServers
+ * @property {() => RTCConfiguration} ice
  * @property {number} maxFileSize
  * @property {(envelope: Envelope) => void} send
  * @property {(type: string, detail: object) => void} emit
@@ -587,6 +604,11 @@ export class Peer {
     this.#push("answer", { sdp: transport.localSdp(), replaces: this.#negotiation.replaces });
   }
 
+  /** The credentials of the relay's servers have been renewed: the next restart uses them. */
+  onIceServers() {
+    this.#transport?.setIce(this.#host.ice());
+  }
+
   /** Restarts ICE, or asks the other to: the one with the lower name restarts, so that both never do at once. */
   async #restart() {
     if (this.state !== "connected" && this.state !== "disconnected") return;
@@ -628,7 +650,7 @@ export class Peer {
     this.#transfers = this.#newTransfers();
     this.restarts = 0;
     /** @type {Transport} */
-    const transport = new Transport(this.#host.own, this.id, this.#host.iceServers, {
+    const transport = new Transport(this.#host.own, this.id, this.#host.ice(), {
       onCandidate: (candidate, ufrag) => {
         if (this.#transport !== transport) return;
         if (candidate) this.#push("ice-candidate", { candidate, ufrag });
@@ -776,21 +798,26 @@ class Transport {
   /**
    * @param {string} own
    * @param {string} peer
-   * @param {RTCIceServer[]} iceServers
+   * @param {RTCConfiguration} ice
    * @param {TransportHooks} hooks
    */
-  constructor(own, peer, iceServers, hooks) {
+  constructor(own, peer, ice, hooks) {
     this.#own = own;
     this.#peer = peer;
     this.#hooks = hooks;
     this.#interrupted = new Promise((_, reject) => (this.#interrupt = reject));
     this.#interrupted.catch(() => {});
-    this.pc = new RTCPeerConnection({ iceServers });
+    this.pc = new RTCPeerConnection(ice);
     this.pc.onicecandidate = ({ candidate }) => this.#onCandidate(candidate);
     this.pc.onconnectionstatechange = () => hooks.onChange();
     this.pc.ondatachannel = ({ channel }) => this.#onChannel(channel);
     // A description of data channels needs one. Who opens the real ones depends on the other, whom we do not know yet.
     this.pc.createDataChannel("", { negotiated: true, id: UNUSED_STREAM });
+  }
+
+  /** What the next gathering uses. @param {RTCConfiguration} ice */
+  setIce(ice) {
+    if (!this.#isClosed) this.pc.setConfiguration(ice);
   }
 
   /**
@@ -1255,6 +1282,37 @@ export function parsePresence(text) {
   const fields = parseObject(text);
   if (!fields || fields.type !== "room" || fields.from !== undefined || !Array.isArray(fields.peers)) return null;
   return fields.peers.every(isName) ? fields.peers : null;
+}
+
+/**
+ * Reads the relay's word on which ICE servers to use. Null when it is something else. What the browser would not take is left
+ * out, so that it cannot keep connections from being made.
+ *
+ * @param {string} text
+ * @returns {RTCIceServer[] | null}
+ */
+export function parseIceServers(text) {
+  const fields = parseObject(text);
+  if (!fields || fields.type !== "ice-servers" || fields.from !== undefined || !Array.isArray(fields.servers)) return null;
+  return fields.servers.flatMap(usableIceServer).slice(0, MAX_ICE_SERVERS);
+}
+
+/**
+ * @param {unknown} server
+ * @returns {RTCIceServer[]} None or one.
+ */
+function usableIceServer(server) {
+  if (typeof server !== "object" || server === null) return [];
+  const { urls, username, credential } = /** @type {Record<string, unknown>} */ (server);
+  const isText = (/** @type {unknown} */ value) => typeof value === "string" && value.length <= MAX_ICE_TEXT;
+  const known = (Array.isArray(urls) ? urls : [urls])
+    .filter((/** @type {unknown} */ url) => isText(url) && ICE_URL.test(String(url)))
+    .slice(0, MAX_ICE_SERVERS);
+  const hasLogin = isText(username) && isText(credential);
+  const usable = known.filter((/** @type {string} */ url) => hasLogin || /^stuns?:/i.test(url));
+  if (usable.length === 0) return [];
+  const login = /** @type {{username: string, credential: string}} */ ({ username, credential });
+  return [hasLogin ? { urls: usable, ...login } : { urls: usable }];
 }
 
 /**
@@ -1989,6 +2047,12 @@ const utf8 = new TextEncoder();
 
 /** Peers at one time. A further one is told that we are busy. */
 const MAX_PEERS = 256;
+/** ICE servers of one word of the relay, and URLs of each. Those beyond are left out. */
+const MAX_ICE_SERVERS = 8;
+/** Characters of a URL, a user name or a password of an ICE server. */
+const MAX_ICE_TEXT = 512;
+/** RFC 7064 and RFC 7065: what a browser takes without an exception. */
+const ICE_URL = /^(stuns?:(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?|turns?:(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?(\?transport=(udp|tcp))?)$/i;
 /** Sessions that are over and remembered; transfers likewise. */
 const MAX_ENDED = 1024;
 /** Signalling messages that wait for the browser. Further ones are not acknowledged, and come again. */

@@ -4,7 +4,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
@@ -68,6 +68,12 @@ impl Member<'_> {
         let mut ping = interval(limits.ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let mut offers = self.offers();
+        // Before the presence, which makes members connect to each other.
+        if let Some(offers) = &mut offers {
+            offers.tick().await;
+            self.offer().await?;
+        }
         loop {
             tokio::select! {
                 frame = self.stream.next() => {
@@ -85,6 +91,7 @@ impl Member<'_> {
                     let text = self.feed.presence.borrow_and_update().clone();
                     self.send(Message::Text(text)).await?;
                 }
+                () = due(&mut offers) => self.offer().await?,
                 _ = ping.tick() => {
                     if heard.elapsed() >= limits.idle {
                         return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
@@ -92,6 +99,25 @@ impl Member<'_> {
                     self.send(Message::Ping(bytes::Bytes::new())).await?;
                 }
             }
+        }
+    }
+
+    /// When ICE servers are to be told. Never in the room without a name, whose members expect envelopes only.
+    fn offers(&self) -> Option<Interval> {
+        let ice = self.shared.ice.as_ref();
+        let ice = ice.filter(|_| self.ticket.room.is_some())?;
+        let mut offers = interval(ice.interval());
+        offers.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Some(offers)
+    }
+
+    async fn offer(&mut self) -> Result<(), tungstenite::Error> {
+        match (&self.shared.ice, &self.ticket.room) {
+            (Some(ice), Some(room)) => {
+                let frame = ice.frame(room, self.ticket.peer);
+                self.send(Message::Text(frame)).await
+            }
+            (None, _) | (_, None) => Ok(()),
         }
     }
 
@@ -130,6 +156,15 @@ impl Member<'_> {
             reason: Utf8Bytes::from_static("replaced"),
         };
         self.send(Message::Close(Some(frame))).await
+    }
+}
+
+async fn due(offers: &mut Option<Interval>) {
+    match offers {
+        Some(offers) => {
+            offers.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -20,6 +20,19 @@
 //! whenever somebody comes or goes; of several changes at once only the last may be told. Fields that are not named
 //! here are to be ignored. A room has a limit on peers ([`RelayLimits::room`]): a further one is refused with 503.
 //!
+//! # ICE servers
+//!
+//! A relay that [offers](Relay::bind_with_ice) a TURN server tells it to each member of a room with a name, on joining
+//! before the presence and again before the credentials end, in another text frame that has no `from`:
+//!
+//! ```json
+//! {"type":"ice-servers","servers":[
+//!   {"urls":["stun:192.0.2.1:3478"]},
+//!   {"urls":["turn:192.0.2.1:3478?transport=udp"],"username":"1700000000:kitchen/alice","credential":"..."}]}
+//! ```
+//!
+//! `servers` are what the W3C calls `RTCIceServer`. Each frame takes the place of the one before.
+//!
 //! # Names
 //!
 //! A name belongs to whoever connects with it last: the older connection is closed with the code 4000. There is no
@@ -29,11 +42,13 @@
 
 mod connection;
 mod http;
+mod ice;
 mod limits;
 mod rooms;
 mod route;
 
 pub use http::Page;
+pub use ice::IceOffer;
 pub use limits::{RelayLimits, RelayStats};
 
 use std::io;
@@ -90,11 +105,26 @@ impl Relay {
         limits: RelayLimits,
         pages: &'static [Page],
     ) -> io::Result<Self> {
+        Self::bind_with_ice(address, limits, pages, None).await
+    }
+
+    /// Starts a relay at `address` with `limits` and `pages` that tells the members of its rooms of ICE servers.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says when the address cannot be bound.
+    pub async fn bind_with_ice(
+        address: impl ToSocketAddrs,
+        limits: RelayLimits,
+        pages: &'static [Page],
+        ice: Option<IceOffer>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let local = listener.local_addr()?;
         let shared = Arc::new(Shared {
             limits,
             pages,
+            ice,
             counters: Counters::default(),
             rooms: Arc::default(),
         });
@@ -150,6 +180,7 @@ impl Drop for Relay {
 struct Shared {
     limits: RelayLimits,
     pages: &'static [Page],
+    ice: Option<IceOffer>,
     counters: Counters,
     rooms: Arc<Rooms>,
 }

@@ -31,7 +31,7 @@ struct Room {
 #[derive(Debug)]
 pub(super) struct Ticket {
     pub(super) peer: PeerId,
-    room: Option<RoomName>,
+    pub(super) room: Option<RoomName>,
     queue: mpsc::WeakSender<Utf8Bytes>,
     rooms: Arc<Rooms>,
 }

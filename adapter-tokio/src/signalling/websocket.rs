@@ -5,7 +5,6 @@ use bowline::PeerId;
 use futures_util::{SinkExt, StreamExt};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -13,7 +12,7 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tracing::{debug, info};
 
-use super::room::{InvalidRoomName, Presence, RoomName, presence_of};
+use super::room::{InvalidRoomName, Presence, RoomName, Told};
 use super::{Link, MAX_MESSAGE, Signalling};
 use crate::relay::REPLACED;
 
@@ -57,14 +56,14 @@ pub fn room(url: &str, room: &str, id: PeerId) -> Result<(Signalling, Presence),
     Ok((start(uri, Some(told)), presence))
 }
 
-fn start(uri: Uri, presence: Option<watch::Sender<Vec<PeerId>>>) -> Signalling {
+fn start(uri: Uri, told: Option<Told>) -> Signalling {
     let (signalling, link) = Signalling::pair();
     link.status.send_modify(|status| status.up = false);
     tokio::spawn(
         Carrier {
             uri,
             link,
-            presence,
+            told,
             waiting: VecDeque::new(),
         }
         .run(),
@@ -109,8 +108,8 @@ fn with_query(url: &str, added: &str) -> Result<Uri, InvalidUrl> {
 struct Carrier {
     uri: Uri,
     link: Link,
-    /// Where to tell who is in the room, if the link is in one.
-    presence: Option<watch::Sender<Vec<PeerId>>>,
+    /// Where the relay's word on the room goes, if the link is in one.
+    told: Option<Told>,
     waiting: VecDeque<Utf8Bytes>,
 }
 
@@ -230,11 +229,10 @@ impl Carrier {
     }
 
     fn on_text(&self, text: &str) {
-        if let Some(presence) = &self.presence
-            && let Some(peers) = presence_of(text)
-        {
-            presence.send_if_modified(|had| std::mem::replace(had, peers) != *had);
-        } else if self.link.inbound.try_send(text.to_owned()).is_err() {
+        if self.told.as_ref().is_some_and(|told| told.take(text)) {
+            return;
+        }
+        if self.link.inbound.try_send(text.to_owned()).is_err() {
             self.link.status.send_modify(|status| status.dropped += 1);
         }
     }

@@ -3,4 +3,5 @@
 mod chat;
 mod common;
 mod hostile;
+mod serve;
 mod transfer;

@@ -3,6 +3,7 @@
 
 mod chat;
 mod demo;
+mod doctor;
 mod files;
 mod network;
 mod oneshot;
@@ -32,6 +33,7 @@ enum Command {
     Receive(oneshot::receive::Arguments),
     Chat(chat::Arguments),
     Demo(demo::Arguments),
+    Doctor(doctor::Arguments),
     Replay(replay::Arguments),
     Serve(serve::Arguments),
     #[cfg(feature = "sim")]
@@ -46,6 +48,7 @@ impl Command {
             | Self::Receive(_)
             | Self::Chat(_)
             | Self::Demo(_)
+            | Self::Doctor(_)
             | Self::Replay(_)
             | Self::Serve(_) => "warn",
             // Every simulated endpoint warns that it encrypts nothing.
@@ -60,6 +63,7 @@ Examples:
   bowline send photo.jpg              a file for somebody whom you tell the code
   bowline receive lusab-babad-gutih   the file of somebody who told you the code
   bowline chat kitchen                talk with everybody in a room
+  bowline doctor                      what this network lets through
   bowline demo                        three peers on this machine, no set-up
   bowline serve                       a page and a signalling relay for this machine
   bowline serve --listen [::]:9000    the same for everybody who can reach it
@@ -83,6 +87,7 @@ async fn main() -> ExitCode {
         Command::Receive(arguments) => oneshot::receive::run(arguments).await,
         Command::Chat(arguments) => chat::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments).await,
         #[cfg(feature = "sim")]

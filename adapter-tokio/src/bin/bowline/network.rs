@@ -1,12 +1,18 @@
 //! How the commands that speak with other people reach them.
 
+use std::convert::Infallible;
 use std::error::Error;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
 
-use bowline::{Config, PeerId};
+use bowline::{Config, IceServer, PeerId, TransportPolicy};
 use bowline_tokio::signalling::{self, LinkStatus, Presence};
 use bowline_tokio::{Endpoint, IncomingPolicy};
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::text;
 
@@ -20,6 +26,60 @@ pub(crate) struct Network {
     /// Uses this address only, in place of a free port on every interface. May be repeated.
     #[arg(long, value_name = "ADDRESS")]
     bind: Vec<SocketAddr>,
+    /// Uses this STUN or TURN server in place of those that the relay offers: stun:HOST, turn:HOST?transport=tcp,
+    /// turns:HOST. May be repeated.
+    #[arg(long, value_name = "URI")]
+    ice_server: Vec<IceServer>,
+    /// The user name for the TURN servers of --ice-server.
+    #[arg(long, value_name = "NAME", requires = "ice_server")]
+    ice_user: Option<String>,
+    /// Their password. Better in the environment than on the command line, where others on this machine can read it.
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "BOWLINE_ICE_PASSWORD",
+        hide_env_values = true
+    )]
+    ice_password: Option<Password>,
+    /// Which ways to others may be used: all, relay (through TURN servers only), or public (no private addresses are told).
+    #[arg(long, value_enum, default_value_t = Policy::All)]
+    policy: Policy,
+}
+
+/// A password, which shows itself nowhere.
+#[derive(Clone)]
+struct Password(String);
+
+impl FromStr for Password {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// Which ways to others may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Policy {
+    All,
+    Relay,
+    Public,
+}
+
+impl From<Policy> for TransportPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::All => Self::All,
+            Policy::Relay => Self::Relay,
+            Policy::Public => Self::Public,
+        }
+    }
 }
 
 /// An endpoint in a room.
@@ -32,7 +92,12 @@ pub(crate) struct Place {
 impl Network {
     /// Enters a room under a name.
     pub(crate) fn enter(&self, room: &str, id: PeerId) -> Result<Place, Box<dyn Error>> {
-        let config = Config::builder().loopback(is_on_this_machine(&self.relay));
+        let mut config = Config::builder()
+            .loopback(is_on_this_machine(&self.relay))
+            .policy(self.policy.into());
+        for server in self.servers()? {
+            config = config.ice_server(server);
+        }
         let (signalling, presence) = signalling::room(&self.relay, room, id)?;
         let link = signalling.status();
         let mut builder = Endpoint::builder(id)
@@ -42,10 +107,46 @@ impl Network {
         for address in &self.bind {
             builder = builder.bind_address(*address);
         }
+        let endpoint = builder.bind()?;
+        if self.ice_server.is_empty() {
+            tokio::spawn(follow(endpoint.clone(), presence.ice_servers()));
+        }
         Ok(Place {
-            endpoint: builder.bind()?,
+            endpoint,
             presence,
             link,
+        })
+    }
+
+    /// The servers of the command line, with their credentials.
+    fn servers(&self) -> Result<Vec<IceServer>, Box<dyn Error>> {
+        let with_login = |server: &IceServer| {
+            if !server.is_relay() {
+                return Ok(server.clone());
+            }
+            let login = self.ice_user.as_ref().zip(self.ice_password.as_ref());
+            let (user, password) = login.ok_or_else(|| {
+                format!("{server} needs --ice-user, and --ice-password or BOWLINE_ICE_PASSWORD")
+            })?;
+            Ok(server.clone().credentials(user, &password.0)?)
+        };
+        self.ice_server.iter().map(with_login).collect()
+    }
+
+    /// The servers to try: those of the command line, or what the relay offers within `patience`.
+    pub(crate) async fn candidates(
+        &self,
+        presence: &Presence,
+        patience: Duration,
+    ) -> Result<Vec<IceServer>, Box<dyn Error>> {
+        if !self.ice_server.is_empty() {
+            return self.servers();
+        }
+        let mut offered = presence.ice_servers();
+        let told = timeout(patience, offered.wait_for(|servers| !servers.is_empty())).await;
+        Ok(match told {
+            Ok(Ok(servers)) => servers.clone(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
         })
     }
 
@@ -59,6 +160,27 @@ impl Network {
             return String::new();
         }
         format!(" --relay {}", text::printable(&self.relay))
+    }
+}
+
+/// Uses the ICE servers that the relay offers, until the endpoint ends.
+async fn follow(endpoint: Endpoint, mut offered: watch::Receiver<Vec<IceServer>>) {
+    let mut events = endpoint.events();
+    loop {
+        tokio::select! {
+            changed = offered.changed() => match changed {
+                Ok(()) => {
+                    let servers = offered.borrow_and_update().clone();
+                    if let Err(error) = endpoint.set_ice_servers(servers) {
+                        warn!(%error, "the ICE servers of the relay cannot be used");
+                    }
+                }
+                Err(_) => return,
+            },
+            event = events.next() => if event.is_none() {
+                return;
+            },
+        }
     }
 }
 
@@ -83,7 +205,53 @@ const RELAY: &str = "ws://127.0.0.1:9000";
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        network: Network,
+    }
+
+    fn network(arguments: &[&str]) -> Network {
+        let line = [&["x"], arguments].concat();
+        Line::try_parse_from(line).expect("valid").network
+    }
+
+    #[test]
+    fn servers_of_the_command_line_have_its_credentials_and_hide_the_password() {
+        let arguments = [
+            "--ice-server",
+            "stun:192.0.2.1",
+            "--ice-server",
+            "turns:turn.example",
+            "--ice-user",
+            "alice",
+            "--ice-password",
+            "hush",
+            "--policy",
+            "relay",
+        ];
+        let network = network(&arguments);
+        let servers = network.servers().expect("usable");
+        let shown: Vec<_> = servers.iter().map(|s| format!("{s:?}")).collect();
+        let expected = [
+            "IceServer(stun:192.0.2.1:3478)",
+            r#"IceServer(turns:turn.example:5349?transport=tcp as "alice")"#,
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(network.policy, Policy::Relay);
+        assert!(!format!("{network:?}").contains("hush"));
+    }
+
+    #[test]
+    fn a_turn_server_without_credentials_is_refused_with_what_it_needs() {
+        let error = network(&["--ice-server", "turn:192.0.2.1"]).servers();
+        let error = error.expect_err("no credentials").to_string();
+        assert!(error.contains("--ice-user"), "{error}");
+    }
 
     #[test]
     fn a_relay_on_this_machine_is_told_from_others() {

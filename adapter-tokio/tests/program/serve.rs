@@ -1,0 +1,134 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use stun_proto::types::message::{BINDING, Message, MessageClass, MessageWriteVec};
+use stun_proto::types::prelude::MessageWrite;
+use tokio::net::UdpSocket;
+
+use crate::common::{Running, Stage, content, soon};
+
+/// The address in a line like `turn      192.0.2.1:3478 over udp and tcp`.
+fn address(line: &str) -> SocketAddr {
+    let words = line.split_whitespace();
+    words
+        .filter_map(|word| word.parse().ok())
+        .next()
+        .expect("an address")
+}
+
+#[tokio::test]
+async fn a_stun_and_turn_server_comes_with_the_relay() {
+    let mut serving = Running::start(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--turn-listen",
+        "127.0.0.1:0",
+    ]);
+    let server = address(&serving.line("turn ").await);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("binds");
+    let request = Message::builder_request(BINDING, MessageWriteVec::new()).finish();
+    socket.send_to(&request, server).await.expect("sent");
+    let mut answer = [0; 100];
+    let count = soon("the answer", socket.recv(&mut answer))
+        .await
+        .expect("received");
+    let answer = Message::from_bytes(&answer[..count]).expect("a message");
+    assert!(answer.has_class(MessageClass::Success));
+}
+
+#[tokio::test]
+async fn the_turn_server_can_be_left_out() {
+    let mut serving = Running::start(&["serve", "--listen", "127.0.0.1:0", "--no-turn"]);
+    serving.line("Ctrl-C").await;
+    assert!(!serving.seen.iter().any(|line| line.starts_with("turn")));
+}
+
+#[tokio::test]
+async fn two_servers_on_one_machine_find_a_port_each() {
+    let mut first = Running::start(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut second = Running::start(&["serve", "--listen", "127.0.0.1:0"]);
+    let (first, second) = (first.line("turn ").await, second.line("turn ").await);
+    assert_ne!(address(&first), address(&second));
+}
+
+#[tokio::test]
+async fn a_file_goes_through_the_turn_server_when_nothing_else_may_be_used() {
+    let mut serving = Running::start(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--turn-listen",
+        "127.0.0.1:0",
+    ]);
+    let line = serving.line("terminal").await;
+    let url = line.split_whitespace().last().expect("a URL").to_owned();
+    let (stage, data) = (Stage::new().await, content(300_000));
+    let path = stage.write("photo.jpg", &data);
+    let network = [
+        "--relay",
+        &url,
+        "--bind",
+        "127.0.0.1:0",
+        "--policy",
+        "relay",
+    ];
+    let mut sender = Running::start(&[&["send", &path], &network[..]].concat());
+    let code = sender.line("code: ").await["code: ".len()..].to_owned();
+    let out = stage.out_text();
+    let receive = ["receive", &code, "--output", &out];
+    let receiver = Running::start(&[&receive, &network[..]].concat());
+    receiver.success().await;
+    sender.success().await;
+    assert_eq!(stage.received("photo.jpg"), data);
+    #[cfg(unix)]
+    {
+        serving.interrupt();
+        let said = serving.success().await;
+        let last = said.last().expect("a line");
+        let relayed = last.split_whitespace().rev().nth(2);
+        let relayed: usize = relayed.and_then(|n| n.parse().ok()).expect(last);
+        assert!(relayed > data.len(), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn the_doctor_finds_the_relay_and_what_it_offers() {
+    let mut serving = Running::start(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--turn-listen",
+        "127.0.0.1:0",
+    ]);
+    let line = serving.line("terminal").await;
+    let url = line.split_whitespace().last().expect("a URL");
+    let doctor = Running::start(&["doctor", "--relay", url, "--bind", "127.0.0.1:0"]);
+    let said = doctor.success().await;
+    for part in [
+        format!("relay      {url} answers"),
+        "servers that answered: 1 of 1".to_owned(),
+        "?transport=udp relays".to_owned(),
+        "?transport=tcp relays".to_owned(),
+    ] {
+        assert!(
+            said.iter().any(|line| line.contains(&part)),
+            "{part}: {said:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_doctor_fails_where_nothing_answers() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = nobody.local_addr().expect("bound");
+    drop(nobody);
+    let url = format!("ws://{address}");
+    let doctor = Running::start(&["doctor", "--relay", &url, "--bind", "127.0.0.1:0"]);
+    let said = doctor.failure().await;
+    assert!(
+        said.contains("neither the relay nor a turn server"),
+        "{said}"
+    );
+}

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use bowline::Config;
+use bowline::{Config, IceServer, TransportPolicy};
 
 use crate::crowd::Crowd;
 use crate::meter::{Effort, Line, cpu, medians, nanos_each};
 use crate::pair::{Dtls, Net, Pace};
 use crate::raw::{self, RawPair};
 use crate::resident;
+use crate::turn::SERVER;
 
 type Case = fn(Effort) -> Vec<Line>;
 
-pub(crate) const CASES: [(&str, Case); 5] = [
+pub(crate) const CASES: [(&str, Case); 6] = [
     ("throughput", throughput),
     ("throughput live", throughput_live),
+    ("relayed", relayed),
     ("handshake", handshake),
     ("crowd", crowd),
     ("memory", memory),
@@ -38,6 +40,40 @@ fn throughput_live(effort: Effort) -> Vec<Line> {
     SIZES
         .map(|size| throughput_of(size, &Config::default(), Pace::Live, effort))
         .into()
+}
+
+/// One way through the channel of a TURN allocation of the sender, and back; the reference is the same without one. What
+/// the server does is counted too: it copies each datagram.
+fn relayed(effort: Effort) -> Vec<Line> {
+    let total = effort.pick(1, 24) * MIB;
+    let config = || Config::builder().backlog_max(32 * KIB);
+    let direct = config().build().expect("valid");
+    let server = format!("turn:{SERVER}")
+        .parse::<IceServer>()
+        .expect("a uri");
+    let relayed = config()
+        .ice_server(server.credentials("user", "password").expect("they fit"))
+        .policy(TransportPolicy::Relay)
+        .build()
+        .expect("valid");
+    let mut nets = [&direct, &relayed].map(|first| {
+        let pace = Pace::Virtual(DELAY);
+        let mut net = Net::of(&[first, &direct], Dtls::Real, pace);
+        net.connect(&[(0, 1)]);
+        net
+    });
+    let size = 16 * KIB;
+    let [reference, bowline] = medians(effort, |side| {
+        nanos_each(cpu(|| nets[side].send(size, total)).0, total)
+    });
+    vec![Line {
+        what: format!("messages of {} KiB", size / KIB),
+        unit: "ns/B",
+        reference,
+        bowline,
+        // 0.85 of the rate.
+        target: Some(1.0 / 0.85),
+    }]
 }
 
 fn throughput_of(size: usize, config: &Config, pace: Pace, effort: Effort) -> Line {

@@ -9,6 +9,7 @@ mod meter;
 mod pair;
 mod raw;
 mod resident;
+mod turn;
 
 use cases::CASES;
 use meter::Effort;

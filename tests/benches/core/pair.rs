@@ -5,10 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bowline::{
-    ChannelKind, Config, ConnectOptions, Endpoint, Event, Input, Message, Output, PeerId, Seed,
-    SendRefusal, Transmit, UnixTime,
+    ChannelKind, Config, ConnectOptions, Endpoint, Event, Input, Message, Need, Output, PeerId,
+    Seed, SendRefusal, Transmit, UnixTime,
 };
 use bowline_sim::NullDtls;
+
+use crate::turn::{RELAYED, SERVER, Turn};
 
 /// Which DTLS the endpoints speak.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +54,7 @@ pub(crate) struct Net {
     by_id: BTreeMap<PeerId, usize>,
     wire: VecDeque<(Instant, usize, Transmit, Vec<u8>)>,
     signals: VecDeque<(usize, String)>,
+    turn: Turn,
     buf: Vec<u8>,
     pace: Pace,
     now: Instant,
@@ -75,6 +78,12 @@ pub(crate) struct Kept {
 
 impl Net {
     pub(crate) fn new(count: usize, config: &Config, dtls: Dtls, pace: Pace) -> Self {
+        Self::of(&vec![config; count], dtls, pace)
+    }
+
+    /// An endpoint for each configuration.
+    pub(crate) fn of(configs: &[&Config], dtls: Dtls, pace: Pace) -> Self {
+        let count = configs.len();
         let now = Instant::now();
         let mut net = Self {
             endpoints: Vec::new(),
@@ -83,6 +92,7 @@ impl Net {
             by_id: BTreeMap::new(),
             wire: VecDeque::new(),
             signals: VecDeque::new(),
+            turn: Turn::default(),
             buf: Vec::new(),
             pace,
             now,
@@ -91,7 +101,7 @@ impl Net {
             kept: None,
             bulk: None,
         };
-        for index in 0..count {
+        for (index, config) in configs.iter().copied().enumerate() {
             let id = id(index);
             let mut seed = [0; 32];
             seed[..8].copy_from_slice(&(index as u64).to_le_bytes());
@@ -214,6 +224,21 @@ impl Net {
     fn pump(&mut self, index: usize) {
         loop {
             match self.endpoints[index].poll_output(&mut self.buf) {
+                Output::Transmit(transmit) if [SERVER, RELAYED].contains(&transmit.destination) => {
+                    let at = self.now + self.pace.delay();
+                    for (transmit, contents) in self.turn.handle(transmit, &self.buf) {
+                        if let Some(to) = self.by_address.get(&transmit.destination) {
+                            self.wire.push_back((at, *to, transmit, contents));
+                        }
+                    }
+                }
+                Output::Need(Need::Bind { need, ip }) => {
+                    let local = SocketAddr::new(ip, 5_000);
+                    self.by_address.insert(local, index);
+                    let local = Some(local);
+                    let now = self.now;
+                    self.endpoints[index].handle_input(Input::Bound { need, local }, now);
+                }
                 Output::Transmit(transmit) => {
                     if let Some(to) = self.by_address.get(&transmit.destination) {
                         let contents = std::mem::take(&mut self.buf);

@@ -143,6 +143,7 @@ impl Driver {
             mut endpoint,
             sockets,
             streams,
+            actions,
             ..
         } = self;
         for local in sockets.locals().chain(sockets.extra_locals()) {
@@ -150,6 +151,13 @@ impl Driver {
         }
         for need in streams.needs() {
             endpoint.handle_input(Input::StreamClosed { need }, now);
+        }
+        for action in actions {
+            // Nobody has seen it, so nobody will answer.
+            if let Action::Resolve { need, .. } = action {
+                let addresses = &[];
+                endpoint.handle_input(Input::Resolved { need, addresses }, now);
+            }
         }
         endpoint
     }

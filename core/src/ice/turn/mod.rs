@@ -53,6 +53,8 @@ pub(crate) struct Allocation {
     keepalive: Duration,
     /// When the mapping of a NAT on the way is kept open, unless something is sent before.
     keep_at: Instant,
+    /// Since when we have sent and heard nothing of the server.
+    quiet_since: Option<Instant>,
     outbox: VecDeque<Vec<u8>>,
     events: VecDeque<AllocationEvent>,
 }
@@ -189,6 +191,7 @@ impl Allocation {
             held: Held::default(),
             keepalive: bounds.keepalive,
             keep_at: now + bounds.keepalive,
+            quiet_since: None,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -228,6 +231,7 @@ impl Allocation {
     ) -> Option<Vec<u8>> {
         self.relayed()?;
         self.keep_at = now + self.keepalive;
+        self.quiet_since.get_or_insert(now);
         match self.peers.access(peer, now) {
             (Access::Channel { .. }, channel) => self.channel_data(channel, &data),
             (Access::Indications { .. }, _) => self.indication(peer, &data),
@@ -243,6 +247,14 @@ impl Allocation {
 
     /// Takes a whole message of the server.
     pub(crate) fn receive(&mut self, message: &[u8], now: Instant) -> Received {
+        let received = self.take(message, now);
+        if received != Received::Ignored {
+            self.quiet_since = None;
+        }
+        received
+    }
+
+    fn take(&mut self, message: &[u8], now: Instant) -> Received {
         match message::read(message) {
             Some(Incoming::Channel { channel, data }) => {
                 match self.peers.of_channel(channel, now) {
@@ -263,24 +275,31 @@ impl Allocation {
     pub(crate) fn next_request_at(&self, now: Instant) -> Option<Instant> {
         match self.life {
             Life::New => Some(now),
-            Life::Granted { refresh_at, .. } => [refresh_at, self.peers.poll_timeout()]
-                .into_iter()
-                .flatten()
-                .min(),
+            Life::Granted { refresh_at, .. } => [
+                refresh_or_probe_at(refresh_at, self.quiet_since),
+                self.peers.poll_timeout(),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
             Life::Asking | Life::Deleting | Life::Ended => None,
         }
     }
 
     /// Begins the next request that is due.
     pub(crate) fn begin_request(&mut self, now: Instant) {
+        let quiet_since = self.quiet_since;
         match &mut self.life {
             Life::New => {
                 self.life = Life::Asking;
                 let ipv6 = self.family == Family::Ipv6;
                 self.ask(Request::Allocate { ipv6 }, None, now);
             }
-            Life::Granted { refresh_at, .. } if refresh_at.is_some_and(|at| at <= now) => {
+            Life::Granted { refresh_at, .. }
+                if refresh_or_probe_at(*refresh_at, quiet_since).is_some_and(|at| at <= now) =>
+            {
                 *refresh_at = None;
+                self.quiet_since = None;
                 self.ask(Request::Refresh { seconds: LIFETIME }, None, now);
             }
             Life::Granted { .. } => {
@@ -581,6 +600,16 @@ impl Transaction {
     }
 }
 
+/// When a refresh is due: in its time, or when the server has been silent for [`SUSPICION`], to hear whether it still knows
+/// the allocation. `None` while one is under way.
+fn refresh_or_probe_at(
+    refresh_at: Option<Instant>,
+    quiet_since: Option<Instant>,
+) -> Option<Instant> {
+    let refresh = refresh_at?;
+    Some(quiet_since.map_or(refresh, |since| refresh.min(since + SUSPICION)))
+}
+
 /// A life that the server grants, in bounds: `None` when it is too short to be kept alive.
 fn life(seconds: u32) -> Option<Duration> {
     (seconds >= MIN_LIFE).then(|| Duration::from_secs(seconds.min(MAX_LIFE).into()))
@@ -601,6 +630,9 @@ fn fault(code: u16) -> ServerFault {
     }
 }
 
+/// How long a server may be silent while something is sent through it. Checks of a path in use go out every three
+/// seconds and are answered.
+const SUSPICION: Duration = Duration::from_secs(5);
 /// How often one request is signed anew because the server wants another nonce. One renewal is usual.
 const MAX_RENEWALS: u32 = 4;
 /// The shortest life of an allocation that is taken, in seconds. RFC 8656 section 3.2 has 600 by default.

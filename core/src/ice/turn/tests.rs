@@ -534,6 +534,25 @@ fn a_way_that_is_silent_is_kept_open_by_indications() {
 }
 
 #[test]
+fn a_server_that_falls_silent_is_asked_whether_it_still_knows_the_allocation() {
+    let now = Instant::now();
+    let server = Server::new();
+    let mut allocation = bound(&server, now);
+    let soon = now + Duration::from_secs(1);
+    allocation.send(peer(1), vec![1], soon);
+    allocation.send(peer(1), vec![2], soon + Duration::from_secs(2));
+    assert_eq!(allocation.next_request_at(now), Some(soon + SUSPICION));
+    allocation.receive(&[0x40, 0, 0, 1, 9], soon);
+    let usual = now + Duration::from_secs(150);
+    assert_eq!(allocation.next_request_at(now), Some(usual), "it was heard");
+    allocation.send(peer(1), vec![3], soon);
+    let refresh = begin(&mut allocation, soon + SUSPICION);
+    allocation.receive(&server.error(&refresh, 437), soon + SUSPICION);
+    let fault = ServerFault::Mismatch;
+    assert_eq!(ended(&mut allocation), Some(End::Fault(fault)));
+}
+
+#[test]
 fn a_replayed_answer_counts_once() {
     let now = Instant::now();
     let server = Server::new();

@@ -3,6 +3,7 @@
 mod connect_times;
 mod diagnosis;
 mod matrix;
+mod paths;
 
 use std::time::Duration;
 
@@ -40,10 +41,15 @@ impl Between {
         World::builder(self.seed)
             .gateway("first", first)
             .gateway("second", second)
-            .server(ServerSpec::new("turn").user(USER, PASSWORD))
+            .server(server())
             .peer_with(behind("alice", 0, &config))
             .peer_with(behind("bob", 1, &config))
     }
+}
+
+/// A server that serves STUN to everybody and TURN to our user.
+pub(super) fn server() -> ServerSpec {
+    ServerSpec::new("turn").user(USER, PASSWORD)
 }
 
 /// A configuration with ICE servers.

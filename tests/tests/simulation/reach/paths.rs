@@ -1,0 +1,234 @@
+//! Paths that change while two peers are connected: the relay takes over and gives back, and servers and boxes forget.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bowline::{ChannelKind, Event, Path, TransportPolicy};
+use bowline_sim::{Action, HostId, Misbehaviour, NatConfig, World};
+
+use super::{Between, connect};
+
+const ALICE: HostId = 0;
+const BOB: HostId = 1;
+
+/// Two peers behind boxes between which there is a direct path, with a relay.
+fn between(nat: NatConfig) -> Between {
+    Between {
+        relay: true,
+        ..Between::new(11, [nat.clone(), nat])
+    }
+}
+
+/// The path that a host told last.
+fn path(world: &World, host: HostId) -> Path {
+    let told = world.events(host).iter().rev();
+    told.filter_map(|(_, event)| match event {
+        Event::PathChanged { to, .. } => Some(*to),
+        _ => None,
+    })
+    .next()
+    .expect("a path was told")
+}
+
+/// Whether the datagrams of a host leave through the relay, or go to the other's.
+fn is_relayed(world: &World, host: HostId) -> bool {
+    let Path { local, remote } = path(world, host);
+    let server: SocketAddr = world.server_addresses(0)[0];
+    [local, remote]
+        .iter()
+        .any(|address| address.ip() == server.ip())
+}
+
+/// Whether a message sent now arrives within `limit`.
+fn arrives(world: &mut World, from: HostId, to: HostId, limit: Duration) -> bool {
+    let kind = ChannelKind::Reliable;
+    let before = world.received(to, from, kind).messages;
+    world
+        .send(from, to, kind, "still there?")
+        .expect("there is room");
+    world.run_until(
+        |world| world.received(to, from, kind).messages > before,
+        limit,
+    )
+}
+
+/// No datagram gets from one host to the other for a while, but through the relay.
+fn cut(world: &mut World, duration: Duration) {
+    let for_ms = u64::try_from(duration.as_millis()).expect("short");
+    for (from, to) in [(ALICE, BOB), (BOB, ALICE)] {
+        world.apply(Action::Partition { from, to, for_ms });
+    }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_direct_path_is_preferred_to_the_relay() {
+    let mut world = between(NatConfig::port_restricted()).world().build();
+    assert!(connect(&mut world));
+    world.run_for(seconds(5));
+    assert!(!is_relayed(&world, ALICE) && !is_relayed(&world, BOB));
+    world.assert_no_violation();
+}
+
+#[test]
+fn a_direct_path_that_appears_later_is_taken() {
+    let mut world = between(NatConfig::port_restricted()).world().build();
+    cut(&mut world, seconds(8));
+    assert!(connect(&mut world), "through the relay");
+    world.run_for(seconds(1));
+    assert!(is_relayed(&world, ALICE));
+    // A path is told of when data takes it.
+    let mut tries = 0..30;
+    let direct = tries.any(|_| {
+        world.run_for(seconds(1));
+        assert!(arrives(&mut world, ALICE, BOB, seconds(2)));
+        assert!(arrives(&mut world, BOB, ALICE, seconds(2)));
+        !is_relayed(&world, ALICE) && !is_relayed(&world, BOB)
+    });
+    assert!(direct);
+    world.assert_no_violation();
+}
+
+#[test]
+fn a_direct_path_that_dies_moves_to_the_relay_without_signalling() {
+    let mut world = between(NatConfig::port_restricted()).world().build();
+    assert!(connect(&mut world));
+    world.run_for(seconds(5));
+    for (from, to) in [(ALICE, BOB), (BOB, ALICE)] {
+        let for_ms = 600_000;
+        world.apply(Action::PartitionBus { from, to, for_ms });
+    }
+    cut(&mut world, seconds(600));
+    assert!(arrives(&mut world, ALICE, BOB, seconds(60)));
+    assert!(is_relayed(&world, ALICE));
+    world.assert_no_violation();
+}
+
+#[test]
+fn a_turn_server_that_reboots_is_asked_again_and_the_session_goes_on() {
+    let nat = NatConfig::symmetric();
+    let mut world = between(nat).world().build();
+    assert!(connect(&mut world));
+    world.run_for(seconds(5));
+    assert!(is_relayed(&world, ALICE));
+    world.apply(Action::RebootServer { server: 0 });
+    assert!(arrives(&mut world, ALICE, BOB, seconds(60)));
+    assert_eq!(world.allocations(0), 2);
+    world.assert_no_violation();
+}
+
+#[test]
+fn boxes_that_reboot_and_get_another_address_cost_a_moment() {
+    for action in [
+        Action::RebootGateway { gateway: 0 },
+        Action::RenumberGateway { gateway: 0 },
+    ] {
+        let mut world = between(NatConfig::port_restricted()).world().build();
+        assert!(connect(&mut world));
+        world.run_for(seconds(5));
+        world.apply(action);
+        assert!(arrives(&mut world, ALICE, BOB, seconds(60)));
+        assert!(arrives(&mut world, BOB, ALICE, seconds(60)));
+        world.assert_no_violation();
+    }
+}
+
+#[test]
+fn an_idle_hour_behind_boxes_that_forget_soon_costs_nothing() {
+    let nat = NatConfig {
+        expiry: seconds(30),
+        ..NatConfig::symmetric()
+    };
+    let mut world = between(nat).world().build();
+    assert!(connect(&mut world));
+    world.run_for(seconds(3_600));
+    assert!(arrives(&mut world, ALICE, BOB, seconds(1)));
+    assert!(arrives(&mut world, BOB, ALICE, seconds(1)));
+    world.assert_no_violation();
+}
+
+#[test]
+fn relay_only_peers_speak_to_the_server_alone() {
+    let mut world = Between {
+        policy: TransportPolicy::Relay,
+        ..between(NatConfig::open())
+    }
+    .world()
+    .build();
+    assert!(connect(&mut world));
+    assert!(arrives(&mut world, ALICE, BOB, seconds(1)));
+    world.run_for(seconds(60));
+    for (host, peer) in [(ALICE, BOB), (BOB, ALICE)] {
+        let homes = world.home_addresses(peer).to_vec();
+        let told = world
+            .events(host)
+            .iter()
+            .filter_map(|(_, event)| match event {
+                Event::CandidateAdded { address, .. } => Some(*address),
+                _ => None,
+            });
+        let server = world.server_addresses(0)[0].ip();
+        let addresses: Vec<_> = told.collect();
+        assert!(
+            addresses.iter().all(|address| address.ip() == server),
+            "{addresses:?}"
+        );
+        assert!(addresses.iter().all(|address| !homes.contains(address)));
+    }
+    // What one sends to the other directly is dropped by the other, and there is nothing of it.
+    let link = world.network().accounts();
+    assert!(link.balance());
+    world.assert_no_violation();
+}
+
+#[test]
+fn closed_endpoints_leave_no_allocation_behind() {
+    let mut world = between(NatConfig::symmetric()).world().build();
+    assert!(connect(&mut world));
+    assert_eq!(world.allocations(0), 2);
+    world.close_all(ALICE);
+    world.close_all(BOB);
+    world.run_for(seconds(20));
+    assert_eq!(world.allocations(0), 0);
+    world.assert_no_violation();
+}
+
+#[test]
+fn a_server_that_wants_another_nonce_each_time_costs_a_round_trip_and_no_more() {
+    let mut world = between(NatConfig::symmetric()).world().build();
+    world.misbehave(0, Some(Misbehaviour::NoncePerRequest));
+    assert!(connect(&mut world));
+    world.run_for(seconds(900));
+    assert!(arrives(&mut world, ALICE, BOB, seconds(1)));
+    world.assert_no_violation();
+}
+
+#[test]
+fn relays_over_streams_carry_a_session() {
+    // The simulated server has no port of its own for TLS, and sees what is inside.
+    for uri in ["turn:turn.example?transport=tcp", "turns:turn.example:3478"] {
+        let config = super::configured(vec![super::turn(uri)], |config| {
+            config.policy(TransportPolicy::Relay)
+        });
+        let mut world = World::builder(5)
+            .gateway("first", NatConfig::symmetric())
+            .gateway("second", NatConfig::symmetric())
+            .server(super::server())
+            .peer_with(super::behind("alice", 0, &config))
+            .peer_with(super::behind("bob", 1, &config))
+            .build();
+        assert!(connect(&mut world), "{uri}");
+        let kind = ChannelKind::Reliable;
+        for _ in 0..20 {
+            world
+                .send(ALICE, BOB, kind, "x".repeat(10_001).as_str())
+                .expect("there is room");
+        }
+        let all = |world: &World| world.received(BOB, ALICE, kind).messages == 20;
+        assert!(world.run_until(all, seconds(20)), "{uri}");
+        world.assert_no_violation();
+    }
+}

@@ -181,7 +181,7 @@ pub enum Event {
         /// Why.
         reason: NegotiationFault,
     },
-    /// Datagrams take another path now.
+    /// Datagrams take another path now. It is told of when the first one takes it.
     PathChanged {
         /// The peer.
         peer: PeerId,
@@ -189,6 +189,10 @@ pub enum Event {
         from: Option<Path>,
         /// The path now.
         to: Path,
+        /// Whether our end of it is on a TURN server.
+        relayed: bool,
+        /// Why it is another one.
+        why: PathChange,
     },
     /// The search for candidates that all peers share began or ended.
     Gathering {
@@ -393,6 +397,31 @@ pub struct Path {
     pub local: SocketAddr,
     /// The peer's address.
     pub remote: SocketAddr,
+}
+
+/// Why datagrams take another path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PathChange {
+    /// It is the first one.
+    First,
+    /// The candidate that the old one began with is gone: a socket was closed, or a TURN allocation lost.
+    CandidateGone,
+    /// Nothing that was asked on the old one was answered any more.
+    Silent,
+    /// The new one is preferred: it is more direct, or came up with an ICE restart.
+    Preferred,
+}
+
+impl fmt::Display for PathChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::First => "it is the first",
+            Self::CandidateGone => "our old address is gone",
+            Self::Silent => "the old one fell silent",
+            Self::Preferred => "it is preferred",
+        })
+    }
 }
 
 /// The kinds of signalling messages.

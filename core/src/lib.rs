@@ -94,7 +94,8 @@ pub use error::{
 };
 pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, GatheringState, NegotiationFault, Path,
-    PeerFault, PeerState, Phase, ServerFault, Side, SignalKind, SignalRefusal, TransportFault,
+    PathChange, PeerFault, PeerState, Phase, ServerFault, Side, SignalKind, SignalRefusal,
+    TransportFault,
 };
 pub use ice::{IceServer, IceServerError, ServerTransport};
 pub use id::{

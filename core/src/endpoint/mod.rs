@@ -535,7 +535,8 @@ impl Endpoint {
                         self.ctx.pool.udp_works = true;
                         if let Some(slot) = self.slots.get_mut(key) {
                             slot.sources.validated(remote);
-                            slot.peer.on_check_answered(Path { local, remote }, rtt);
+                            slot.peer
+                                .on_check_answered(Path { local, remote }, rtt, self.now);
                         }
                         key
                     }
@@ -654,7 +655,7 @@ impl Endpoint {
                 Gate::Indication | Gate::Unsupported | Gate::Drop(_) => {}
             }
             if matches!(gate, Gate::Dtls) {
-                slot.peer.on_path_used(Path { local, remote }, ctx);
+                slot.peer.on_path_used(Path { local, remote }, ctx, *now);
             }
             stats.datagrams_sent += 1;
             stats.bytes_sent += contents.len() as u64;

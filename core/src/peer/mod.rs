@@ -49,6 +49,8 @@ pub(crate) struct Peer {
     session: Option<TapedSession>,
     /// Where datagrams go.
     path: Option<Path>,
+    /// When a check on it was answered last.
+    path_answered: Option<Instant>,
     /// Whether DTLS is up and the peer's certificate is the announced one. Nothing is delivered before.
     secured: bool,
     /// Whether DTLS saw another certificate than the announced one.
@@ -171,6 +173,7 @@ impl Peer {
             next_restart: None,
             session: None,
             path: None,
+            path_answered: None,
             secured: false,
             wrong_certificate: false,
             channels: Channels::new(own, channels, timing.channel_open_timeout),

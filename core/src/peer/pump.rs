@@ -8,8 +8,8 @@ use super::state::{Fact, Life};
 use super::taped::TapedSession;
 use super::{Context, Peer};
 use crate::channel::{ChannelOutput, Framing, Role, StreamConfig};
-use crate::event::{Cause, Event, Path, Phase, Side, TransportFault};
-use crate::ice::gather::LocalCandidate;
+use crate::event::{Cause, Event, Path, PathChange, Phase, Side, TransportFault};
+use crate::ice::gather::{LocalCandidate, LocalKind};
 
 impl Peer {
     pub(crate) fn on_datagram(
@@ -49,9 +49,10 @@ impl Peer {
     }
 
     /// A check of ours was answered after `rtt`.
-    pub(crate) fn on_check_answered(&mut self, path: Path, rtt: Duration) {
+    pub(crate) fn on_check_answered(&mut self, path: Path, rtt: Duration, now: Instant) {
         self.checks.answered += 1;
         if self.path.is_none_or(|used| used == path) {
+            self.path_answered = Some(now);
             self.metrics.rtt = Some(rtt);
             self.channels.on_check(rtt);
         }
@@ -65,16 +66,32 @@ impl Peer {
     }
 
     /// Secured data was sent along `path`.
-    pub(crate) fn on_path_used(&mut self, path: Path, ctx: &mut Context) {
+    pub(crate) fn on_path_used(&mut self, path: Path, ctx: &mut Context, now: Instant) {
         // The farewell may be the first secured datagram of all, and nothing is told after the end.
-        if self.path != Some(path) && !self.state().is_terminal() {
-            let from = self.path.replace(path);
-            ctx.events.push_back(Event::PathChanged {
-                peer: self.id,
-                from,
-                to: path,
-            });
+        if self.path == Some(path) || self.state().is_terminal() {
+            return;
         }
+        let from = self.path.replace(path);
+        let answered = self.path_answered.replace(now);
+        let why = match (from, answered) {
+            (None, _) => PathChange::First,
+            (Some(old), _) if !ctx.local.iter().any(|c| c.sends_from(old.local)) => {
+                PathChange::CandidateGone
+            }
+            (Some(_), Some(at)) if now.saturating_duration_since(at) >= SILENCE => {
+                PathChange::Silent
+            }
+            (Some(_), _) => PathChange::Preferred,
+        };
+        let candidate = ctx.local.iter().find(|c| c.sends_from(path.local));
+        let relayed = candidate.is_some_and(|c| c.kind == LocalKind::Relayed);
+        ctx.events.push_back(Event::PathChanged {
+            peer: self.id,
+            from,
+            to: path,
+            relayed,
+            why,
+        });
     }
 
     /// There is another candidate of ours.
@@ -360,3 +377,6 @@ impl Peer {
         }
     }
 }
+
+/// A path on which nothing was answered for so long is silent: checks go out every three seconds.
+const SILENCE: Duration = Duration::from_secs(5);

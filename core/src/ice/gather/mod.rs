@@ -1053,6 +1053,14 @@ impl LocalCandidate {
             base: address,
         }
     }
+
+    /// Whether datagrams that it sends have this source, before a relay or NAT puts another in its place.
+    pub(crate) fn sends_from(&self, source: SocketAddr) -> bool {
+        match self.kind {
+            LocalKind::Host | LocalKind::ServerReflexive => self.base == source,
+            LocalKind::Relayed => self.address == source,
+        }
+    }
 }
 
 impl Live {

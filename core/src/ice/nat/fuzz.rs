@@ -54,7 +54,7 @@ impl Run {
         let rng = Rng::new(&Seed::from([1; 32]));
         let start = Instant::now();
         Self {
-            discovery: NatDiscovery::new(&servers, sockets, policy, rng, start),
+            discovery: NatDiscovery::new(&servers, sockets, policy.clone(), rng, start),
             policy,
             servers,
             start,

@@ -406,4 +406,5 @@ const SOCKET_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a discovery takes at most: three times what one answer is waited for, the socket, and the pace of
 /// [`MAX_SERVERS`] first requests and the 7 tests.
+#[cfg(any(test, fuzzing))]
 pub(crate) const MAX_DURATION: Duration = Duration::from_millis(18_500);

@@ -128,7 +128,13 @@ pub(super) fn event(
             (peer, session, generation, took).hash(hash);
         }
         Event::NegotiationFailed { peer, reason } => (peer, reason).hash(hash),
-        Event::PathChanged { peer, from, to } => (peer, from, to).hash(hash),
+        Event::PathChanged {
+            peer,
+            from,
+            to,
+            relayed,
+            why,
+        } => (peer, from, to, relayed, why).hash(hash),
         Event::Metrics { peer, metrics } => {
             peer.hash(hash);
             (metrics.datagrams_received, metrics.bytes_received).hash(hash);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bowline::{ChannelKind, Event, Path, TransportPolicy};
+use bowline::{ChannelKind, Event, Path, PathChange, TransportPolicy};
 use bowline_sim::{Action, HostId, Misbehaviour, NatConfig, World};
 
 use super::{Between, connect};
@@ -28,6 +28,16 @@ fn path(world: &World, host: HostId) -> Path {
     })
     .next()
     .expect("a path was told")
+}
+
+/// Why a host took each of its paths.
+fn reasons(world: &World, host: HostId) -> Vec<PathChange> {
+    let told = world.events(host).iter();
+    told.filter_map(|(_, event)| match event {
+        Event::PathChanged { why, .. } => Some(*why),
+        _ => None,
+    })
+    .collect()
 }
 
 /// Whether the datagrams of a host leave through the relay, or go to the other's.
@@ -89,6 +99,8 @@ fn a_direct_path_that_appears_later_is_taken() {
         !is_relayed(&world, ALICE) && !is_relayed(&world, BOB)
     });
     assert!(direct);
+    let expected = [PathChange::First, PathChange::Preferred];
+    assert_eq!(reasons(&world, ALICE), expected);
     world.assert_no_violation();
 }
 
@@ -104,6 +116,10 @@ fn a_direct_path_that_dies_moves_to_the_relay_without_signalling() {
     cut(&mut world, seconds(600));
     assert!(arrives(&mut world, ALICE, BOB, seconds(60)));
     assert!(is_relayed(&world, ALICE));
+    assert_eq!(
+        reasons(&world, ALICE),
+        [PathChange::First, PathChange::Silent]
+    );
     world.assert_no_violation();
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bowline::{
-    Broadcast, Cause, ChannelId, Config, ConnectOptions, EndpointError, EndpointStats, Event,
-    Explanation, IceServer, IceServerError, Message, PeerId, PeerState, Seed, UnixTime,
+    Broadcast, Cause, ChannelId, Config, ConnectOptions, DiscoverNatError, EndpointError,
+    EndpointStats, Event, Explanation, IceServer, IceServerError, Message, PeerId, PeerState, Seed,
+    UnixTime, nat::NatReport,
 };
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
@@ -133,6 +134,35 @@ impl Endpoint {
         let set = shared.lock().core.set_ice_servers(servers, Instant::now());
         shared.wake_driver();
         set
+    }
+
+    /// Finds out how the NATs and firewalls between this host and the world behave (RFC 5780), with the ICE servers that speak
+    /// UDP. It takes some seconds at most. When this is dropped the discovery goes on, and [`Event::NatDiscovered`] tells.
+    ///
+    /// # Errors
+    ///
+    /// [`DiscoverError`].
+    pub async fn discover_nat(&self) -> Result<NatReport, DiscoverError> {
+        let mut events = self.events();
+        let begun = Instant::now();
+        let result = self.root.shared.lock().core.discover_nat(begun);
+        self.root.shared.wake_driver();
+        result.map_err(DiscoverError::NotBegun)?;
+        loop {
+            match events.next().await {
+                Some(Ok(Event::NatDiscovered { report })) => return Ok(*report),
+                Some(Ok(_)) => {}
+                // The report may have been among those that were missed.
+                Some(Err(Lagged(_))) => {
+                    let report = self.root.shared.lock().core.nat_report().cloned();
+                    let is_new = |report: &NatReport| report.age(Instant::now()) <= begun.elapsed();
+                    if let Some(report) = report.filter(is_new) {
+                        return Ok(report);
+                    }
+                }
+                None => return Err(DiscoverError::EndpointClosed),
+            }
+        }
     }
 
     /// Observes everything that the core tells, from now on, except the messages.
@@ -440,6 +470,18 @@ pub enum ConnectError {
         /// What was tried and seen, where the core could tell.
         explanation: Option<Explanation>,
     },
+}
+
+/// A NAT discovery without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DiscoverError {
+    /// It was not begun.
+    #[error(transparent)]
+    NotBegun(DiscoverNatError),
+    /// The endpoint is closed.
+    #[error("the endpoint is closed")]
+    EndpointClosed,
 }
 
 /// What every handle to an endpoint holds; when it is dropped nobody holds the endpoint.

@@ -83,8 +83,11 @@ impl Endpoint {
         }
     }
 
-    /// Peers have named addresses that relays have to reach.
+    /// Peers have named addresses that relays have to reach, or repair a path that may have ended at a relay.
     pub(super) fn reach_by_relays(&mut self) {
+        if std::mem::take(&mut self.ctx.doubts_relays) {
+            self.gatherer.check_relays(self.now);
+        }
         for (id, address) in std::mem::take(&mut self.ctx.reached) {
             let key = self.by_id.get(&id).copied();
             if let Some(slot) = key.and_then(|key| self.slots.get_mut(key)) {

@@ -222,6 +222,7 @@ impl Endpoint {
                 local: Vec::new(),
                 has_sockets: false,
                 reached: Vec::new(),
+                doubts_relays: false,
                 events: VecDeque::new(),
                 envelopes: VecDeque::new(),
                 given_up: Vec::new(),

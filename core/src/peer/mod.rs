@@ -83,6 +83,8 @@ pub(crate) struct Context {
     pub(crate) has_sockets: bool,
     /// Addresses of peers that relays have to reach from now on.
     pub(crate) reached: Vec<(PeerId, SocketAddr)>,
+    /// Whether a path is being repaired: the relays are asked if they are there still.
+    pub(crate) doubts_relays: bool,
     pub(crate) events: VecDeque<Event>,
     pub(crate) envelopes: VecDeque<Envelope>,
     /// Sessions that were given up for others: what still comes of them is stale.

@@ -409,6 +409,7 @@ impl Peer {
             .outbox
             .drop_where(|e| is_superseded_by_restart(e, generation));
         self.metrics.restarts += 1;
+        ctx.doubts_relays = true;
         self.answer(&offer, Duration::ZERO, ctx, now);
         Ok(())
     }
@@ -472,6 +473,7 @@ impl Peer {
     }
 
     fn carry_out_restart(&mut self, decision: Decision, ctx: &mut Context, now: Instant) {
+        ctx.doubts_relays = true;
         match decision {
             Decision::OfferRestart { generation, .. } => {
                 self.signalling

@@ -387,6 +387,15 @@ impl Gatherer {
         self.drive(now);
     }
 
+    /// A path has failed, for which a server that has lost its allocation may be the reason: those that were silent lately are
+    /// asked. A server that runs again would not be missed before the next refresh otherwise, minutes later.
+    pub(crate) fn check_relays(&mut self, now: Instant) {
+        for live in self.relays.values_mut().filter_map(Relay::live) {
+            live.allocation.check(now);
+        }
+        self.drive(now);
+    }
+
     /// Gives the allocations back and gathers nothing more, until [`Gatherer::wake`]. Host candidates stay.
     pub(crate) fn rest(&mut self, now: Instant) {
         if !self.resting && !self.servers.is_empty() {

@@ -384,6 +384,21 @@ fn upon_a_mismatch_a_relay_begins_anew_on_another_socket_at_once() {
 }
 
 #[test]
+fn a_relay_that_is_doubted_is_asked_long_before_its_refresh() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    stage.pass(Duration::from_secs(20));
+    stage.sent.clear();
+    stage.gatherer.check_relays(stage.now);
+    stage.take();
+    stage.answer_turn(Some(437));
+    assert_eq!(stage.gone, [relayed("192.0.2.1:5000")]);
+    stage.allocate("192.0.2.1:5001", None);
+    assert_eq!(stage.found.last(), Some(&relayed("192.0.2.1:5001")));
+}
+
+#[test]
 fn a_relay_that_the_server_has_lost_goes_and_comes_back() {
     let mut stage = Stage::new(&[turn_server("alice")]);
     stage.bind();

@@ -52,6 +52,8 @@ pub(crate) struct Allocation {
     held: Held,
     outbox: VecDeque<Vec<u8>>,
     events: VecDeque<AllocationEvent>,
+    /// When the server last did something for this allocation.
+    heard_at: Option<Instant>,
 }
 
 /// How the server is spoken to.
@@ -176,6 +178,7 @@ impl Allocation {
             held: Held::default(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
+            heard_at: None,
         }
     }
 
@@ -225,8 +228,23 @@ impl Allocation {
         }
     }
 
+    /// Refreshes now, unless the server was heard within [`QUIET`]: should it have lost the allocation, this tells.
+    pub(crate) fn check(&mut self, now: Instant) {
+        if self.heard_at.is_none_or(|at| at + QUIET <= now) {
+            self.refresh_by(now);
+        }
+    }
+
     /// Takes a whole message of the server.
     pub(crate) fn receive(&mut self, message: &[u8], now: Instant) -> Received {
+        let received = self.read(message, now);
+        if matches!(received, Received::Data { .. }) {
+            self.heard_at = Some(now);
+        }
+        received
+    }
+
+    fn read(&mut self, message: &[u8], now: Instant) -> Received {
         match message::read(message) {
             Some(Incoming::Channel { channel, data }) => {
                 match self.peers.of_channel(channel, now) {
@@ -436,6 +454,12 @@ impl Allocation {
         let Some(transaction) = self.open.remove(&id) else {
             return;
         };
+        match answer {
+            Ok(_) => self.heard_at = Some(now),
+            // What coturn says to these where there is no allocation: refreshing it gets the 437.
+            Err(BAD_REQUEST) => self.refresh_by(now),
+            Err(_) => {}
+        }
         match (transaction.request, answer) {
             (Request::Allocate { ipv6 }, Ok(response)) => self.on_granted(response, ipv6, now),
             (Request::Refresh { seconds: 0 }, _) => self.end(End::Deleted),
@@ -482,6 +506,17 @@ impl Allocation {
             refresh_at: Some(now + life / 2),
             expires_at: now + life,
         };
+    }
+
+    /// Refreshes at this time at the latest.
+    fn refresh_by(&mut self, time: Instant) {
+        if let Life::Granted {
+            refresh_at: Some(at),
+            ..
+        } = &mut self.life
+        {
+            *at = time.min(*at);
+        }
     }
 
     fn on_peer_granted(&mut self, transaction: &Transaction, now: Instant) {
@@ -576,6 +611,9 @@ fn fault(code: u16) -> ServerFault {
 
 /// How often one request is signed anew because the server wants another nonce. One renewal is usual.
 const MAX_RENEWALS: u32 = 4;
+const BAD_REQUEST: u16 = 400;
+/// A server that was heard this lately has not lost the allocation.
+const QUIET: Duration = Duration::from_secs(5);
 /// The shortest life of an allocation that is taken, in seconds. RFC 8656 section 3.2 has 600 by default.
 const MIN_LIFE: u32 = 10;
 /// The longest, in seconds: a longer one is refreshed as often as this (RFC 8656 section 7.2: "maximum [..] 3600").

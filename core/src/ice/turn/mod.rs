@@ -482,6 +482,10 @@ impl Allocation {
         let Some(transaction) = self.open.remove(&id) else {
             return;
         };
+        // What coturn says to peers where there is no allocation: refreshing it gets the 437.
+        if matches!(answer, Err(BAD_REQUEST)) {
+            self.refresh_by(now);
+        }
         match (transaction.request, answer) {
             (Request::Allocate { ipv6 }, Ok(response)) => self.on_granted(response, ipv6, now),
             (Request::Refresh { seconds: 0 }, _) => self.end(End::Deleted),
@@ -528,6 +532,17 @@ impl Allocation {
             refresh_at: Some(now + life / 2),
             expires_at: now + life,
         };
+    }
+
+    /// Refreshes at this time at the latest.
+    fn refresh_by(&mut self, time: Instant) {
+        if let Life::Granted {
+            refresh_at: Some(at),
+            ..
+        } = &mut self.life
+        {
+            *at = time.min(*at);
+        }
     }
 
     fn on_peer_granted(&mut self, transaction: &Transaction, now: Instant) {
@@ -635,6 +650,7 @@ fn fault(code: u16) -> ServerFault {
 const SUSPICION: Duration = Duration::from_secs(5);
 /// How often one request is signed anew because the server wants another nonce. One renewal is usual.
 const MAX_RENEWALS: u32 = 4;
+const BAD_REQUEST: u16 = 400;
 /// The shortest life of an allocation that is taken, in seconds. RFC 8656 section 3.2 has 600 by default.
 const MIN_LIFE: u32 = 10;
 /// The longest, in seconds: a longer one is refreshed as often as this (RFC 8656 section 7.2: "maximum [..] 3600").

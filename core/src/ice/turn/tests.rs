@@ -375,6 +375,20 @@ fn a_server_that_has_lost_the_allocation_says_so_and_it_ends() {
 }
 
 #[test]
+fn a_bad_request_for_a_peer_makes_the_allocation_doubtful() {
+    let now = Instant::now();
+    let server = Server::new();
+    let mut allocation = granted(&server, now);
+    allocation.want(peer(1), now);
+    let bind = begin(&mut allocation, now);
+    allocation.receive(&server.error(&bind, 400), now);
+    let refresh = begin(&mut allocation, now);
+    allocation.receive(&server.error(&refresh, 437), now);
+    let fault = ServerFault::Mismatch;
+    assert_eq!(ended(&mut allocation), Some(End::Fault(fault)));
+}
+
+#[test]
 fn only_an_authenticated_server_sends_us_elsewhere() {
     let now = Instant::now();
     let server = Server::new();

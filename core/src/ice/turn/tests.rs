@@ -548,6 +548,23 @@ fn a_way_that_is_silent_is_kept_open_by_indications() {
 }
 
 #[test]
+fn the_answer_to_a_deletion_is_not_waited_for_long() {
+    let now = Instant::now();
+    let mut allocation = granted(&Server::new(), now);
+    allocation.delete(now);
+    let end = now + LINGER;
+    while let Some(at) = allocation.poll_timeout() {
+        assert!(at <= end);
+        allocation.handle_timeout(at);
+        if at == end {
+            break;
+        }
+    }
+    assert_eq!(ended(&mut allocation), Some(End::Deleted));
+    assert_eq!(allocation.poll_timeout(), None);
+}
+
+#[test]
 fn a_server_that_falls_silent_is_asked_whether_it_still_knows_the_allocation() {
     let now = Instant::now();
     let server = Server::new();

@@ -9,25 +9,30 @@ use bowline_tokio::{Connection, Endpoint};
 use tokio::task::JoinHandle;
 
 use crate::bridge::{Bridge, Munge, Names, Offerer, Passed};
-use crate::foreign::{ChannelInit, ForeignConnection, Stack};
+use crate::foreign::{ChannelInit, ForeignConnection, IceOptions, Stack};
+use crate::host::Host;
 use crate::log::Log;
 
 /// Two that are about to meet.
-pub struct Meeting {
+pub struct Meeting<'a> {
     offerer: Offerer,
     config: Config,
+    host: Option<&'a Host>,
+    ice: IceOptions,
     to_peer: Munge,
     to_bowline: Munge,
     limit: Duration,
 }
 
-impl Meeting {
+impl<'a> Meeting<'a> {
     /// With default settings on both sides.
     #[must_use]
     pub fn new(offerer: Offerer) -> Self {
         Self {
             offerer,
             config: Config::default(),
+            host: None,
+            ice: IceOptions::default(),
             to_peer: Arc::new(str::to_owned),
             to_bowline: Arc::new(str::to_owned),
             limit: CONNECT,
@@ -38,6 +43,20 @@ impl Meeting {
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// With bowline on this host.
+    #[must_use]
+    pub fn on(mut self, host: &'a Host) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// With these ICE options of the peer.
+    #[must_use]
+    pub fn ice(mut self, options: IceOptions) -> Self {
+        self.ice = options;
         self
     }
 
@@ -68,17 +87,20 @@ impl Meeting {
     ///
     /// What went wrong, for a person to read.
     pub async fn connect(self, stack: &Stack) -> Result<Duo, String> {
-        let mut peer = stack.connection().await?;
+        let mut peer = stack.connection(self.ice).await?;
         let first = match self.offerer {
             Offerer::Bowline => None,
             Offerer::Peer => Some(peer.open(FIRST, ChannelInit::default()).await?),
         };
         let (signalling, link) = Signalling::pair();
         let id = |name: &str| PeerId::new(name).expect("valid");
-        let endpoint = Endpoint::builder(id(BOWLINE))
+        let builder = Endpoint::builder(id(BOWLINE))
             .config(self.config)
-            .signalling(signalling)
-            .bind();
+            .signalling(signalling);
+        let endpoint = match self.host {
+            Some(host) => host.run(async { builder.bind() }).await,
+            None => builder.bind(),
+        };
         let endpoint = endpoint.map_err(|error| error.to_string())?;
         let events = record(&endpoint);
         let passed = Log::default();

@@ -10,7 +10,7 @@ use bowline_tokio::signalling::Signalling;
 use crate::bridge::{Bridge, Names, Offerer};
 use crate::duo::{BOWLINE, FIRST, PEER, Task};
 use crate::foreign::wire::Wire;
-use crate::foreign::{ChannelInit, ForeignConnection, Stack};
+use crate::foreign::{ChannelInit, ForeignConnection, IceOptions, Stack};
 use crate::log::Log;
 use crate::process::Group;
 
@@ -33,7 +33,7 @@ pub struct EchoDuo {
 /// What went wrong, for a person to read.
 pub async fn call_echo_peer(stack: &Stack, address: &str) -> Result<EchoDuo, String> {
     let (wire, program) = start(address)?;
-    let mut peer = stack.connection().await?;
+    let mut peer = stack.connection(IceOptions::default()).await?;
     let first = peer.open(FIRST, ChannelInit::default()).await?;
     let (near, link) = Signalling::pair();
     let bridge = Bridge {

@@ -37,7 +37,7 @@ export class Peer {
       case "hello":
         return this.#stack.version().then((version) => ({ version }));
       case "create":
-        return this.#create(request.connection);
+        return this.#create(request);
       case "offer":
         return this.#describe(connection, () => connection.createOffer());
       case "answer":
@@ -61,8 +61,9 @@ export class Peer {
     }
   }
 
-  #create(number) {
-    const connection = new this.#stack.RTCPeerConnection({ iceServers: [], ...this.#stack.configuration });
+  #create({ connection: number, iceServers = [], iceTransportPolicy = "all" }) {
+    const ice = { iceServers, iceTransportPolicy };
+    const connection = new this.#stack.RTCPeerConnection({ ...ice, ...this.#stack.configuration });
     this.#connections.set(number, connection);
     const tell = (event) => this.#report({ connection: number, ...event });
     connection.onicecandidate = ({ candidate }) => {

@@ -8,7 +8,7 @@ use bowline_tokio::signalling::Signalling;
 use bowline_tokio::{Connection, Endpoint};
 use tokio::task::JoinHandle;
 
-use crate::bridge::{Bridge, Munge, Names, Offerer, Passed};
+use crate::bridge::{Bridge, Munge, Names, Offerer, Passed, Trickle};
 use crate::foreign::{ChannelInit, ForeignConnection, IceOptions, Stack};
 use crate::host::Host;
 use crate::log::Log;
@@ -21,6 +21,7 @@ pub struct Meeting<'a> {
     ice: IceOptions,
     to_peer: Munge,
     to_bowline: Munge,
+    trickle: Trickle,
     limit: Duration,
 }
 
@@ -35,6 +36,7 @@ impl<'a> Meeting<'a> {
             ice: IceOptions::default(),
             to_peer: Arc::new(str::to_owned),
             to_bowline: Arc::new(str::to_owned),
+            trickle: Trickle::AsTold,
             limit: CONNECT,
         }
     }
@@ -74,6 +76,13 @@ impl<'a> Meeting<'a> {
         self
     }
 
+    /// With the peer's candidates carried so. Default: [`Trickle::AsTold`].
+    #[must_use]
+    pub fn trickle(mut self, trickle: Trickle) -> Self {
+        self.trickle = trickle;
+        self
+    }
+
     /// With this much time for bowline to be connected. Default: [`CONNECT`].
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -110,6 +119,7 @@ impl<'a> Meeting<'a> {
             peer: peer.handle(),
             to_peer: self.to_peer,
             to_bowline: self.to_bowline,
+            trickle: self.trickle,
             passed: passed.clone(),
             names: Names {
                 bowline: BOWLINE.to_owned(),
@@ -195,9 +205,19 @@ impl Duo {
         let all = self.passed.all();
         let found = all.into_iter().find_map(|passed| match passed {
             Passed::FromBowline(sdp) => Some(sdp),
-            Passed::FromPeer(_) | Passed::Broken(_) => None,
+            Passed::FromPeer(_) | Passed::CandidateFromBowline(_) | Passed::Broken(_) => None,
         });
         found.expect("they are connected")
+    }
+
+    /// Everything that bowline has told of addresses: its description, and its candidates.
+    #[must_use]
+    pub fn told_by_bowline(&self) -> Vec<String> {
+        let told = |passed| match passed {
+            Passed::FromBowline(text) | Passed::CandidateFromBowline(text) => Some(text),
+            Passed::FromPeer(_) | Passed::Broken(_) => None,
+        };
+        self.passed.all().into_iter().filter_map(told).collect()
     }
 
     /// The description by the peer, as the peer wrote it.
@@ -206,7 +226,7 @@ impl Duo {
         let all = self.passed.all();
         let found = all.into_iter().find_map(|passed| match passed {
             Passed::FromPeer(sdp) => Some(sdp),
-            Passed::FromBowline(_) | Passed::Broken(_) => None,
+            Passed::FromBowline(_) | Passed::CandidateFromBowline(_) | Passed::Broken(_) => None,
         });
         found.expect("they are connected")
     }

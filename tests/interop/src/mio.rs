@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bowline::{PeerId, Signal};
 use bowline_tokio::signalling::Signalling;
 
-use crate::bridge::{Bridge, Names, Offerer};
+use crate::bridge::{Bridge, Names, Offerer, Trickle};
 use crate::duo::{BOWLINE, FIRST, PEER, Task};
 use crate::foreign::wire::Wire;
 use crate::foreign::{ChannelInit, ForeignConnection, IceOptions, Stack};
@@ -42,6 +42,7 @@ pub async fn call_echo_peer(stack: &Stack, address: &str) -> Result<EchoDuo, Str
         peer: peer.handle(),
         to_peer: Arc::new(str::to_owned),
         to_bowline: Arc::new(str::to_owned),
+        trickle: Trickle::AsTold,
         passed: Log::default(),
         names: Names {
             bowline: BOWLINE.to_owned(),

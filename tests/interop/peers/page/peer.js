@@ -67,8 +67,9 @@ export class Peer {
     this.#connections.set(number, connection);
     const tell = (event) => this.#report({ connection: number, ...event });
     connection.onicecandidate = ({ candidate }) => {
-      if (candidate?.candidate && !this.#stack.gathersFirst) {
-        tell({ event: "candidate", candidate: candidate.candidate });
+      // None at all is the end of candidates, which is told as an empty one.
+      if (!this.#stack.gathersFirst) {
+        tell({ event: "candidate", candidate: candidate?.candidate ?? "" });
       }
     };
     connection.onconnectionstatechange = () => tell({ event: "state", state: connection.connectionState });

@@ -154,7 +154,7 @@ pub(super) enum Report {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// It has a candidate, without `a=`.
+    /// It has a candidate, without `a=`; empty at the end of candidates.
     Candidate {
         /// The candidate.
         candidate: String,

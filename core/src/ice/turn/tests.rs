@@ -534,17 +534,19 @@ fn a_deleted_allocation_says_so_to_the_server_and_ends_with_its_answer() {
 fn a_way_that_is_silent_is_kept_open_by_indications() {
     let now = Instant::now();
     let mut allocation = bound(&Server::new(), now);
+    let keepalive = Duration::from_secs(20);
+    (allocation.keepalive, allocation.keep_at) = (keepalive, now + keepalive);
     let mut at = now;
     for _ in 0..3 {
-        at += KEEPALIVE;
+        at += keepalive;
         assert_eq!(allocation.poll_timeout(), Some(at));
         allocation.handle_timeout(at);
         let sent = request(&mut allocation);
         assert_eq!((sent.len(), &sent[..2]), (20, &[0, 0x11][..]));
     }
-    let sent = at + KEEPALIVE / 2;
+    let sent = at + keepalive / 2;
     assert!(allocation.send(peer(1), vec![1], sent).is_some());
-    assert_eq!(allocation.poll_timeout(), Some(sent + KEEPALIVE));
+    assert_eq!(allocation.poll_timeout(), Some(sent + keepalive));
 }
 
 #[test]

@@ -201,6 +201,23 @@ fn relay_only_peers_speak_to_the_server_alone() {
 }
 
 #[test]
+fn with_the_public_policy_peers_meet_without_a_word_of_their_private_addresses() {
+    let nat = NatConfig::port_restricted();
+    let mut world = Between {
+        policy: TransportPolicy::Public,
+        ..Between::new(11, [nat.clone(), nat])
+    }
+    .world()
+    .build();
+    assert!(connect(&mut world));
+    for host in [ALICE, BOB] {
+        let private = |event: &Event| matches!(event, Event::CandidateAdded { address, .. } if address.ip().to_string().starts_with("192.168."));
+        assert!(!world.events(host).iter().any(|(_, event)| private(event)));
+    }
+    world.assert_no_violation();
+}
+
+#[test]
 fn a_hundred_peers_share_the_allocation_of_an_endpoint() {
     let config = super::configured(vec![super::turn("turn:turn.example")], |config| {
         config.policy(TransportPolicy::Relay)

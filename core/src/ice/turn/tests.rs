@@ -520,17 +520,20 @@ fn a_deleted_allocation_says_so_to_the_server_and_ends_with_its_answer() {
 fn a_way_that_is_silent_is_kept_open_by_indications() {
     let now = Instant::now();
     let mut allocation = bound(&Server::new(), now);
+    // Shorter than the life of the allocation.
+    let keepalive = Duration::from_secs(15);
+    (allocation.keepalive, allocation.keep_at) = (keepalive, now + keepalive);
     let mut at = now;
     for _ in 0..3 {
-        at += KEEPALIVE;
+        at += keepalive;
         assert_eq!(allocation.poll_timeout(), Some(at));
         allocation.handle_timeout(at);
         let sent = request(&mut allocation);
         assert_eq!((sent.len(), &sent[..2]), (20, &[0, 0x11][..]));
     }
-    let sent = at + KEEPALIVE / 2;
+    let sent = at + keepalive / 2;
     assert!(allocation.send(peer(1), vec![1], sent).is_some());
-    assert_eq!(allocation.poll_timeout(), Some(sent + KEEPALIVE));
+    assert_eq!(allocation.poll_timeout(), Some(sent + keepalive));
 }
 
 #[test]
@@ -576,4 +579,18 @@ proptest::proptest! {
         }
         proptest::prop_assert_eq!(allocation.relayed(), Some(relayed()));
     }
+}
+
+#[test]
+fn after_the_end_nothing_is_relayed() {
+    let now = Instant::now();
+    let server = Server::new();
+    let mut allocation = bound(&server, now);
+    let data = [0x40, 0, 0, 1, 9];
+    assert_ne!(allocation.receive(&data, now), Received::Ignored);
+    assert!(allocation.want(peer(2), now));
+    let bind = begin(&mut allocation, now);
+    allocation.receive(&server.error(&bind, 437), now);
+    assert_eq!(allocation.receive(&data, now), Received::Ignored);
+    assert_eq!(allocation.send(peer(1), vec![1], now), None);
 }

@@ -11,6 +11,7 @@ use crate::endpoint::gate::{Gate, classify};
 use crate::endpoint::io::{Input, Output};
 use crate::endpoint::stun::StunView;
 use crate::ice::candidate::Candidate;
+use crate::ice::turn::Framing;
 use crate::ice::{AddressPolicy, RemoteCandidates};
 use crate::id::PeerId;
 use crate::rng::Seed;
@@ -55,7 +56,23 @@ fn invalid_files_are_refused_for_the_right_reason() {
     insta::assert_snapshot!(verdicts.join("\n"));
 }
 
-/// There is no TURN client: what a TURN channel carries is known for what it is, well-formed or not, and dropped.
+#[test]
+fn channel_data_is_whole_in_valid_files_and_in_no_others() {
+    for row in rows().iter().filter(|row| row.kind == CHANNEL_DATA) {
+        let mut framing = Framing::default();
+        framing.push(&row.contents);
+        let first = framing.next();
+        if row.expected == "valid" {
+            let len = usize::from(u16::from_be_bytes([row.contents[2], row.contents[3]]));
+            assert_eq!(first, Ok(Some(0..4 + len)), "{}", row.file);
+            assert_eq!(framing.next(), Ok(None), "{}", row.file);
+        } else {
+            assert!(matches!(first, Ok(None) | Err(_)), "{}", row.file);
+        }
+    }
+}
+
+/// There is no allocation here: what a TURN channel carries is known for what it is, well-formed or not, and dropped.
 #[test]
 fn channel_data_is_dropped_and_counted() {
     let now = Instant::now();

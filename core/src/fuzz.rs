@@ -8,7 +8,10 @@
 pub use crate::channel::fuzz::{channels, frames};
 pub use crate::endpoint::fuzz::datagram;
 pub use crate::ice::fuzz::{candidate, candidate_differential};
+pub use crate::ice::gather::fuzz::gather;
 pub use crate::ice::nat::fuzz::nat_discovery;
+pub use crate::ice::server::fuzz::ice_server;
+pub use crate::ice::turn::fuzz::{turn, turn_stream};
 pub use crate::peer::fuzz::peer_state;
 pub use crate::sdp::fuzz::{Described, describe, sdp};
 pub use crate::signal::fuzz::envelope;

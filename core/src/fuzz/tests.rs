@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{
-    candidate, candidate_differential, channels, datagram, envelope, frames, nat_discovery,
-    peer_state, sdp,
+    candidate, candidate_differential, channels, datagram, envelope, frames, gather, ice_server,
+    nat_discovery, peer_state, sdp, turn, turn_stream,
 };
 
 #[test]
@@ -58,6 +58,29 @@ fn scripts_of_facts_of_the_corpora_keep_the_rules() {
 #[test]
 fn scripts_of_servers_of_the_corpora_keep_the_rules() {
     replay(&["fuzz/corpus/nat_discovery"], nat_discovery);
+}
+
+#[test]
+fn scripts_of_turn_servers_of_the_corpora_keep_the_rules() {
+    replay(&["fuzz/corpus/turn"], turn);
+}
+
+#[test]
+fn streams_of_turn_servers_of_the_corpora_keep_the_rules() {
+    replay(
+        &["fuzz/corpus/turn_stream", "core/tests/corpora/channeldata"],
+        turn_stream,
+    );
+}
+
+#[test]
+fn uris_of_the_corpora_keep_the_rules() {
+    replay(&["fuzz/corpus/ice_server"], ice_server);
+}
+
+#[test]
+fn scripts_of_gathering_of_the_corpora_keep_the_rules() {
+    replay(&["fuzz/corpus/gather"], gather);
 }
 
 /// Gives each file of the folders, which hold some, to a body. A panic names the file.

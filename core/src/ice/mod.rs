@@ -8,7 +8,7 @@ pub(crate) mod fuzz;
 pub(crate) mod gather;
 pub(crate) mod nat;
 mod policy;
-mod server;
+pub(crate) mod server;
 pub(crate) mod stun;
 pub(crate) mod turn;
 

@@ -1,5 +1,8 @@
 //! STUN and TURN servers, as URIs name them (RFC 7064, RFC 7065).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -215,8 +218,11 @@ impl Host {
         if let Ok(ip) = text.parse() {
             return Ok(Self::Ip(IpAddr::V4(ip)));
         }
-        // A name that ends in a number is a mistyped address, as everywhere on the web.
-        let is_numeric = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
+        // A name that ends in a number, decimal or not, is a mistyped address, as everywhere on the web.
+        let is_numeric = |label: &str| match label.split_at_checked(2) {
+            Some(("0x" | "0X", hex)) => hex.bytes().all(|b| b.is_ascii_hexdigit()),
+            Some(_) | None => label.bytes().all(|b| b.is_ascii_digit()),
+        };
         let text = text.strip_suffix('.').unwrap_or(text);
         let labels_fit = text.split('.').all(|label| {
             (1..=63).contains(&label.len())
@@ -370,6 +376,8 @@ mod tests {
             ("stun:a..b", IceServerError::Host),
             ("stun:1.2.3", IceServerError::Host),
             ("stun:1.2.3.256", IceServerError::Host),
+            ("stun:0x7f000001", IceServerError::Host),
+            ("stun:127.0.0.0X1", IceServerError::Host),
             ("stun:2001:db8::1", IceServerError::Host),
             ("stun:[192.0.2.1]", IceServerError::Host),
             ("stun:[fe80::1%eth0]", IceServerError::Host),

@@ -4,6 +4,8 @@
 //! with the peers: one question for each socket and server, one allocation for each TURN server. Everything that is begun
 //! with a server goes through one pacer (the Ta of RFC 8445 section 14.2).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod reflexive;
 mod relays;
 mod servers;
@@ -288,8 +290,8 @@ impl Gatherer {
         let (bounds, tape) = (self.relay_bounds, self.tape.clone());
         if let Some(relay) = self.relays.get_mut(&key) {
             relay.on_opened(local, bounds, tape, rng, now);
-            if relay.live().is_some_and(|live| live.framing.is_none()) {
-                self.by_local.insert(local, key);
+            if let Some(socket) = relay.live().and_then(|live| live.socket()) {
+                self.by_local.insert(socket, key);
             }
         }
         self.drive(now);
@@ -473,7 +475,8 @@ impl Gatherer {
     pub(crate) fn stun_servers(&self) -> Option<Vec<SocketAddr>> {
         let mut servers = Vec::new();
         for server in self.servers.iter().filter(|server| is_udp(server)) {
-            let is_pending = server.addresses().is_empty() && server.told.is_none();
+            let is_pending =
+                self.asks(server) && server.addresses().is_empty() && server.told.is_none();
             if is_pending || self.bases.is_empty() {
                 return None;
             }
@@ -600,8 +603,23 @@ impl Gatherer {
 
     /// Does what is due: begins what the pacer lets, repeats, and takes what came of it.
     fn drive(&mut self, now: Instant) {
+        loop {
+            self.drive_once(now);
+            // What came of it may be due at once, as a refresh that was not answered is.
+            if !self.is_due(now) {
+                break;
+            }
+        }
+        self.update_state();
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.pace <= now && self.next_paced().is_some_and(|at| at <= now)
+    }
+
+    fn drive_once(&mut self, now: Instant) {
         self.resolve_names(now);
-        while self.pace <= now && self.next_paced().is_some_and(|at| at <= now) {
+        while self.is_due(now) {
             self.begin_next(now);
             self.pace = now + self.pacing;
         }
@@ -615,19 +633,17 @@ impl Gatherer {
         for key in self.relays.keys().copied().collect::<Vec<_>>() {
             self.drive_relay(key, now);
         }
-        self.update_state();
     }
 
     fn resolve_names(&mut self, now: Instant) {
         if self.bases.is_empty() || self.resting {
             return;
         }
-        let policy = self.policy;
         for server in 0..self.servers.len() {
-            let known = &mut self.servers[server];
-            if policy == TransportPolicy::Relay && !known.ice.is_relay() {
+            if !self.asks(&self.servers[server]) {
                 continue;
             }
+            let known = &mut self.servers[server];
             let Some(host) = known.wants_resolving(now).map(str::to_owned) else {
                 continue;
             };
@@ -639,6 +655,11 @@ impl Gatherer {
         }
     }
 
+    /// Whether a server is of use: those that do not relay are none where only relays are wanted.
+    fn asks(&self, server: &Server) -> bool {
+        self.policy != TransportPolicy::Relay || server.ice.is_relay()
+    }
+
     /// When the next thing may be begun with a server.
     fn next_paced(&self) -> Option<Instant> {
         let relays = self
@@ -648,7 +669,7 @@ impl Gatherer {
         let names = self
             .servers
             .iter()
-            .filter(|_| !self.bases.is_empty() && !self.resting)
+            .filter(|server| !self.bases.is_empty() && !self.resting && self.asks(server))
             .filter_map(Server::poll_timeout);
         let due = self
             .reflexive
@@ -789,9 +810,11 @@ impl Gatherer {
             return;
         };
         let need = relay.need();
-        let live = relay.live().map(|live| (live.local, live.relayed));
-        if let Some((local, relayed)) = live {
-            self.by_local.remove(&local);
+        let live = relay.live().map(|live| (live.socket(), live.relayed));
+        if let Some((socket, relayed)) = live {
+            if let Some(socket) = socket {
+                self.by_local.remove(&socket);
+            }
             if let Some(relayed) = relayed {
                 self.by_relayed.remove(&relayed);
                 self.lost(|c| c.kind == LocalKind::Relayed && c.address == relayed);
@@ -994,7 +1017,9 @@ impl Gatherer {
 
     fn update_state(&mut self) {
         let is_named = |server: &Server| {
-            server.told == Some(ServerFault::Unresolved) || !server.addresses().is_empty()
+            server.told == Some(ServerFault::Unresolved)
+                || !server.addresses().is_empty()
+                || !self.asks(server)
         };
         let is_complete = self.reflexive.is_settled()
             && self.servers.iter().all(is_named)
@@ -1064,6 +1089,11 @@ impl LocalCandidate {
 }
 
 impl Live {
+    /// Its UDP socket. The ports of TCP are others.
+    fn socket(&self) -> Option<SocketAddr> {
+        self.framing.is_none().then_some(self.local)
+    }
+
     /// A message for the server, on its way.
     fn carry(&self, contents: Vec<u8>) -> Carried {
         if self.framing.is_some() {

@@ -528,3 +528,49 @@ fn an_interface_that_goes_takes_its_relay_along() {
     };
     assert_eq!(ip, other.ip());
 }
+
+#[test]
+fn where_only_relays_are_wanted_the_name_of_a_stun_server_neither_spins_nor_delays() {
+    let named: IceServer = "stun:stun.example.org".parse().expect("valid");
+    let mut stage = Stage::with_policy(&[named, turn_server("alice")], TransportPolicy::Relay);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    stage.pass(Duration::from_secs(1));
+    assert_eq!(stage.states.last(), Some(&GatheringState::Complete));
+    assert_eq!(stage.needs, []);
+    assert_eq!(stage.gatherer.stun_servers(), Some(vec![at(TURN)]));
+}
+
+#[test]
+fn a_refresh_that_is_not_answered_is_repeated_without_another_call() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    // `pass` asserts that every deadline is later than the call before.
+    stage.pass(Duration::from_secs(599));
+    assert_eq!(stage.gatherer.candidates().len(), 2);
+}
+
+#[test]
+fn a_stream_that_closes_leaves_the_socket_with_its_port_alone() {
+    let tcp: IceServer = "turn:198.51.100.3:3478?transport=tcp"
+        .parse()
+        .expect("valid");
+    let tcp = tcp.credentials("alice", "secret").expect("fits");
+    let mut stage = Stage::new(&[turn_server("alice"), tcp]);
+    stage.bind();
+    stage.pass(Duration::from_millis(100));
+    let local = at("192.0.2.1:5000");
+    for need in std::mem::take(&mut stage.needs) {
+        match need {
+            Need::Bind { need, .. } => stage.gatherer.on_bound(need, Some(local), stage.now),
+            Need::Connect { need, .. } => {
+                stage.gatherer.on_opened(need, local, stage.now);
+                stage.gatherer.on_stream_closed(need, stage.now);
+            }
+            other => panic!("{other:?} is not needed"),
+        }
+    }
+    stage.take();
+    assert_eq!(stage.hear(local, at(TURN), &[9]), Taken::Yes);
+}

@@ -227,9 +227,9 @@ pub(in crate::ice) mod build {
         BINDING, Message, MessageClass, MessageType, MessageWrite, MessageWriteExt, MessageWriteVec,
     };
 
-    use super::{
-        CHANGE_REQUEST, ChangeRequest, ErrorCode, MAPPED_ADDRESS, OTHER_ADDRESS, RESPONSE_ORIGIN,
-    };
+    #[cfg(test)]
+    use super::{CHANGE_REQUEST, ChangeRequest};
+    use super::{ErrorCode, MAPPED_ADDRESS, OTHER_ADDRESS, RESPONSE_ORIGIN};
 
     /// What a success response has.
     #[derive(Debug, Clone, Copy, Default)]
@@ -285,6 +285,7 @@ pub(in crate::ice) mod build {
     }
 
     /// The CHANGE-REQUEST of a request.
+    #[cfg(test)]
     pub(in crate::ice) fn change_of(request: &[u8]) -> ChangeRequest {
         let message = Message::from_bytes(request).expect("a request");
         let flags = message

@@ -10,6 +10,8 @@
 //! that what comes in here came from the server, at the socket of this allocation.
 
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod held;
 mod message;
 mod peers;
@@ -247,6 +249,9 @@ impl Allocation {
 
     /// Takes a whole message of the server.
     pub(crate) fn receive(&mut self, message: &[u8], now: Instant) -> Received {
+        if self.life == Life::Ended {
+            return Received::Ignored;
+        }
         let received = self.take(message, now);
         if received != Received::Ignored {
             self.quiet_since = None;

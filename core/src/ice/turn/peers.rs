@@ -184,13 +184,11 @@ impl Peers {
     /// The server has bound or permitted. Returns whether data can go now that could not before.
     pub(super) fn on_granted(&mut self, peer: SocketAddr, by_channel: bool, now: Instant) -> bool {
         let (before, _) = self.access(peer, now);
-        let Some(known) = self.by_address.get_mut(&peer) else {
+        let Some(known) = self.end_request(peer, now) else {
             return false;
         };
-        known.in_flight = false;
         let until = now + PERMISSION_LIFE;
         known.access = if by_channel {
-            known.reserved_until = now + CHANNEL_LIFE + QUARANTINE;
             Access::Channel { until }
         } else {
             Access::Indications { until }
@@ -201,10 +199,9 @@ impl Peers {
 
     /// The server has refused: with a channel the permission alone may still work.
     pub(super) fn on_refused(&mut self, peer: SocketAddr, code: u16, now: Instant) {
-        let Some(known) = self.by_address.get_mut(&peer) else {
+        let Some(known) = self.end_request(peer, now) else {
             return;
         };
-        known.in_flight = false;
         let had_channel = !matches!(known.access, Access::Indications { .. });
         if had_channel && code != FORBIDDEN {
             known.access = Access::Indications { until: now };
@@ -217,13 +214,23 @@ impl Peers {
     /// No answer came. What lasts still is asked for again at once, and the rest later.
     pub(super) fn on_unanswered(&mut self, peer: SocketAddr, now: Instant) {
         let (access, _) = self.access(peer, now);
-        let Some(known) = self.by_address.get_mut(&peer) else {
+        let Some(known) = self.end_request(peer, now) else {
             return;
         };
-        known.in_flight = false;
         known.access = access;
         let lasts = access != Access::None;
         self.rest(peer, if lasts { now } else { now + PATIENCE });
+    }
+
+    /// A request has ended. Until now the server may have had one of its repetitions, whatever came back, and counts the life
+    /// of the channel from there.
+    fn end_request(&mut self, peer: SocketAddr, now: Instant) -> Option<&mut Peer> {
+        let known = self.by_address.get_mut(&peer)?;
+        known.in_flight = false;
+        if !matches!(known.access, Access::Indications { .. }) {
+            known.reserved_until = now + CHANNEL_LIFE + QUARANTINE;
+        }
+        Some(known)
     }
 
     /// Until `at` nothing is due, unless nobody wants the peer.
@@ -364,6 +371,26 @@ mod tests {
         assert_eq!(peers.poll_request(free), None);
         assert!(peers.want(peer(2), free));
         assert_eq!(peers.by_channel.get(&first), None);
+    }
+
+    #[test]
+    fn the_quarantine_counts_from_the_last_repetition_of_an_unanswered_request() {
+        for refused in [false, true] {
+            let (mut peers, start) = (Peers::new(1), Instant::now());
+            assert!(peers.want(peer(1), start));
+            assert!(peers.poll_request(start).is_some());
+            peers.release(peer(1), start);
+            let end = start + Duration::from_secs(39);
+            if refused {
+                peers.on_refused(peer(1), FORBIDDEN, end);
+            } else {
+                peers.on_unanswered(peer(1), end);
+            }
+            let free = end + CHANNEL_LIFE + QUARANTINE;
+            assert_eq!(peers.poll_timeout(), Some(free));
+            assert_eq!(peers.poll_request(free), None);
+            assert!(peers.want(peer(2), free));
+        }
     }
 
     #[test]

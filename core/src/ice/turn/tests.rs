@@ -610,3 +610,17 @@ proptest::proptest! {
         proptest::prop_assert_eq!(allocation.relayed(), Some(relayed()));
     }
 }
+
+#[test]
+fn after_the_end_nothing_is_relayed() {
+    let now = Instant::now();
+    let server = Server::new();
+    let mut allocation = bound(&server, now);
+    let data = [0x40, 0, 0, 1, 9];
+    assert_ne!(allocation.receive(&data, now), Received::Ignored);
+    assert!(allocation.want(peer(2), now));
+    let bind = begin(&mut allocation, now);
+    allocation.receive(&server.error(&bind, 437), now);
+    assert_eq!(allocation.receive(&data, now), Received::Ignored);
+    assert_eq!(allocation.send(peer(1), vec![1], now), None);
+}

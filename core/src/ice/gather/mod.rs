@@ -6,22 +6,22 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod output;
 mod reflexive;
+mod relaying;
 mod relays;
 mod servers;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::policy::{AddressPolicy, canonical, is_global};
 use super::server::{IceServer, ServerTransport};
-use super::stun::Outgoing;
-use super::turn::{AllocationEvent, Bounds, End, Received};
+use super::turn::{Bounds, End, Received};
 use crate::config::{Config, TransportPolicy};
 use crate::event::{GatheringState, ServerFault};
 use crate::need::{Need, NeedId};
@@ -29,8 +29,11 @@ use crate::rng::Rng;
 use crate::tape::Tape;
 use crate::time::UnixTime;
 
+pub(crate) use output::{Carried, GatherOutput, LocalCandidate, LocalKind, RelayedData, Taken};
+pub(crate) use view::{PoolView, ServerStatus};
+
 use reflexive::{Change, Question, Reflexive};
-use relays::{Live, Relay, Stage};
+use relays::{Relay, Stage};
 use servers::{Place, Server};
 
 /// The pool.
@@ -67,25 +70,6 @@ pub(crate) struct Gatherer {
     outputs: VecDeque<GatherOutput>,
 }
 
-/// One of our candidates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct LocalCandidate {
-    pub(crate) kind: LocalKind,
-    /// What peers see.
-    pub(crate) address: SocketAddr,
-    /// The socket that is behind it.
-    pub(crate) base: SocketAddr,
-}
-
-/// The types of our candidates, the preferred first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum LocalKind {
-    Host,
-    ServerReflexive,
-    Relayed,
-}
-
 /// What an open need is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
@@ -93,79 +77,6 @@ enum Purpose {
     Resolve { server: usize },
     /// The socket or connection of a relay.
     Relay(u64),
-}
-
-/// What the pool says.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum GatherOutput {
-    /// Send this.
-    Carried(Carried),
-    /// Ask the embedder.
-    Need(Need),
-    /// There is another candidate.
-    Found(LocalCandidate),
-    /// A candidate is gone.
-    Gone(LocalCandidate),
-    /// Gathering has begun or ended.
-    State(GatheringState),
-    /// A server fails, for another reason than it did last.
-    Failed { server: String, fault: ServerFault },
-}
-
-/// A message for a server, on its way.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Carried {
-    /// From a socket of ours.
-    Datagram(Outgoing),
-    /// On a stream.
-    Stream { need: NeedId, contents: Vec<u8> },
-}
-
-/// What a datagram was.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// None of ours.
-    No,
-    /// It is dealt with, or dropped.
-    Yes,
-    /// Data that a peer sent to a relayed address, and where in the datagram it stands.
-    Data(RelayedData),
-}
-
-/// Data that came to a relayed address.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RelayedData {
-    pub(crate) relayed: SocketAddr,
-    pub(crate) peer: SocketAddr,
-    pub(crate) data: std::ops::Range<usize>,
-}
-
-/// What the pool knows, for the diagnosis.
-#[derive(Debug, Default)]
-pub(crate) struct PoolView {
-    /// Whether a socket is bound.
-    pub(crate) has_sockets: bool,
-    /// Whether there is a relayed candidate.
-    pub(crate) has_relay: bool,
-    /// Whether two servers see a socket of ours at different addresses. `None`: fewer than two have answered.
-    pub(crate) mapping_varies: Option<bool>,
-    /// Whether a datagram of ours was answered, by a peer or by a server.
-    pub(crate) udp_works: bool,
-    pub(crate) servers: Vec<ServerStatus>,
-    /// Of which state of the pool this is.
-    revision: u64,
-}
-
-/// What is known of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ServerStatus {
-    pub(crate) uri: String,
-    pub(crate) is_relay: bool,
-    pub(crate) is_udp: bool,
-    pub(crate) answered: bool,
-    pub(crate) fault: Option<ServerFault>,
-    /// When it was asked first.
-    pub(crate) asked_at: Option<Instant>,
 }
 
 impl Gatherer {
@@ -498,30 +409,6 @@ impl Gatherer {
         need
     }
 
-    /// Brings a view up to date, if anything has changed.
-    pub(crate) fn refresh(&self, view: &mut PoolView) {
-        if view.revision == self.revision {
-            return;
-        }
-        let status = |server: &Server| ServerStatus {
-            uri: server.ice.to_string(),
-            is_relay: server.ice.is_relay(),
-            is_udp: is_udp(server),
-            answered: server.answered,
-            fault: server.told,
-            asked_at: server.asked_at,
-        };
-        let servers: Vec<_> = self.servers.iter().map(status).collect();
-        *view = PoolView {
-            has_sockets: !self.bases.is_empty(),
-            has_relay: !self.by_relayed.is_empty(),
-            mapping_varies: self.reflexive.varies(),
-            udp_works: view.udp_works || servers.iter().any(|s| s.is_udp && s.answered),
-            servers,
-            revision: self.revision,
-        };
-    }
-
     /// Sets what is asked of whom, after servers or sockets have changed.
     fn plan(&mut self, now: Instant) {
         self.revision += 1;
@@ -552,53 +439,6 @@ impl Gatherer {
             }
         }
         questions
-    }
-
-    /// One relay for each TURN server that can be reached from a socket of ours; those of other servers retire.
-    fn plan_relays(&mut self, now: Instant) {
-        let mut wanted = Vec::new();
-        for server in self
-            .servers
-            .iter()
-            .filter(|s| s.ice.is_relay() && !self.resting)
-        {
-            let reachable = |ip: &&IpAddr| self.base_for(**ip).is_some();
-            let port = server.ice.port();
-            let addresses: Vec<_> = server
-                .addresses()
-                .iter()
-                .filter(reachable)
-                .map(|ip| SocketAddr::new(*ip, port))
-                .collect();
-            if !addresses.is_empty() {
-                wanted.push((server.ice.clone(), addresses));
-            }
-        }
-        for relay in self.relays.values_mut() {
-            relay.retired = !wanted.iter().any(|(ice, _)| *ice == relay.ice);
-        }
-        self.give_back_unused(now);
-        for (ice, addresses) in wanted {
-            if self.relays.values().all(|relay| relay.ice != ice) {
-                let relay = Relay::new(ice, addresses, now);
-                self.relays.insert(self.next_relay, relay);
-                self.next_relay += 1;
-            }
-        }
-    }
-
-    /// Ends the relays of former servers that nobody uses.
-    fn give_back_unused(&mut self, now: Instant) {
-        let is_idle = |relay: &Relay| relay.retired && (self.resting || !relay.is_used());
-        let idle: Vec<u64> = self
-            .relays
-            .iter()
-            .filter(|(_, relay)| is_idle(relay))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in idle {
-            self.give_back(key, now);
-        }
     }
 
     /// Does what is due: begins what the pacer lets, repeats, and takes what came of it.
@@ -697,215 +537,6 @@ impl Gatherer {
             live.allocation.begin_request(now);
         } else {
             self.open_relay(key, now);
-        }
-    }
-
-    fn open_relay(&mut self, key: u64, now: Instant) {
-        let Some(remote) = self.relays.get(&key).and_then(Relay::remote) else {
-            return;
-        };
-        let need = self.new_need(Purpose::Relay(key));
-        let ip = self.base_for(remote.ip()).map(|base| base.ip());
-        let opened = self
-            .relays
-            .get_mut(&key)
-            .and_then(|relay| relay.open(need, ip?));
-        match opened {
-            Some(opened) => self.outputs.push_back(GatherOutput::Need(opened)),
-            None => {
-                self.by_need.remove(&need);
-                self.end_relay(key, End::Fault(ServerFault::Unreachable), now);
-            }
-        }
-        self.note_asked(remote, now);
-    }
-
-    fn drive_relay(&mut self, key: u64, now: Instant) {
-        let Some(live) = self.relays.get_mut(&key).and_then(Relay::live) else {
-            return;
-        };
-        if live.allocation.poll_timeout().is_some_and(|at| at <= now) {
-            live.allocation.handle_timeout(now);
-        }
-        while let Some(contents) = live.allocation.poll_transmit() {
-            let carried = live.carry(contents);
-            self.outputs.push_back(GatherOutput::Carried(carried));
-        }
-        while let Some(event) = self
-            .relays
-            .get_mut(&key)
-            .and_then(Relay::live)
-            .and_then(|live| live.allocation.poll_event())
-        {
-            match event {
-                AllocationEvent::Granted(relayed) => self.on_granted(key, relayed, now),
-                AllocationEvent::Ended(end) => self.end_relay(key, end, now),
-            }
-        }
-    }
-
-    fn on_relay_datagram(
-        &mut self,
-        key: u64,
-        remote: SocketAddr,
-        contents: &[u8],
-        now: Instant,
-    ) -> Taken {
-        let Some(live) = self.relays.get_mut(&key).and_then(Relay::live) else {
-            return Taken::Yes;
-        };
-        // RFC 8489 section 6.3: an answer comes from where was asked.
-        if live.remote != canonical(remote) {
-            return Taken::Yes;
-        }
-        let relayed = live.relayed;
-        match (live.allocation.receive(contents, now), relayed) {
-            (Received::Data { peer, data }, Some(relayed)) => Taken::Data(RelayedData {
-                relayed,
-                peer: canonical(peer),
-                data,
-            }),
-            (Received::Data { .. } | Received::Ignored, _) => Taken::Yes,
-            (Received::Response, _) => {
-                self.drive(now);
-                Taken::Yes
-            }
-        }
-    }
-
-    fn on_granted(&mut self, key: u64, relayed: SocketAddr, now: Instant) {
-        self.revision += 1;
-        let relayed = canonical(relayed);
-        if !self.addresses.allows(relayed) || self.by_relayed.contains_key(&relayed) {
-            return self.end_relay(key, End::Fault(ServerFault::Protocol), now);
-        }
-        let Some(relay) = self.relays.get_mut(&key) else {
-            return;
-        };
-        relay.on_granted();
-        let ice = relay.ice.clone();
-        if let Some(live) = relay.live() {
-            live.relayed = Some(relayed);
-            for peer in self.reached.keys() {
-                live.reach(*peer, now);
-            }
-            let base = live.local;
-            self.by_relayed.insert(relayed, key);
-            self.found(LocalCandidate {
-                kind: LocalKind::Relayed,
-                address: relayed,
-                base,
-            });
-        }
-        for server in self.servers.iter_mut().filter(|server| server.ice == ice) {
-            server.answered = true;
-            server.told = None;
-        }
-    }
-
-    /// The candidate of a relay goes, and its socket is closed.
-    fn close_relay(&mut self, key: u64) {
-        self.revision += 1;
-        let Some(relay) = self.relays.get_mut(&key) else {
-            return;
-        };
-        let need = relay.need();
-        let live = relay.live().map(|live| (live.socket(), live.relayed));
-        if let Some((socket, relayed)) = live {
-            if let Some(socket) = socket {
-                self.by_local.remove(&socket);
-            }
-            if let Some(relayed) = relayed {
-                self.by_relayed.remove(&relayed);
-                self.lost(|c| c.kind == LocalKind::Relayed && c.address == relayed);
-            }
-        }
-        if let Some(need) = need
-            && self.by_need.remove(&need).is_some()
-        {
-            self.outputs
-                .push_back(GatherOutput::Need(Need::Close { need }));
-        }
-    }
-
-    /// A relay is over, and may begin anew.
-    fn end_relay(&mut self, key: u64, end: End, now: Instant) {
-        self.close_relay(key);
-        let fault = match end {
-            End::Deleted => None,
-            End::Fault(fault) => Some(fault),
-            End::Redirected(to) => {
-                let to = canonical(to);
-                let usable = self.addresses.allows(to) && self.base_for(to.ip()).is_some();
-                let relay = self.relays.get_mut(&key);
-                let follows = relay.is_some_and(|relay| usable && relay.on_redirected(to, now));
-                (!follows).then_some(ServerFault::Redirect)
-            }
-        };
-        let Some(relay) = self.relays.get_mut(&key) else {
-            return;
-        };
-        if relay.retired || end == End::Deleted {
-            self.relays.remove(&key);
-            return;
-        }
-        if let Some(fault) = fault {
-            let fault = self.judge(key, fault, now);
-            let ice = self.relays.get_mut(&key).map(|relay| {
-                relay.on_failed(fault, now);
-                relay.ice.clone()
-            });
-            let at = self
-                .servers
-                .iter()
-                .position(|server| Some(&server.ice) == ice.as_ref());
-            if let Some(server) = at {
-                // Whoever refuses is there.
-                self.servers[server].answered |= fault != ServerFault::Unreachable;
-                self.fail(server, fault);
-            }
-        }
-    }
-
-    /// Credentials that are limited in time and refused: are they over, or is a clock wrong?
-    fn judge(&self, key: u64, fault: ServerFault, now: Instant) -> ServerFault {
-        let expires = self.relays.get(&key).and_then(|relay| relay.ice.expires());
-        let (then, unix_time) = self.wall;
-        let present = unix_time.plus(now.saturating_duration_since(then));
-        match (fault, expires) {
-            (ServerFault::Unauthorized, Some(at)) if at <= present => ServerFault::Expired,
-            (ServerFault::Unauthorized, Some(_)) => ServerFault::ClockSkew,
-            _ => fault,
-        }
-    }
-
-    /// The interface of some relays is gone: they begin anew from another.
-    fn leave_interface(&mut self, ip: IpAddr, now: Instant) {
-        let is_there = |relay: &mut Relay| relay.live().is_some_and(|live| live.local.ip() == ip);
-        let keys: Vec<u64> = self
-            .relays
-            .iter_mut()
-            .filter_map(|(key, relay)| is_there(relay).then_some(*key))
-            .collect();
-        for key in keys {
-            self.close_relay(key);
-            if let Some(relay) = self.relays.get_mut(&key) {
-                relay.stage = Stage::Waiting(Some(now));
-            }
-        }
-    }
-
-    /// Asks the server to end an allocation, or forgets a relay that has none.
-    fn give_back(&mut self, key: u64, now: Instant) {
-        match self.relays.get_mut(&key).and_then(Relay::live) {
-            Some(live) => {
-                live.allocation.delete(now);
-                if let Some(relayed) = live.relayed.take() {
-                    self.by_relayed.remove(&relayed);
-                    self.lost(|c| c.kind == LocalKind::Relayed && c.address == relayed);
-                }
-            }
-            None => self.end_relay(key, End::Deleted, now),
         }
     }
 
@@ -1068,56 +699,4 @@ impl Gatherer {
 
 fn is_udp(server: &Server) -> bool {
     server.ice.transport() == ServerTransport::Udp
-}
-
-impl LocalCandidate {
-    pub(crate) fn host(address: SocketAddr) -> Self {
-        Self {
-            kind: LocalKind::Host,
-            address,
-            base: address,
-        }
-    }
-
-    /// Whether datagrams that it sends have this source, before a relay or NAT puts another in its place.
-    pub(crate) fn sends_from(&self, source: SocketAddr) -> bool {
-        match self.kind {
-            LocalKind::Host | LocalKind::ServerReflexive => self.base == source,
-            LocalKind::Relayed => self.address == source,
-        }
-    }
-}
-
-impl Live {
-    /// Its UDP socket. The ports of TCP are others.
-    fn socket(&self) -> Option<SocketAddr> {
-        self.framing.is_none().then_some(self.local)
-    }
-
-    /// A message for the server, on its way.
-    fn carry(&self, contents: Vec<u8>) -> Carried {
-        if self.framing.is_some() {
-            Carried::Stream {
-                need: self.need,
-                contents,
-            }
-        } else {
-            Carried::Datagram(Outgoing {
-                source: self.local,
-                destination: self.remote,
-                contents,
-            })
-        }
-    }
-
-    /// A public server does not get to private addresses, and must not be asked to (RFC 8656 section 21.1.4).
-    fn reach(&mut self, peer: SocketAddr, now: Instant) {
-        let is_public = self.relayed.is_some_and(|relayed| is_global(relayed.ip()));
-        let same_family = self
-            .relayed
-            .is_some_and(|relayed| relayed.is_ipv4() == peer.is_ipv4());
-        if same_family && (is_global(peer.ip()) || !is_public) && !self.allocation.want(peer, now) {
-            tracing::debug!(%peer, "a relay reaches no more addresses");
-        }
-    }
 }

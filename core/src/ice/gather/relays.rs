@@ -6,10 +6,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::output::Carried;
 use super::servers::backoff;
 use crate::event::ServerFault;
 use crate::ice::nat::Family;
+use crate::ice::policy::is_global;
 use crate::ice::server::{IceServer, ServerTransport};
+use crate::ice::stun::Outgoing;
 use crate::ice::turn::{Allocation, Bounds, Framing, Via};
 use crate::need::{Need, NeedId};
 use crate::rng::Rng;
@@ -203,6 +206,40 @@ impl Relay {
             Stage::Waiting(_) => None,
             Stage::Opening(need) => Some(*need),
             Stage::Live(live) => Some(live.need),
+        }
+    }
+}
+
+impl Live {
+    /// Its UDP socket. The ports of TCP are others.
+    pub(super) fn socket(&self) -> Option<SocketAddr> {
+        self.framing.is_none().then_some(self.local)
+    }
+
+    /// A message for the server, on its way.
+    pub(super) fn carry(&self, contents: Vec<u8>) -> Carried {
+        if self.framing.is_some() {
+            Carried::Stream {
+                need: self.need,
+                contents,
+            }
+        } else {
+            Carried::Datagram(Outgoing {
+                source: self.local,
+                destination: self.remote,
+                contents,
+            })
+        }
+    }
+
+    /// A public server does not get to private addresses, and must not be asked to (RFC 8656 section 21.1.4).
+    pub(super) fn reach(&mut self, peer: SocketAddr, now: Instant) {
+        let is_public = self.relayed.is_some_and(|relayed| is_global(relayed.ip()));
+        let same_family = self
+            .relayed
+            .is_some_and(|relayed| relayed.is_ipv4() == peer.is_ipv4());
+        if same_family && (is_global(peer.ip()) || !is_public) && !self.allocation.want(peer, now) {
+            tracing::debug!(%peer, "a relay reaches no more addresses");
         }
     }
 }

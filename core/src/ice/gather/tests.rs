@@ -9,6 +9,7 @@ use turn_types::attribute::{Lifetime, XorRelayedAddress};
 use turn_types::message::ALLOCATE;
 
 use super::*;
+use crate::ice::stun::Outgoing;
 use crate::ice::stun::message::build::{Success, success};
 use crate::rng::Seed;
 

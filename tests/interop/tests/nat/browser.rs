@@ -47,10 +47,7 @@ async fn chromium_and_bowline_with_relays_only_meet_over_udp_and_tcp() {
                 is_at_server(path.local) && is_at_server(path.remote),
                 "{path:?}"
             );
-            assert!(
-                !duo.by_bowline().contains(&ours.outside.to_string()),
-                "no address of ours"
-            );
+            names_nowhere(&duo, &ours.outside.to_string());
             duo.part().await;
             let counted = capture.end().expect("nft tells");
             println!("relay only, {transport:?}, {offerer:?} offers: {took:.0?}, {counted:?}");
@@ -88,6 +85,42 @@ async fn chromium_and_bowline_behind_symmetric_nats_meet_over_the_relay() {
         );
         duo.part().await;
     }
+}
+
+/// P17, with both behind NATs: Chromium hides its address behind an mDNS name, and bowline tells none but that of its NAT.
+#[tokio::test]
+async fn with_public_addresses_only_nobody_learns_of_the_private_network() {
+    let network = Network::new(&[Access::FullCone; 2]).await;
+    let [ours, theirs] = [0, 1].map(|side| network.peer(Access::FullCone, side));
+    let stack = chromium(theirs).await;
+    for offerer in [Offerer::Bowline, Offerer::Peer] {
+        let server = network.coturn.uri(Transport::Udp);
+        let config = config().ice_server(server).policy(TransportPolicy::Public);
+        let begun = Instant::now();
+        let duo = Meeting::new(offerer)
+            .config(config.build().expect("valid"))
+            .on(&ours.host)
+            .limit(LIMIT)
+            .connect(&stack)
+            .await
+            .expect("they meet");
+        let took = begun.elapsed();
+        talk(&duo).await;
+        let path = path(&duo).await;
+        println!("mdns, public only, {offerer:?} offers: {took:.0?} by {path:?}");
+        assert_eq!(path.remote.ip(), theirs.outside, "as peer-reflexive");
+        names_nowhere(&duo, "192.168.");
+        duo.part().await;
+    }
+}
+
+/// That bowline has told nobody an address that contains this text.
+fn names_nowhere(duo: &Duo, text: &str) {
+    let told = duo.told_by_bowline();
+    assert!(
+        !told.is_empty() && told.iter().all(|said| !said.contains(text)),
+        "{told:?}"
+    );
 }
 
 async fn chromium(peer: &Peer) -> Arc<Stack> {

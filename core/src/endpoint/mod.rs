@@ -220,6 +220,7 @@ impl Endpoint {
                 tape: Tape::default(),
                 early: EarlyCandidates::new(max_early_candidates, max_candidates),
                 local: Vec::new(),
+                retired: Vec::new(),
                 pool: PoolView::default(),
                 reached: Vec::new(),
                 events: VecDeque::new(),
@@ -303,6 +304,7 @@ impl Endpoint {
         self.begin(now, |_| step());
         check_servers(&servers, self.ctx.config.limits.max_ice_servers)?;
         self.gatherer.set_servers(servers, self.now);
+        self.ctx.retired = self.gatherer.retired();
         self.take_gathered();
         Ok(())
     }

@@ -83,6 +83,8 @@ pub(crate) struct Context {
     pub(crate) early: EarlyCandidates,
     /// Our candidates, in the order of preference.
     pub(crate) local: Vec<LocalCandidate>,
+    /// Those of them, by their addresses, that are not for new sessions.
+    pub(crate) retired: Vec<SocketAddr>,
     /// What the pool of candidates knows, for the diagnosis.
     pub(crate) pool: PoolView,
     /// Addresses of peers that relays have to reach from now on.

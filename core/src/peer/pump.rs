@@ -130,6 +130,9 @@ impl Peer {
         let (tape, secrets) = (ctx.tape.clone(), ctx.secrets.split());
         let mut session = TapedSession::new(tape, &ctx.crypto, &ctx.config, secrets, now);
         for candidate in &ctx.local {
+            if ctx.retired.contains(&candidate.address) {
+                continue;
+            }
             if session.add_local_candidate(*candidate, now).is_some() {
                 let (peer, side) = (self.id, Side::Local);
                 ctx.events.push_back(Event::CandidateAdded {

@@ -372,6 +372,16 @@ impl Gatherer {
         &self.candidates
     }
 
+    /// The relayed addresses of former servers: they serve those who use them, and nobody new.
+    pub(crate) fn retired(&self) -> Vec<SocketAddr> {
+        let is_retired = |key: &u64| self.relays.get(key).is_some_and(|relay| relay.retired);
+        let relayed = self.by_relayed.iter();
+        relayed
+            .filter(|(_, key)| is_retired(key))
+            .map(|(address, _)| *address)
+            .collect()
+    }
+
     /// Our sockets, the preferred first.
     pub(crate) fn sockets(&self) -> &[SocketAddr] {
         &self.bases

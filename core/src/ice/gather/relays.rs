@@ -28,6 +28,8 @@ pub(super) struct Relay {
     redirects: Vec<SocketAddr>,
     pub(super) stage: Stage,
     failures: u32,
+    /// Whether the server has granted an allocation, and it has not failed since.
+    is_granted: bool,
     /// Whether it was ever granted or has failed: gathering waits for no more.
     pub(super) settled: bool,
     /// The server is none of the present ones any more: no new one is made when this one ends.
@@ -65,6 +67,7 @@ impl Relay {
             redirects: Vec::new(),
             stage: Stage::Waiting(Some(now)),
             failures: 0,
+            is_granted: false,
             settled: false,
             retired: false,
         }
@@ -136,7 +139,14 @@ impl Relay {
         if !is_reached && self.redirects.pop().is_none() && !self.addresses.is_empty() {
             self.place = (self.place + 1) % self.addresses.len();
         }
+        let was_granted = std::mem::take(&mut self.is_granted);
         let again = match fault {
+            // What worked may only need another nonce, whatever the server says. If not, the next answer tells.
+            ServerFault::Unauthorized | ServerFault::Expired | ServerFault::ClockSkew
+                if was_granted =>
+            {
+                Some(now)
+            }
             // Only other credentials, or another server, can help.
             ServerFault::Unauthorized
             | ServerFault::Expired
@@ -174,6 +184,7 @@ impl Relay {
     pub(super) fn on_granted(&mut self) {
         self.settled = true;
         self.failures = 0;
+        self.is_granted = true;
     }
 
     /// When it wants to begin, or its allocation a request. The caller paces them.

@@ -398,6 +398,23 @@ fn a_relay_that_the_server_has_lost_goes_and_comes_back() {
 }
 
 #[test]
+fn credentials_that_worked_are_tried_once_more_before_they_are_given_up() {
+    let mut stage = Stage::new(&[turn_server("alice")]);
+    stage.bind();
+    stage.allocate("192.0.2.1:5000", None);
+    stage.pass(Duration::from_secs(301));
+    stage
+        .sent
+        .retain(|outgoing| outgoing.source == at("192.0.2.1:5000"));
+    stage.answer_turn(Some(401));
+    assert_eq!(stage.faults, [ServerFault::Unauthorized]);
+    stage.allocate("192.0.2.1:5001", Some(401));
+    stage.needs.clear();
+    stage.pass(Duration::from_secs(600));
+    assert!(stage.needs.is_empty(), "{:?}", stage.needs);
+}
+
+#[test]
 fn new_credentials_make_a_new_relay_and_the_old_one_goes_when_nobody_uses_it() {
     let mut stage = Stage::new(&[turn_server("alice")]);
     stage.bind();
@@ -411,6 +428,7 @@ fn new_credentials_make_a_new_relay_and_the_old_one_goes_when_nobody_uses_it() {
     stage.pass(Duration::from_millis(100));
     assert!(matches!(stage.needs.last(), Some(Need::Bind { .. })));
     assert!(stage.gone.is_empty(), "it is in use");
+    assert_eq!(stage.gatherer.retired(), [at("203.0.113.9:50000")]);
     stage.gatherer.unreach(peer, stage.now);
     stage.take();
     assert_eq!(stage.gone, [relayed("192.0.2.1:5000")]);

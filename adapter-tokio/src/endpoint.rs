@@ -137,17 +137,33 @@ impl Endpoint {
         set
     }
 
-    /// Begins to find out how the NATs and firewalls between this host and the world behave, with the ICE servers that speak
-    /// UDP. [`Event::NatDiscovered`] tells the result after some seconds; [`Endpoint::nat_report`] keeps it.
+    /// Finds out how the NATs and firewalls between this host and the world behave (RFC 5780), with the ICE servers that speak
+    /// UDP. It takes some seconds at most. When this is dropped the discovery goes on, and [`Event::NatDiscovered`] tells.
     ///
     /// # Errors
     ///
-    /// [`DiscoverNatError`]; nothing has begun then.
-    pub fn discover_nat(&self) -> Result<(), DiscoverNatError> {
-        let shared = &self.root.shared;
-        let begun = shared.lock().core.discover_nat(Instant::now());
-        shared.wake_driver();
-        begun
+    /// [`DiscoverError`].
+    pub async fn discover_nat(&self) -> Result<NatReport, DiscoverError> {
+        let mut events = self.events();
+        let begun = Instant::now();
+        let result = self.root.shared.lock().core.discover_nat(begun);
+        self.root.shared.wake_driver();
+        result.map_err(DiscoverError::NotBegun)?;
+        loop {
+            match events.next().await {
+                Some(Ok(Event::NatDiscovered { report })) => return Ok(*report),
+                Some(Ok(_)) => {}
+                // The report may have been among those that were missed.
+                Some(Err(Lagged(_))) => {
+                    let report = self.root.shared.lock().core.nat_report().cloned();
+                    let is_new = |report: &NatReport| report.age(Instant::now()) <= begun.elapsed();
+                    if let Some(report) = report.filter(is_new) {
+                        return Ok(report);
+                    }
+                }
+                None => return Err(DiscoverError::EndpointClosed),
+            }
+        }
     }
 
     /// What the last discovery of NATs found out.
@@ -461,6 +477,18 @@ pub enum ConnectError {
         /// What was tried and seen, where the core could tell.
         explanation: Option<Explanation>,
     },
+}
+
+/// A NAT discovery without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DiscoverError {
+    /// It was not begun.
+    #[error(transparent)]
+    NotBegun(DiscoverNatError),
+    /// The endpoint is closed.
+    #[error("the endpoint is closed")]
+    EndpointClosed,
 }
 
 /// What every handle to an endpoint holds; when it is dropped nobody holds the endpoint.

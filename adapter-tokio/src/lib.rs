@@ -57,6 +57,7 @@ pub mod turn_server;
 
 pub use connection::{CloseReport, Connection, OpenedChannel, Status};
 pub use endpoint::{
-    BindError, ConnectError, Endpoint, EndpointBuilder, Events, Incoming, IncomingPolicy, Lagged,
+    BindError, ConnectError, DiscoverError, Endpoint, EndpointBuilder, Events, Incoming,
+    IncomingPolicy, Lagged,
 };
 pub use ledger::{Delivery, Receipt, Undelivered};

@@ -212,7 +212,7 @@ impl State {
     pub(crate) fn is_finished(&self, now: Instant) -> bool {
         match self.life {
             Life::Open | Life::Orphaned => false,
-            Life::Closing(deadline) => now >= deadline || self.core.peers().next().is_none(),
+            Life::Closing(deadline) => now >= deadline || self.core.is_closed(),
             Life::Ended => true,
         }
     }

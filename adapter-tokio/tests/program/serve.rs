@@ -117,6 +117,18 @@ async fn the_doctor_finds_the_relay_and_what_it_offers() {
             "{part}: {said:#?}"
         );
     }
+
+    let doctor = ["doctor", "--relay", url, "--bind", "127.0.0.1:0", "--json"];
+    let said = Running::start(&doctor).success().await.join("\n");
+    let report: serde_json::Value = serde_json::from_str(&said).expect("JSON and nothing else");
+    assert_eq!(report["relay_answers"], true, "{said}");
+    assert_eq!(report["nat"]["kind"], "unknown", "{said}");
+    let servers = report["servers"].as_array().expect("a list");
+    assert_eq!(servers.len(), 2, "{said}");
+    assert!(
+        servers.iter().all(|server| server["connected_ms"].is_u64()),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -241,7 +241,12 @@ impl DtlsInstance for Instance {
         let suspect = in_use || data.len() > self.max_plaintext || window < u32::MAX;
         let repaired = suspect && sctp::repair(data, repairs, &mut self.repaired);
         let packet = if repaired { &self.repaired } else { data };
-        if self.dtls.send_application_data(packet)? != packet.len() {
+        let sent = match self.dtls.send_application_data(packet) {
+            // It has room again when what waits there is taken. Until then SCTP keeps this.
+            Err(DtlsImplError::TransmitQueueFull) => 0,
+            sent => sent?,
+        };
+        if sent != packet.len() {
             return Ok(0);
         }
         if let Some(wanted) = self.guard.on_sent(data) {

@@ -273,6 +273,19 @@ fn application_data_waits_for_the_handshake() {
 }
 
 #[test]
+fn what_does_not_fit_the_queue_of_dtls_stays_with_sctp() {
+    let mut link = Link::connected();
+    let one = packet(&[&data_chunk(1, 3, &[7; 1_000])]);
+    let mut taken = 0;
+    while link.ours.send_application_data(&one) == Ok(one.len()) {
+        taken += 1;
+    }
+    assert_eq!(link.ours.send_application_data(&one), Ok(0));
+    assert_eq!(link.evil_receives(), vec![one.clone(); taken]);
+    assert_eq!(link.ours.send_application_data(&one), Ok(one.len()));
+}
+
+#[test]
 fn a_certificate_larger_than_the_buffer_of_str0m_matches_no_fingerprint() {
     for len in [400, 900, 5_000] {
         let certificate = certificate_of(len);

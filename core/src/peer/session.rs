@@ -232,6 +232,11 @@ impl Session {
         if self.local.contains(&candidate) {
             return None;
         }
+        if let Some(base) = self.hidden_base(candidate) {
+            let rtc = &mut self.rtc;
+            self.crypto
+                .enter(|| rtc.add_local_candidate(base).is_some());
+        }
         let rtc = &mut self.rtc;
         self.crypto
             .enter(|| rtc.add_local_candidate(theirs).is_some())
@@ -247,10 +252,24 @@ impl Session {
             return;
         };
         self.local.retain(|known| *known != candidate);
+        let base = self.hidden_base(candidate);
         let rtc = &mut self.rtc;
-        self.crypto
-            .enter(|| rtc.direct_api().invalidate_candidate(&theirs));
+        self.crypto.enter(|| {
+            for theirs in [theirs].into_iter().chain(base) {
+                rtc.direct_api().invalidate_candidate(&theirs);
+            }
+        });
         self.settle(now);
+    }
+
+    /// The socket behind a server-reflexive address, as long as no candidate of ours has it: where host addresses are not
+    /// announced. The agent has to know it all the same, since it hears only checks that come to a host candidate.
+    fn hidden_base(&self, candidate: LocalCandidate) -> Option<StrCandidate> {
+        let is_known = self.local.iter().any(|known| known.base == candidate.base);
+        if candidate.kind != LocalKind::ServerReflexive || is_known {
+            return None;
+        }
+        StrCandidate::host(candidate.base, Protocol::Udp).ok()
     }
 
     /// Makes an offer: the first, or one that restarts ICE when there is a session already.
@@ -914,12 +933,29 @@ mod tests {
     }
 
     fn session(host: u8, now: Instant) -> Session {
-        let mut rng = Rng::new(&Seed::from([host; 32]));
+        session_with(LocalCandidate::host(address(host)), now)
+    }
+
+    fn session_with(candidate: LocalCandidate, now: Instant) -> Session {
+        let seed = match candidate.base {
+            SocketAddr::V4(base) => base.ip().octets()[3],
+            SocketAddr::V6(_) => 0,
+        };
+        let mut rng = Rng::new(&Seed::from([seed; 32]));
         let config = Config::default();
         let crypto = Crypto::new(config.transport(), config.timing(), &mut rng).expect("made");
         let mut session = Session::new(&crypto, &config, rng, now);
-        session.add_local_candidate(LocalCandidate::host(address(host)), now);
+        session.add_local_candidate(candidate, now);
         session
+    }
+
+    /// A socket behind a NAT, as a server sees it.
+    fn translated() -> LocalCandidate {
+        LocalCandidate {
+            kind: LocalKind::ServerReflexive,
+            address: address(13),
+            base: address(3),
+        }
     }
 
     fn agreed(stream: u16) -> StreamConfig {
@@ -946,6 +982,13 @@ mod tests {
                         destination,
                         contents,
                     } = datagram;
+                    let LocalCandidate { address, base, .. } = translated();
+                    let source = if source == base { address } else { source };
+                    let destination = if destination == address {
+                        base
+                    } else {
+                        destination
+                    };
                     sides[to].handle_datagram(destination, source, &contents, *now);
                 }
                 sides[to].catch_up(*now);
@@ -953,6 +996,21 @@ mod tests {
             events.extend(std::iter::from_fn(|| sides[0].poll_event()));
         }
         events
+    }
+
+    #[test]
+    fn a_socket_that_is_announced_by_its_outer_address_alone_hears_checks() {
+        let mut now = Instant::now();
+        let mut sides = [session_with(translated(), now), session(2, now)];
+        let offer = sides[0].create_offer(now).expect("an offer");
+        assert!(!offer.contains("192.0.2.3 "), "the socket is not announced");
+        let answer = sides[1].accept_offer(&offer, now).expect("an answer");
+        sides[0].accept_answer(&answer, now).expect("fits");
+        let outer = "candidate:1 1 udp 1694498815 192.0.2.13 4000 typ srflx raddr 0.0.0.0 rport 0";
+        assert!(sides[1].add_remote_candidate(outer, now));
+        let events = talk(&mut sides, &mut now, Duration::from_secs(2));
+        let secured = |event: &SessionEvent| matches!(event, SessionEvent::Secured);
+        assert!(events.iter().any(secured), "{events:?}");
     }
 
     /// str0m panics when a stream is opened whose id another one waits for, and it closes none that waits.

@@ -32,6 +32,8 @@ pub enum Passed {
     FromBowline(String),
     /// A description by the peer.
     FromPeer(String),
+    /// A candidate by bowline, empty at the end of candidates.
+    CandidateFromBowline(String),
     /// The signalling failed.
     Broken(String),
 }
@@ -45,8 +47,19 @@ pub(crate) struct Bridge {
     pub(crate) to_peer: Munge,
     /// Applied to the descriptions by the peer before bowline sees them.
     pub(crate) to_bowline: Munge,
+    pub(crate) trickle: Trickle,
     pub(crate) passed: Log<Passed>,
     pub(crate) names: Names,
+}
+
+/// How the candidates of the peer reach bowline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trickle {
+    /// Those of the description in it, and others when the peer tells them.
+    AsTold,
+    /// All of them one by one, around a description without any. One that nobody answers comes before it, those of the
+    /// peer after it, and beside both one of another generation.
+    Around,
 }
 
 /// The ids of both sides.
@@ -130,13 +143,17 @@ impl Bridge {
                 self.passed.push(Passed::FromBowline(text("sdp")));
                 self.peer.accept((self.to_peer)(&text("sdp"))).await
             }
-            Some("ice-candidate") => self.peer.candidate(text("candidate")).await,
+            Some("ice-candidate") => {
+                self.passed
+                    .push(Passed::CandidateFromBowline(text("candidate")));
+                self.peer.candidate(text("candidate")).await
+            }
             // The end of candidates and a farewell ask nothing of the peer; restarts are not part of these cases.
             _ => Ok(()),
         }
     }
 
-    /// Sends a description by the peer, and the candidates that waited for it.
+    /// Sends a description by the peer, and its candidates as the bridge is to.
     async fn describe(
         &mut self,
         progress: &mut Progress,
@@ -147,9 +164,35 @@ impl Bridge {
         let ufrag = attribute(sdp, "ice-ufrag").ok_or("no ice-ufrag in the description")?;
         progress.ufrag = Some(ufrag.to_owned());
         let sdp = (self.to_bowline)(sdp);
-        self.say(progress, json!({ "type": kind, "sdp": sdp }))
+        if self.trickle == Trickle::AsTold {
+            self.say(progress, json!({ "type": kind, "sdp": sdp }))
+                .await?;
+            return self.trickle(progress).await;
+        }
+        let (bare, candidates) = without_candidates(&sdp);
+        self.candidate(progress, UNANSWERED, ufrag).await?;
+        self.candidate(progress, ANOTHER, OTHER_UFRAG).await?;
+        self.say(progress, json!({ "type": kind, "sdp": bare }))
             .await?;
+        self.candidate(progress, ANOTHER, OTHER_UFRAG).await?;
+        for candidate in &candidates {
+            self.candidate(progress, candidate, ufrag).await?;
+        }
+        // Who has told candidates in the description has told them all; others tell the end themselves.
+        if !candidates.is_empty() {
+            self.candidate(progress, "", ufrag).await?;
+        }
         self.trickle(progress).await
+    }
+
+    async fn candidate(
+        &mut self,
+        progress: &mut Progress,
+        candidate: &str,
+        ufrag: &str,
+    ) -> Result<(), String> {
+        let fields = json!({ "type": "ice-candidate", "candidate": candidate, "ufrag": ufrag });
+        self.say(progress, fields).await
     }
 
     async fn trickle(&mut self, progress: &mut Progress) -> Result<(), String> {
@@ -157,8 +200,7 @@ impl Bridge {
             return Ok(());
         };
         for candidate in std::mem::take(&mut progress.early) {
-            let fields = json!({ "type": "ice-candidate", "candidate": candidate, "ufrag": ufrag });
-            self.say(progress, fields).await?;
+            self.candidate(progress, &candidate, &ufrag).await?;
         }
         Ok(())
     }
@@ -179,6 +221,24 @@ impl Bridge {
     }
 }
 
+/// A description without its candidates, and those.
+fn without_candidates(sdp: &str) -> (String, Vec<String>) {
+    let (mut bare, mut candidates) = (String::new(), Vec::new());
+    for line in sdp.lines() {
+        match line.strip_prefix("a=") {
+            Some(candidate) if candidate.starts_with("candidate:") => {
+                candidates.push(candidate.to_owned());
+            }
+            Some("end-of-candidates") => {}
+            Some(_) | None => {
+                bare.push_str(line);
+                bare.push_str("\r\n");
+            }
+        }
+    }
+    (bare, candidates)
+}
+
 /// The value of the first attribute of this name in a description.
 #[must_use]
 pub fn attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
@@ -190,5 +250,10 @@ pub fn attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
+/// Where nobody is (RFC 5737).
+pub const UNANSWERED: &str = "candidate:7 1 udp 2113937151 192.0.2.7 9 typ host";
+/// Of another generation.
+pub const ANOTHER: &str = "candidate:8 1 udp 2113937151 192.0.2.8 9 typ host";
+const OTHER_UFRAG: &str = "othr";
 /// The session of an offer by the peer. Every connection has endpoints of its own, so that one is enough.
 const SESSION: &str = "00112233445566778899aabbccddeeff";

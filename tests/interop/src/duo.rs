@@ -8,28 +8,35 @@ use bowline_tokio::signalling::Signalling;
 use bowline_tokio::{Connection, Endpoint};
 use tokio::task::JoinHandle;
 
-use crate::bridge::{Bridge, Munge, Names, Offerer, Passed};
-use crate::foreign::{ChannelInit, ForeignConnection, Stack};
+use crate::bridge::{Bridge, Munge, Names, Offerer, Passed, Trickle};
+use crate::foreign::{ChannelInit, ForeignConnection, IceOptions, Stack};
+use crate::host::Host;
 use crate::log::Log;
 
 /// Two that are about to meet.
-pub struct Meeting {
+pub struct Meeting<'a> {
     offerer: Offerer,
     config: Config,
+    host: Option<&'a Host>,
+    ice: IceOptions,
     to_peer: Munge,
     to_bowline: Munge,
+    trickle: Trickle,
     limit: Duration,
 }
 
-impl Meeting {
+impl<'a> Meeting<'a> {
     /// With default settings on both sides.
     #[must_use]
     pub fn new(offerer: Offerer) -> Self {
         Self {
             offerer,
             config: Config::default(),
+            host: None,
+            ice: IceOptions::default(),
             to_peer: Arc::new(str::to_owned),
             to_bowline: Arc::new(str::to_owned),
+            trickle: Trickle::AsTold,
             limit: CONNECT,
         }
     }
@@ -38,6 +45,20 @@ impl Meeting {
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// With bowline on this host.
+    #[must_use]
+    pub fn on(mut self, host: &'a Host) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// With these ICE options of the peer.
+    #[must_use]
+    pub fn ice(mut self, options: IceOptions) -> Self {
+        self.ice = options;
         self
     }
 
@@ -55,6 +76,13 @@ impl Meeting {
         self
     }
 
+    /// With the peer's candidates carried so. Default: [`Trickle::AsTold`].
+    #[must_use]
+    pub fn trickle(mut self, trickle: Trickle) -> Self {
+        self.trickle = trickle;
+        self
+    }
+
     /// With this much time for bowline to be connected. Default: [`CONNECT`].
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -68,17 +96,20 @@ impl Meeting {
     ///
     /// What went wrong, for a person to read.
     pub async fn connect(self, stack: &Stack) -> Result<Duo, String> {
-        let mut peer = stack.connection().await?;
+        let mut peer = stack.connection(self.ice).await?;
         let first = match self.offerer {
             Offerer::Bowline => None,
             Offerer::Peer => Some(peer.open(FIRST, ChannelInit::default()).await?),
         };
         let (signalling, link) = Signalling::pair();
         let id = |name: &str| PeerId::new(name).expect("valid");
-        let endpoint = Endpoint::builder(id(BOWLINE))
+        let builder = Endpoint::builder(id(BOWLINE))
             .config(self.config)
-            .signalling(signalling)
-            .bind();
+            .signalling(signalling);
+        let endpoint = match self.host {
+            Some(host) => host.run(async { builder.bind() }).await,
+            None => builder.bind(),
+        };
         let endpoint = endpoint.map_err(|error| error.to_string())?;
         let events = record(&endpoint);
         let passed = Log::default();
@@ -88,6 +119,7 @@ impl Meeting {
             peer: peer.handle(),
             to_peer: self.to_peer,
             to_bowline: self.to_bowline,
+            trickle: self.trickle,
             passed: passed.clone(),
             names: Names {
                 bowline: BOWLINE.to_owned(),
@@ -173,9 +205,19 @@ impl Duo {
         let all = self.passed.all();
         let found = all.into_iter().find_map(|passed| match passed {
             Passed::FromBowline(sdp) => Some(sdp),
-            Passed::FromPeer(_) | Passed::Broken(_) => None,
+            Passed::FromPeer(_) | Passed::CandidateFromBowline(_) | Passed::Broken(_) => None,
         });
         found.expect("they are connected")
+    }
+
+    /// Everything that bowline has told of addresses: its description, and its candidates.
+    #[must_use]
+    pub fn told_by_bowline(&self) -> Vec<String> {
+        let told = |passed| match passed {
+            Passed::FromBowline(text) | Passed::CandidateFromBowline(text) => Some(text),
+            Passed::FromPeer(_) | Passed::Broken(_) => None,
+        };
+        self.passed.all().into_iter().filter_map(told).collect()
     }
 
     /// The description by the peer, as the peer wrote it.
@@ -184,7 +226,7 @@ impl Duo {
         let all = self.passed.all();
         let found = all.into_iter().find_map(|passed| match passed {
             Passed::FromPeer(sdp) => Some(sdp),
-            Passed::FromBowline(_) | Passed::Broken(_) => None,
+            Passed::FromBowline(_) | Passed::CandidateFromBowline(_) | Passed::Broken(_) => None,
         });
         found.expect("they are connected")
     }

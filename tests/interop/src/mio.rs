@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bowline::{PeerId, Signal};
 use bowline_tokio::signalling::Signalling;
 
-use crate::bridge::{Bridge, Names, Offerer};
+use crate::bridge::{Bridge, Names, Offerer, Trickle};
 use crate::duo::{BOWLINE, FIRST, PEER, Task};
 use crate::foreign::wire::Wire;
-use crate::foreign::{ChannelInit, ForeignConnection, Stack};
+use crate::foreign::{ChannelInit, ForeignConnection, IceOptions, Stack};
 use crate::log::Log;
 use crate::process::Group;
 
@@ -33,7 +33,7 @@ pub struct EchoDuo {
 /// What went wrong, for a person to read.
 pub async fn call_echo_peer(stack: &Stack, address: &str) -> Result<EchoDuo, String> {
     let (wire, program) = start(address)?;
-    let mut peer = stack.connection().await?;
+    let mut peer = stack.connection(IceOptions::default()).await?;
     let first = peer.open(FIRST, ChannelInit::default()).await?;
     let (near, link) = Signalling::pair();
     let bridge = Bridge {
@@ -42,6 +42,7 @@ pub async fn call_echo_peer(stack: &Stack, address: &str) -> Result<EchoDuo, Str
         peer: peer.handle(),
         to_peer: Arc::new(str::to_owned),
         to_bowline: Arc::new(str::to_owned),
+        trickle: Trickle::AsTold,
         passed: Log::default(),
         names: Names {
             bowline: BOWLINE.to_owned(),

@@ -1,11 +1,16 @@
 //! `bowline doctor`: what this network lets through.
 
 use std::error::Error;
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use bowline::nat::NatReport;
 use bowline::{ChannelKind, Config, Event, IceServer, PeerId, TransportPolicy};
 use bowline_tokio::signalling::MemoryHub;
 use bowline_tokio::{Endpoint, Events, IncomingPolicy};
+use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::network::{Network, Place};
@@ -23,56 +28,141 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     network: Network,
+    /// Print one JSON object at the end, and nothing else.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Report {
+    relay: String,
+    relay_answers: bool,
+    addresses: Vec<SocketAddr>,
+    nat: Option<NatReport>,
+    servers: Vec<ServerReport>,
+    #[serde(skip)]
+    silent: bool,
+}
+
+/// What was found of one server.
+#[derive(Serialize)]
+struct ServerReport {
+    uri: String,
+    /// How long it took to connect through it, for TURN servers that relay.
+    connected_ms: Option<u128>,
+    fault: Option<String>,
 }
 
 /// Examines the network, and fails when nobody could be reached.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let network = arguments.network;
+    let Arguments { network, json } = arguments;
     let mut number = [0; 8];
     getrandom::fill(&mut number).map_err(|error| format!("no randomness: {error}"))?;
     let room = format!("doctor-{:016x}", u64::from_be_bytes(number));
     let place = network.enter(&room, PeerId::new("doctor")?)?;
     let mut events = place.endpoint.events();
-    let relay = text::printable(network.relay());
-    let has_relay = answers(&place).await;
-    let said = if has_relay {
-        "answers"
-    } else {
-        "does not answer"
+    let mut report = Report {
+        relay: text::printable(network.relay()),
+        relay_answers: answers(&place).await,
+        addresses: place.endpoint.local_addrs(),
+        nat: None,
+        servers: Vec::new(),
+        silent: json,
     };
-    println!("relay      {relay} {said}");
-    let addresses = place.endpoint.local_addrs();
-    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-    println!("addresses  {}", addresses.join(", "));
+    report.tell_place();
 
-    let patience = if has_relay { OFFER } else { Duration::ZERO };
+    let patience = if report.relay_answers {
+        OFFER
+    } else {
+        Duration::ZERO
+    };
     let servers = network.candidates(&place.presence, patience).await?;
     if servers.is_empty() {
-        println!(
-            "servers    none: only peers in this network, or with a public address, can be reached"
+        report.say(
+            "servers",
+            "none: only peers in this network, or with a public address, can be reached",
         );
     }
     // They may be on their way to the endpoint still; to have them twice changes nothing.
     place.endpoint.set_ice_servers(servers.clone())?;
-    nat(&place.endpoint, &mut events).await;
-    let mut works = has_relay;
+    report.examine_nat(&place.endpoint, &mut events).await;
     for server in servers.iter().filter(|server| server.is_relay()) {
-        match through(server).await {
-            Ok(took) => {
-                println!(
-                    "turn       {server} relays, connected in {} ms",
-                    took.as_millis()
-                );
-                works = true;
-            }
-            Err(error) => println!("turn       {server} {}", text::printable(&error)),
-        }
+        report.try_relay(server).await;
     }
     place.endpoint.close().await;
-    if works {
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    if report.relay_answers || report.servers.iter().any(|s| s.connected_ms.is_some()) {
         Ok(())
     } else {
         Err("neither the relay nor a turn server can be reached".into())
+    }
+}
+
+impl Report {
+    fn tell_place(&self) {
+        let said = if self.relay_answers {
+            "answers"
+        } else {
+            "does not answer"
+        };
+        self.say("relay", format!("{} {said}", self.relay));
+        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        self.say("addresses", addresses.join(", "));
+    }
+
+    /// Finds out what can be known of the NATs, and of the servers on the way.
+    async fn examine_nat(&mut self, endpoint: &Endpoint, events: &mut Events) {
+        let mut discovery = pin!(timeout(DISCOVERY, endpoint.discover_nat()));
+        let found = loop {
+            tokio::select! {
+                found = &mut discovery => break found,
+                event = events.next() => {
+                    if let Some(Ok(Event::IceServerFailed { server, fault })) = event {
+                        self.say("server", format!("{} failed: {fault}", text::printable(&server)));
+                        self.servers.push(ServerReport {
+                            uri: server,
+                            connected_ms: None,
+                            fault: Some(fault.to_string()),
+                        });
+                    }
+                }
+            }
+        };
+        match found {
+            Ok(Ok(nat)) => {
+                self.say("nat", &nat);
+                self.nat = Some(nat);
+            }
+            Ok(Err(error)) => self.say("nat", format!("not examined: {error}")),
+            Err(_) => self.say("nat", "nothing was found out in time"),
+        }
+    }
+
+    /// Sends something to itself through a TURN server.
+    async fn try_relay(&mut self, server: &IceServer) {
+        let tried = through(server).await;
+        match &tried {
+            Ok(took) => self.say(
+                "turn",
+                format!("{server} relays, connected in {} ms", took.as_millis()),
+            ),
+            Err(error) => self.say("turn", format!("{server} {}", text::printable(error))),
+        }
+        self.servers.push(ServerReport {
+            uri: server.to_string(),
+            connected_ms: tried.as_ref().ok().map(Duration::as_millis),
+            fault: tried.err(),
+        });
+    }
+
+    /// A line for people.
+    fn say(&self, what: &str, found: impl fmt::Display) {
+        if !self.silent {
+            println!("{what:<10} {found}");
+        }
     }
 }
 
@@ -81,29 +171,6 @@ async fn answers(place: &Place) -> bool {
     let mut link = place.link.clone();
     let decided = link.wait_for(|link| link.up || link.last_error.is_some());
     matches!(timeout(RELAY, decided).await, Ok(Ok(link)) if link.up)
-}
-
-/// Prints what is known of the NATs.
-async fn nat(endpoint: &Endpoint, events: &mut Events) {
-    if let Err(error) = endpoint.discover_nat() {
-        println!("nat        not examined: {error}");
-        return;
-    }
-    let discovered = async {
-        loop {
-            match events.next().await? {
-                Ok(Event::NatDiscovered { report }) => return Some(report),
-                Ok(Event::IceServerFailed { server, fault }) => {
-                    println!("server     {} failed: {fault}", text::printable(&server));
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-    };
-    match timeout(DISCOVERY, discovered).await {
-        Ok(Some(report)) => println!("nat        {report}"),
-        Ok(None) | Err(_) => println!("nat        nothing was found out in time"),
-    }
 }
 
 /// Sends something to itself through one TURN server and no other way. Gives how long it took to connect.

@@ -38,7 +38,7 @@ pub(super) enum Stage {
     /// A socket or connection was asked for.
     Opening(NeedId),
     /// Requests and data flow.
-    Live(Live),
+    Live(Box<Live>),
 }
 
 /// A relay that has a socket or connection.
@@ -116,14 +116,14 @@ impl Relay {
             Via::Datagrams
         };
         let family = Family::of(remote);
-        self.stage = Stage::Live(Live {
+        self.stage = Stage::Live(Box::new(Live {
             need: *need,
             local,
             remote,
             allocation: Allocation::new(family, via, login, bounds, tape, rng, now),
             relayed: None,
             framing: is_stream.then(Framing::default),
-        });
+        }));
     }
 
     /// It failed, or the server has lost it: decides when it is begun again, and where.

@@ -283,12 +283,9 @@ fn what_is_begun_with_servers_is_paced() {
     let mut stage = Stage::new(&servers);
     stage.bind();
     let start = stage.now;
-    for begun in 1..=8 {
-        assert_eq!(stage.sent.len(), begun);
-        assert_eq!(
-            stage.now - start,
-            Duration::from_millis(20) * (u32::try_from(begun).expect("few") - 1)
-        );
+    for begun in 1..=8_u32 {
+        assert_eq!(stage.sent.len(), usize::try_from(begun).expect("small"));
+        assert_eq!(stage.now - start, Duration::from_millis(20) * (begun - 1));
         stage.pass(Duration::from_millis(20));
     }
 }

@@ -97,8 +97,8 @@ enum Life {
         refresh_at: Option<Instant>,
         expires_at: Instant,
     },
-    /// The end was asked for.
-    Deleting,
+    /// The end was asked for. The answer is not waited for any longer than this.
+    Deleting { until: Instant },
     /// Nothing more happens.
     Ended,
 }
@@ -203,7 +203,7 @@ impl Allocation {
     pub(crate) fn relayed(&self) -> Option<SocketAddr> {
         match self.life {
             Life::Granted { relayed, .. } => Some(relayed),
-            Life::New | Life::Asking | Life::Deleting | Life::Ended => None,
+            Life::New | Life::Asking | Life::Deleting { .. } | Life::Ended => None,
         }
     }
 
@@ -287,7 +287,7 @@ impl Allocation {
             .into_iter()
             .flatten()
             .min(),
-            Life::Asking | Life::Deleting | Life::Ended => None,
+            Life::Asking | Life::Deleting { .. } | Life::Ended => None,
         }
     }
 
@@ -312,7 +312,7 @@ impl Allocation {
                     self.ask(request, Some(peer), now);
                 }
             }
-            Life::Asking | Life::Deleting | Life::Ended => {}
+            Life::Asking | Life::Deleting { .. } | Life::Ended => {}
         }
     }
 
@@ -321,21 +321,29 @@ impl Allocation {
         match self.life {
             Life::Granted { .. } => {
                 self.open.clear();
-                self.life = Life::Deleting;
+                self.life = Life::Deleting {
+                    until: now + LINGER,
+                };
                 self.ask(Request::Refresh { seconds: 0 }, None, now);
             }
             // The server may have granted it already: it expires by itself.
             Life::New | Life::Asking => self.end(End::Deleted),
-            Life::Deleting | Life::Ended => {}
+            Life::Deleting { .. } | Life::Ended => {}
         }
     }
 
     /// Repeats requests, gives them up, and ends with the life of the allocation.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if let Life::Granted { expires_at, .. } = self.life
-            && expires_at <= now
-        {
-            return self.end(End::Fault(ServerFault::Unreachable));
+        match self.life {
+            Life::Granted { expires_at, .. } if expires_at <= now => {
+                return self.end(End::Fault(ServerFault::Unreachable));
+            }
+            Life::Deleting { until } if until <= now => return self.end(End::Deleted),
+            Life::New
+            | Life::Asking
+            | Life::Granted { .. }
+            | Life::Deleting { .. }
+            | Life::Ended => {}
         }
         if self.keeps_open() && self.keep_at <= now {
             self.keep_at = now + self.keepalive;
@@ -366,7 +374,8 @@ impl Allocation {
         let repeat = self.open.values().map(|transaction| transaction.due).min();
         let expiry = match self.life {
             Life::Granted { expires_at, .. } => Some(expires_at),
-            Life::New | Life::Asking | Life::Deleting | Life::Ended => None,
+            Life::Deleting { until } => Some(until),
+            Life::New | Life::Asking | Life::Ended => None,
         };
         let keepalive = self.keeps_open().then_some(self.keep_at);
         [repeat, expiry, keepalive].into_iter().flatten().min()
@@ -487,6 +496,10 @@ impl Allocation {
         let Some(transaction) = self.open.remove(&id) else {
             return;
         };
+        // What coturn says to peers where there is no allocation: refreshing it gets the 437.
+        if matches!(answer, Err(BAD_REQUEST)) {
+            self.refresh_by(now);
+        }
         match (transaction.request, answer) {
             (Request::Allocate { ipv6 }, Ok(response)) => self.on_granted(response, ipv6, now),
             (Request::Refresh { seconds: 0 }, _) => self.end(End::Deleted),
@@ -533,6 +546,17 @@ impl Allocation {
             refresh_at: Some(now + life / 2),
             expires_at: now + life,
         };
+    }
+
+    /// Refreshes at this time at the latest.
+    fn refresh_by(&mut self, time: Instant) {
+        if let Life::Granted {
+            refresh_at: Some(at),
+            ..
+        } = &mut self.life
+        {
+            *at = time.min(*at);
+        }
     }
 
     fn on_peer_granted(&mut self, transaction: &Transaction, now: Instant) {
@@ -635,11 +659,14 @@ fn fault(code: u16) -> ServerFault {
     }
 }
 
+/// How long the answer to a deletion is waited for: the allocation expires by itself if it was lost.
+const LINGER: Duration = Duration::from_secs(2);
 /// How long a server may be silent while something is sent through it. Checks of a path in use go out every three
 /// seconds and are answered.
 const SUSPICION: Duration = Duration::from_secs(5);
 /// How often one request is signed anew because the server wants another nonce. One renewal is usual.
 const MAX_RENEWALS: u32 = 4;
+const BAD_REQUEST: u16 = 400;
 /// The shortest life of an allocation that is taken, in seconds. RFC 8656 section 3.2 has 600 by default.
 const MIN_LIFE: u32 = 10;
 /// The longest, in seconds: a longer one is refreshed as often as this (RFC 8656 section 7.2: "maximum [..] 3600").

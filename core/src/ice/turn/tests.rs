@@ -375,6 +375,20 @@ fn a_server_that_has_lost_the_allocation_says_so_and_it_ends() {
 }
 
 #[test]
+fn a_bad_request_for_a_peer_makes_the_allocation_doubtful() {
+    let now = Instant::now();
+    let server = Server::new();
+    let mut allocation = granted(&server, now);
+    allocation.want(peer(1), now);
+    let bind = begin(&mut allocation, now);
+    allocation.receive(&server.error(&bind, 400), now);
+    let refresh = begin(&mut allocation, now);
+    allocation.receive(&server.error(&refresh, 437), now);
+    let fault = ServerFault::Mismatch;
+    assert_eq!(ended(&mut allocation), Some(End::Fault(fault)));
+}
+
+#[test]
 fn only_an_authenticated_server_sends_us_elsewhere() {
     let now = Instant::now();
     let server = Server::new();
@@ -520,8 +534,7 @@ fn a_deleted_allocation_says_so_to_the_server_and_ends_with_its_answer() {
 fn a_way_that_is_silent_is_kept_open_by_indications() {
     let now = Instant::now();
     let mut allocation = bound(&Server::new(), now);
-    // Shorter than the life of the allocation.
-    let keepalive = Duration::from_secs(15);
+    let keepalive = Duration::from_secs(20);
     (allocation.keepalive, allocation.keep_at) = (keepalive, now + keepalive);
     let mut at = now;
     for _ in 0..3 {
@@ -534,6 +547,23 @@ fn a_way_that_is_silent_is_kept_open_by_indications() {
     let sent = at + keepalive / 2;
     assert!(allocation.send(peer(1), vec![1], sent).is_some());
     assert_eq!(allocation.poll_timeout(), Some(sent + keepalive));
+}
+
+#[test]
+fn the_answer_to_a_deletion_is_not_waited_for_long() {
+    let now = Instant::now();
+    let mut allocation = granted(&Server::new(), now);
+    allocation.delete(now);
+    let end = now + LINGER;
+    while let Some(at) = allocation.poll_timeout() {
+        assert!(at <= end);
+        allocation.handle_timeout(at);
+        if at == end {
+            break;
+        }
+    }
+    assert_eq!(ended(&mut allocation), Some(End::Deleted));
+    assert_eq!(allocation.poll_timeout(), None);
 }
 
 #[test]

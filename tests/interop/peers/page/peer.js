@@ -37,7 +37,7 @@ export class Peer {
       case "hello":
         return this.#stack.version().then((version) => ({ version }));
       case "create":
-        return this.#create(request.connection);
+        return this.#create(request);
       case "offer":
         return this.#describe(connection, () => connection.createOffer());
       case "answer":
@@ -61,13 +61,15 @@ export class Peer {
     }
   }
 
-  #create(number) {
-    const connection = new this.#stack.RTCPeerConnection({ iceServers: [], ...this.#stack.configuration });
+  #create({ connection: number, iceServers = [], iceTransportPolicy = "all" }) {
+    const ice = { iceServers, iceTransportPolicy };
+    const connection = new this.#stack.RTCPeerConnection({ ...ice, ...this.#stack.configuration });
     this.#connections.set(number, connection);
     const tell = (event) => this.#report({ connection: number, ...event });
     connection.onicecandidate = ({ candidate }) => {
-      if (candidate?.candidate && !this.#stack.gathersFirst) {
-        tell({ event: "candidate", candidate: candidate.candidate });
+      // None at all is the end of candidates, which is told as an empty one.
+      if (!this.#stack.gathersFirst) {
+        tell({ event: "candidate", candidate: candidate?.candidate ?? "" });
       }
     };
     connection.onconnectionstatechange = () => tell({ event: "state", state: connection.connectionState });

@@ -16,7 +16,9 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 pub use pattern::{crc32, numbered};
-pub use protocol::{Burst, BurstReport, ChannelInit, Event, Mode, Received};
+pub use protocol::{
+    Burst, BurstReport, ChannelInit, Event, IceOptions, IceServerOptions, Mode, Received,
+};
 pub use stack::{Kind, Stack, StartError};
 
 use crate::log::Log;
@@ -34,7 +36,7 @@ pub struct ForeignConnection {
 }
 
 impl ForeignConnection {
-    async fn create(remote: Remote) -> Result<Self, String> {
+    async fn create(remote: Remote, ice: IceOptions) -> Result<Self, String> {
         let (number, log, candidates) = remote.register();
         let candidates = Some(candidates);
         let connection = Self {
@@ -43,7 +45,7 @@ impl ForeignConnection {
             log,
             candidates,
         };
-        connection.ask(&Command::Create).await?;
+        connection.ask(&Command::Create { ice }).await?;
         Ok(connection)
     }
 

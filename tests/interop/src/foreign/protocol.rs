@@ -27,7 +27,10 @@ pub(super) enum Command {
     /// To tell its name and version: `{"version": "aiortc 1.16.0"}`.
     Hello,
     /// To make a peer connection.
-    Create,
+    Create {
+        #[serde(flatten)]
+        ice: IceOptions,
+    },
     /// To make an offer and apply it: `{"sdp": ".."}`.
     Offer,
     /// To apply an offer, and to make an answer and apply it: `{"sdp": ".."}`.
@@ -56,6 +59,28 @@ pub(super) enum Command {
     Shut { channel: u64 },
     /// To close the peer connection.
     Close,
+}
+
+/// The ICE part of the browsers' `RTCConfiguration`. Only browsers look at it.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IceOptions {
+    /// The servers.
+    pub ice_servers: Vec<IceServerOptions>,
+    /// `relay`, where nothing but relays may be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ice_transport_policy: Option<&'static str>,
+}
+
+/// The browsers' `RTCIceServer`.
+#[derive(Debug, Clone, Serialize)]
+pub struct IceServerOptions {
+    /// Its URI.
+    pub urls: String,
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub credential: String,
 }
 
 /// How a channel is to be opened: the browsers' `RTCDataChannelInit`.
@@ -129,7 +154,7 @@ pub(super) enum Report {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// It has a candidate, without `a=`.
+    /// It has a candidate, without `a=`; empty at the end of candidates.
     Candidate {
         /// The candidate.
         candidate: String,

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ForeignConnection;
 use super::page::PageServer;
-use super::protocol::{Command, Event, Report, Request};
+use super::protocol::{Command, Event, IceOptions, Report, Request};
 use super::wire::Wire;
 use crate::browser::{Chromium, Firefox, Visibility};
 use crate::log::Log;
@@ -142,8 +142,8 @@ impl Stack {
     /// # Errors
     ///
     /// What the stack says.
-    pub async fn connection(&self) -> Result<ForeignConnection, String> {
-        ForeignConnection::create(self.remote.clone()).await
+    pub async fn connection(&self, ice: IceOptions) -> Result<ForeignConnection, String> {
+        ForeignConnection::create(self.remote.clone(), ice).await
     }
 
     /// Kills the program at once, so that it cannot say goodbye to its peers.

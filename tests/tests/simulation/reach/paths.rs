@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bowline::{ChannelKind, Event, Path, PathChange, TransportPolicy};
-use bowline_sim::{Action, HostId, Misbehaviour, NatConfig, World};
+use bowline_sim::{Action, HostId, Misbehaviour, NatConfig, PeerSpec, ServerSpec, World};
 
 use super::{Between, connect};
 
@@ -197,6 +197,54 @@ fn relay_only_peers_speak_to_the_server_alone() {
     // What one sends to the other directly is dropped by the other, and there is nothing of it.
     let link = world.network().accounts();
     assert!(link.balance());
+    world.assert_no_violation();
+}
+
+#[test]
+fn with_the_public_policy_peers_meet_without_a_word_of_their_private_addresses() {
+    let nat = NatConfig::port_restricted();
+    let mut world = Between {
+        policy: TransportPolicy::Public,
+        ..Between::new(11, [nat.clone(), nat])
+    }
+    .world()
+    .build();
+    assert!(connect(&mut world));
+    for host in [ALICE, BOB] {
+        let private = |event: &Event| matches!(event, Event::CandidateAdded { address, .. } if address.ip().to_string().starts_with("192.168."));
+        assert!(!world.events(host).iter().any(|(_, event)| private(event)));
+    }
+    world.assert_no_violation();
+}
+
+#[test]
+fn a_hundred_peers_share_the_allocation_of_an_endpoint() {
+    let config = super::configured(vec![super::turn("turn:turn.example")], |config| {
+        config.policy(TransportPolicy::Relay)
+    });
+    let hub = PeerSpec {
+        config: config.clone(),
+        ..PeerSpec::new("hub")
+    };
+    let server = ServerSpec {
+        max_allocations: 200,
+        ..super::server()
+    };
+    let mut world = World::builder(5).server(server).peer_with(hub);
+    for n in 1..=100 {
+        world = world.peer_with(PeerSpec {
+            config: config.clone(),
+            ..PeerSpec::new(format!("peer-{n}"))
+        });
+    }
+    let mut world = world.build();
+    world.run_for(seconds(2));
+    for peer in 1..=100 {
+        world.connect(ALICE, peer).expect("the hub knows nobody");
+    }
+    let all = |world: &World| (1..=100).all(|peer| world.connected(ALICE, peer));
+    assert!(world.run_until(all, seconds(16)));
+    assert_eq!(world.allocations(0), 101, "one for each endpoint");
     world.assert_no_violation();
 }
 

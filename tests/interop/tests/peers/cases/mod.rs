@@ -6,6 +6,7 @@ mod ending;
 mod flow;
 mod messages;
 mod sizes;
+mod trickle;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -49,14 +50,17 @@ cases! {
     p11_receiving: Shared flow::what_a_slow_reader_has_not_read_is_kept_for_it,
     p12_closing: Shared channels::either_side_closes_a_channel_without_error,
     p13_close: Shared ending::the_end_of_a_connection_is_told_within_a_second,
+    p16_trickle: Shared trickle::candidates_come_before_and_after_the_description,
+    p17_mdns: Shared trickle::a_peer_behind_mdns_names_is_found_by_its_checks,
     connect_time: Alone connecting::how_long_connecting_takes,
 }
 
 /// The cases of a stack. With werift all but the first need what that one shows to fail; the mio loop is tried with one
-/// browser and one other stack.
+/// browser and one other stack; browsers alone hide addresses.
 pub(crate) fn of(kind: Kind) -> impl Iterator<Item = Case> {
     let is_tested = move |case: &Case| match (kind, case.name) {
         (Kind::Werift, name) => name == "p01_in_band",
+        (_, "p17_mdns") => matches!(kind, Kind::Chromium | Kind::Firefox),
         (_, "p01_through_mio") => matches!(kind, Kind::Chromium | Kind::Aiortc),
         _ => true,
     };

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use stun_types::message::{Message, MessageClass};
 
-use super::{Allocation, AllocationEvent, Bounds, Received, Via};
+use super::{Allocation, AllocationEvent, Bounds, LINGER, Received, Via};
 use crate::fuzz::Script;
 use crate::ice::nat::Family;
-use crate::ice::stun::{Ladder, TransactionId};
+use crate::ice::stun::TransactionId;
 use crate::rng::{Rng, Seed};
 use crate::tape::Tape;
 
@@ -237,7 +237,7 @@ impl Run {
     fn end(mut self) {
         self.allocation.delete(self.now);
         self.drain();
-        self.pass(Ladder::STANDARD.total());
+        self.pass(LINGER);
         assert!(self.ended, "it does not end");
         self.pass(Duration::from_secs(1_000));
     }

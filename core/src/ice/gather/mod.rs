@@ -125,9 +125,10 @@ impl Gatherer {
     pub(crate) fn set_servers(&mut self, servers: Vec<IceServer>, now: Instant) {
         self.by_need
             .retain(|_, purpose| !matches!(purpose, Purpose::Resolve { .. }));
+        let former = std::mem::take(&mut self.servers);
         self.servers = servers
             .into_iter()
-            .map(|ice| Server::new(ice, now))
+            .map(|ice| Server::after(&former, ice, now))
             .collect();
         self.plan(now);
         self.drive(now);

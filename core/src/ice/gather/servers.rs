@@ -47,6 +47,25 @@ impl Server {
         }
     }
 
+    /// A server that takes the place of `former` ones: what is known of it, and where its name leads, stays known.
+    pub(super) fn after(former: &[Self], ice: IceServer, now: Instant) -> Self {
+        let mut server = Self::new(ice, now);
+        let mut same_host = former
+            .iter()
+            .filter(|old| old.ice.host() == server.ice.host());
+        if let Some(old) = same_host.clone().find(|old| old.ice == server.ice) {
+            server.told = old.told;
+            server.asked_at = old.asked_at;
+            server.answered = old.answered;
+            server.failures = old.failures;
+        }
+        // A resolution that was under way is asked for again.
+        if let Some(known) = same_host.find(|old| matches!(old.place, Place::Known(_))) {
+            server.place = known.place.clone();
+        }
+        server
+    }
+
     /// The name to be resolved now.
     pub(super) fn wants_resolving(&self, now: Instant) -> Option<&str> {
         match (&self.place, self.ice.host()) {

@@ -448,6 +448,27 @@ fn servers_that_stay_keep_their_relay() {
 }
 
 #[test]
+fn a_server_that_is_named_and_stays_keeps_its_relay_too() {
+    let named = "turn:turn.example.org".parse::<IceServer>().expect("valid");
+    let named = named.credentials("alice", "secret").expect("fits");
+    let mut stage = Stage::new(std::slice::from_ref(&named));
+    stage.bind();
+    let Some(Need::Resolve { need, .. }) = stage.needs.pop() else {
+        panic!("a name is to be resolved");
+    };
+    let found = [at(TURN).ip()];
+    stage.gatherer.on_resolved(need, &found, stage.now);
+    stage.take();
+    stage.allocate("192.0.2.1:5000", None);
+    let servers = vec![named, stun_server()];
+    stage.gatherer.set_servers(servers, stage.now);
+    stage.take();
+    stage.pass(Duration::from_secs(1));
+    assert!(stage.gone.is_empty());
+    assert!(stage.needs.is_empty(), "{:?}", stage.needs);
+}
+
+#[test]
 fn with_the_relay_policy_nothing_but_the_relay_is_used() {
     let servers = [stun_server(), turn_server("alice")];
     let mut stage = Stage::with_policy(&servers, TransportPolicy::Relay);

@@ -30,7 +30,7 @@ pub(super) struct Question {
 struct State {
     /// When it is asked next; `None` while an answer is awaited, and when another question keeps the mapping open.
     ask_at: Option<Instant>,
-    /// The last transaction.
+    /// The transaction whose answer is awaited: one at a time, so that none is left when the question is dropped.
     asked: Option<TransactionId>,
     mapped: Option<SocketAddr>,
     answered: bool,
@@ -180,6 +180,7 @@ impl Reflexive {
         });
         let state = self.questions.get_mut(&question)?;
         let before = state.mapped;
+        state.asked = None;
         match outcome.result {
             Ok(binding) => {
                 state.answered = true;
@@ -204,13 +205,16 @@ impl Reflexive {
             answered: outcome.result.is_ok(),
         })
     }
+
     /// The question that kept the mapping of a socket open is not answered any more: another one takes over.
     fn keep_open_by_another(&mut self, silent: Question, now: Instant) {
         let mut others = self.questions.iter_mut();
         let other = others.find(|(other, state)| {
             **other != silent && other.base == silent.base && state.mapped.is_some()
         });
-        if let Some((_, state)) = other {
+        if let Some((_, state)) = other
+            && state.asked.is_none()
+        {
             state.ask_at.get_or_insert(now);
         }
     }
@@ -218,3 +222,54 @@ impl Reflexive {
 
 /// Questions at one time: 8 sockets and 8 servers. Further ones are not asked.
 const MAX_QUESTIONS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ice::stun::message::build::{self, Success};
+    use crate::rng::Seed;
+
+    /// The fuzz target `gather` found datagrams from a socket that was closed.
+    #[test]
+    fn a_question_that_is_open_is_not_asked_again_and_nothing_is_left_when_it_is_dropped() {
+        let [base, first, second] = ["192.0.2.1:4000", "198.51.100.1:3478", "198.51.100.2:3478"]
+            .map(|address| address.parse::<SocketAddr>().expect("an address"));
+        let mut now = Instant::now();
+        let keepalive = Duration::from_secs(15);
+        let mut reflexive = Reflexive::new(keepalive, Rng::new(&Seed::from([7; 32])));
+        let questions = [first, second].map(|server| Question { base, server });
+        reflexive.set_questions(&questions, now);
+        let ask = |reflexive: &mut Reflexive, now| {
+            let question = reflexive.begin_request(now).expect("it is due");
+            (question.server, reflexive.poll_transmit(now).expect("sent"))
+        };
+        let success = Success {
+            xor_mapped: Some(base),
+            ..Success::default()
+        };
+        for server in [first, second] {
+            let (asked, request) = ask(&mut reflexive, now);
+            assert_eq!(asked, server);
+            let answer = build::success(&request.contents, &success);
+            assert!(
+                reflexive
+                    .handle_datagram(base, server, &answer, now)
+                    .is_some()
+            );
+        }
+        // The first refuses, so that the second is asked, and refuses again while the second is silent.
+        for round in 0..2 {
+            now += keepalive;
+            let (asked, request) = ask(&mut reflexive, now);
+            assert_eq!(asked, first);
+            let answer = build::error(&request.contents, 500);
+            reflexive.handle_datagram(base, first, &answer, now);
+            if round == 0 {
+                assert_eq!(ask(&mut reflexive, now).0, second);
+            }
+        }
+        assert_eq!(reflexive.begin_request(now), None, "it is under way");
+        reflexive.set_questions(&[], now);
+        assert_eq!(reflexive.poll_transmit(now + keepalive), None);
+    }
+}

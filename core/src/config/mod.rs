@@ -582,6 +582,42 @@ mod tests {
     }
 
     #[test]
+    fn the_pace_and_the_keepalive_have_their_least() {
+        let short = Duration::from_nanos(1);
+        assert!(Config::builder().pacing(MIN_PACING).build().is_ok());
+        assert!(Config::builder().keepalive(MIN_KEEPALIVE).build().is_ok());
+        for (builder, option, least) in [
+            (
+                Config::builder().pacing(MIN_PACING - short),
+                "pacing",
+                MIN_PACING,
+            ),
+            (
+                Config::builder().keepalive(MIN_KEEPALIVE - short),
+                "keepalive",
+                MIN_KEEPALIVE,
+            ),
+        ] {
+            let refused = ConfigError::TooShort { option, least };
+            assert_eq!(builder.build(), Err(refused));
+        }
+    }
+
+    #[test]
+    fn as_many_ice_servers_as_the_limit_are_taken_and_none_without_what_it_needs() {
+        let server = |uri: &str| uri.parse::<IceServer>().expect("valid");
+        let many = |count: usize| {
+            let servers = (0..count).map(|n| server(&format!("stun:s{n}.example")));
+            servers.fold(Config::builder(), ConfigBuilder::ice_server)
+        };
+        assert!(many(16).build().is_ok());
+        let refused = |error| Err(ConfigError::IceServer { error });
+        assert_eq!(many(17).build(), refused(IceServerError::TooMany));
+        let bare = Config::builder().ice_server(server("turn:t.example"));
+        assert_eq!(bare.build(), refused(IceServerError::Credentials));
+    }
+
+    #[test]
     fn relations_between_options_are_checked() {
         let err = |b: ConfigBuilder| b.build().expect_err("refused").to_string();
         assert_eq!(

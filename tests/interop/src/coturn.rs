@@ -62,7 +62,7 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// What the operating system says, or that it did not answer within [`PATIENCE`].
+    /// What the operating system says, or that it did not answer within some seconds.
     pub async fn start(self) -> io::Result<Coturn> {
         let folder = tempfile::Builder::new()
             .prefix("bowline-coturn-")
@@ -143,7 +143,7 @@ impl Coturn {
     ///
     /// # Errors
     ///
-    /// That it has not within [`PATIENCE`].
+    /// That it has not within some seconds.
     pub async fn says(&self, text: &str) -> io::Result<()> {
         let log = self.folder.path().join(LOG);
         let said = async {

@@ -58,10 +58,12 @@ impl Run<'_> {
 
     fn tell(&mut self, fact: Fact) {
         let (before, deadline) = (self.lifecycle.life(), self.lifecycle.deadline());
-        let fails = self.lifecycle.is_explained(fact);
+        let is_explained = self.lifecycle.is_explained(fact);
         let told = self.lifecycle.on_fact(fact, self.timing, self.now);
         let after = self.lifecycle.life();
-        assert_eq!(fails, told.is_some_and(|t| t.to == PeerState::Failed));
+        let is_refused = |cause| matches!(cause, Cause::PeerRefused | Cause::PeerBusy);
+        let needs_one = told.is_some_and(|t| t.to == PeerState::Failed || is_refused(t.cause));
+        assert_eq!(is_explained, needs_one);
         match told {
             Some(transition) => self.check_told(before, transition),
             None => assert_eq!(before.visible(), after.visible(), "{fact:?} goes untold"),

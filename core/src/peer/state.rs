@@ -142,10 +142,8 @@ impl Lifecycle {
     pub(crate) fn is_explained(&self, fact: Fact) -> bool {
         match next(self.life, fact) {
             Some((Life::Ended(PeerState::Failed), _)) => true,
-            Some((Life::Ended(_), _)) => {
-                matches!(fact, Fact::Bye(Cause::PeerRefused | Cause::PeerBusy))
-            }
-            Some(_) | None => false,
+            Some((_, Some((_, cause)))) => matches!(cause, Cause::PeerRefused | Cause::PeerBusy),
+            Some((_, None)) | None => false,
         }
     }
 

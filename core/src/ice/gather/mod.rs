@@ -402,13 +402,7 @@ impl Gatherer {
             if is_pending || self.bases.is_empty() {
                 return None;
             }
-            let port = server.ice.port();
-            servers.extend(
-                server
-                    .addresses()
-                    .iter()
-                    .map(|ip| SocketAddr::new(*ip, port)),
-            );
+            servers.extend(server.socket_addresses());
         }
         Some(servers)
     }
@@ -440,9 +434,8 @@ impl Gatherer {
             if !is_udp(server) {
                 continue;
             }
-            for ip in server.addresses() {
-                let address = SocketAddr::new(*ip, server.ice.port());
-                let same_family = |base: &&SocketAddr| base.is_ipv4() == ip.is_ipv4();
+            for address in server.socket_addresses() {
+                let same_family = |base: &&SocketAddr| base.is_ipv4() == address.is_ipv4();
                 questions.extend(self.bases.iter().filter(same_family).map(|base| Question {
                     base: *base,
                     server: address,
@@ -558,13 +551,9 @@ impl Gatherer {
             mapped,
             answered,
         } = change;
-        let is_at = |server: &Server| {
-            server.ice.port() == question.server.port()
-                && server.addresses().contains(&question.server.ip())
-        };
         for at in 0..self.servers.len() {
             let server = &mut self.servers[at];
-            if !is_at(server) {
+            if !server.is_at(question.server) {
                 continue;
             }
             if answered {
@@ -651,7 +640,7 @@ impl Gatherer {
     fn note_asked(&mut self, address: SocketAddr, now: Instant) {
         self.revision += 1;
         for server in &mut self.servers {
-            if server.ice.port() == address.port() && server.addresses().contains(&address.ip()) {
+            if server.is_at(address) {
                 server.asked_at.get_or_insert(now);
             }
         }

@@ -20,14 +20,8 @@ impl Gatherer {
             .iter()
             .filter(|s| s.ice.is_relay() && !self.resting)
         {
-            let reachable = |ip: &&IpAddr| self.base_for(**ip).is_some();
-            let port = server.ice.port();
-            let addresses: Vec<_> = server
-                .addresses()
-                .iter()
-                .filter(reachable)
-                .map(|ip| SocketAddr::new(*ip, port))
-                .collect();
+            let reachable = |address: &SocketAddr| self.base_for(address.ip()).is_some();
+            let addresses: Vec<_> = server.socket_addresses().filter(reachable).collect();
             if !addresses.is_empty() {
                 wanted.push((server.ice.clone(), addresses));
             }
@@ -175,8 +169,7 @@ impl Gatherer {
                 self.by_local.remove(&socket);
             }
             if let Some(relayed) = relayed {
-                self.by_relayed.remove(&relayed);
-                self.lost(|c| c.kind == LocalKind::Relayed && c.address == relayed);
+                self.forget_relayed(relayed);
             }
         }
         if let Some(need) = need
@@ -260,11 +253,15 @@ impl Gatherer {
             Some(live) => {
                 live.allocation.delete(now);
                 if let Some(relayed) = live.relayed.take() {
-                    self.by_relayed.remove(&relayed);
-                    self.lost(|c| c.kind == LocalKind::Relayed && c.address == relayed);
+                    self.forget_relayed(relayed);
                 }
             }
             None => self.end_relay(key, End::Deleted, now),
         }
+    }
+
+    fn forget_relayed(&mut self, relayed: SocketAddr) {
+        self.by_relayed.remove(&relayed);
+        self.lost(|c| c.kind == LocalKind::Relayed && c.address == relayed);
     }
 }

@@ -1,6 +1,6 @@
 //! The servers and where they are: names become addresses, once for a set of servers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::event::ServerFault;
@@ -101,6 +101,18 @@ impl Server {
             Place::Known(addresses) => addresses,
             Place::Unknown { .. } | Place::Resolving => &[],
         }
+    }
+
+    /// Its addresses, with its port.
+    pub(super) fn socket_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let port = self.ice.port();
+        self.addresses()
+            .iter()
+            .map(move |ip| SocketAddr::new(*ip, port))
+    }
+
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        self.socket_addresses().any(|known| known == address)
     }
 }
 

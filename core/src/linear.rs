@@ -1,14 +1,15 @@
 //! A ruler for work against the length of an input.
 //!
-//! Four times the length takes four times as long when the work is linear, and sixteen times when it is quadratic. The
-//! time is the processor's for this thread, and the shortest of several, long and short runs in turn. What else the
-//! machine does lengthens a run (it takes the caches, for one) and never shortens it: where the shortest times say that
-//! the work is not linear there are more runs, until they do or have had every chance.
+//! Sixteen times the length takes sixteen times as long when the work is linear, and 256 times when it is quadratic; the
+//! limit lies a factor of four from both, which is more than a cache that the short input fits in and the long one does
+//! not. The time is the processor's for this thread, and the shortest of several, long and short runs in turn. What else
+//! the machine does lengthens a run and never shortens it: where the shortest times say that the work is not linear there
+//! are more runs, until they do or have had every chance.
 
 use std::hint::black_box;
 use std::time::Duration;
 
-/// The length of the long input; the short one has a quarter.
+/// The length of the long input; the short one has a sixteenth.
 pub(crate) const LONG: usize = 1024 * 1024;
 
 /// Checks that `work` on an input that `make` made for a length takes time linear in it.
@@ -18,7 +19,7 @@ pub(crate) fn assert_linear<I>(
     make: impl Fn(usize) -> I,
     mut work: impl FnMut(&I),
 ) {
-    let inputs = [make(long / 4), make(long)];
+    let inputs = [make(long / TIMES), make(long)];
     let mut best = [Duration::MAX; 2];
     let mut ratio = f64::INFINITY;
     for round in 1..=ROUNDS_MAX {
@@ -65,9 +66,11 @@ fn thread_time() -> Duration {
 
 const ROUNDS_MIN: u32 = 4;
 const ROUNDS_MAX: u32 = 64;
-/// Between 4 and 16.
-const RATIO_MAX: f64 = 8.0;
-const SHORTEST: Duration = Duration::from_micros(20);
+/// The long input to the short one.
+const TIMES: usize = 16;
+/// Between 16 and 256.
+const RATIO_MAX: f64 = 64.0;
+const SHORTEST: Duration = Duration::from_micros(2);
 
 #[test]
 fn linear_work_passes() {

@@ -302,8 +302,10 @@ mod tests {
             (0x8000, 4_000),
         ] {
             let attribute = (kind, &vec![b'x'; len][..]);
-            let long =
-                |total: usize| fingerprinted(message(1, &vec![attribute; total / (len + 4)]));
+            let long = |total: usize| {
+                let count = (total / (len + 4)).max(1);
+                fingerprinted(message(1, &vec![attribute; count]))
+            };
             assert_linear("attributes", 60_000, long, |bytes| {
                 assert!(StunView::parse(bytes).is_ok());
             });

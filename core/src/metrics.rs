@@ -32,6 +32,9 @@ pub struct EndpointStats {
     pub signals_refused: u64,
     /// Signalling messages received more than once.
     pub signals_duplicate: u64,
+    /// Connectivity checks that were not sent, since the address had got as many in that minute as
+    /// [`Limits::max_unanswered_checks`](crate::Limits::max_unanswered_checks) allows.
+    pub checks_refused: u64,
 }
 
 /// Datagrams that were dropped, by cause.

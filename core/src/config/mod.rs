@@ -104,6 +104,10 @@ pub struct Limits {
     /// Source addresses for each peer and generation from which authenticated-looking checks are let through to the
     /// ICE agent before one of them is validated. At the bound further sources are dropped and counted.
     pub max_unvalidated_sources: usize,
+    /// Connectivity checks in a minute, of all peers together, to one IP address from which no authenticated check came.
+    /// At the bound further ones are not sent, and counted ([`EndpointStats::checks_refused`](crate::EndpointStats)): peers
+    /// that name somebody else's address as a candidate cannot have it flooded (RFC 8445 section 19.5.1).
+    pub max_unanswered_checks: usize,
     /// The largest signalling message, in bytes. Longer ones are dropped before they are parsed.
     pub max_signal_size: usize,
     /// Signalling messages to one peer that wait for their acknowledgement. At the bound the session fails.
@@ -260,6 +264,7 @@ impl ConfigBuilder {
         limits.max_candidates: usize, "Sets [`Limits::max_candidates`]. Default 64.";
         limits.max_early_candidates: usize, "Sets [`Limits::max_early_candidates`]. Default 256.";
         limits.max_unvalidated_sources: usize, "Sets [`Limits::max_unvalidated_sources`]. Default 32.";
+        limits.max_unanswered_checks: usize, "Sets [`Limits::max_unanswered_checks`]. Default 512.";
         limits.max_signal_size: usize, "Sets [`Limits::max_signal_size`]. Default 64 KiB.";
         limits.max_unacknowledged_signals: usize, "Sets [`Limits::max_unacknowledged_signals`]. Default 128.";
         limits.max_ended_sessions: usize, "Sets [`Limits::max_ended_sessions`]. Default 1,024.";
@@ -321,6 +326,7 @@ impl ConfigBuilder {
             ("max_peers", c.limits.max_peers),
             ("max_candidates", c.limits.max_candidates),
             ("max_unvalidated_sources", c.limits.max_unvalidated_sources),
+            ("max_unanswered_checks", c.limits.max_unanswered_checks),
             (
                 "max_unacknowledged_signals",
                 c.limits.max_unacknowledged_signals,
@@ -453,6 +459,7 @@ fn standard() -> Config {
             max_candidates: 64,
             max_early_candidates: 256,
             max_unvalidated_sources: 32,
+            max_unanswered_checks: 512,
             max_signal_size: 64 * KIB,
             max_unacknowledged_signals: 128,
             max_ended_sessions: 1_024,
@@ -507,7 +514,7 @@ const KIB: usize = 1_024;
 /// Intervals below this would make a driver spin.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// RFC 8445 section 14.2: Ta is at least 5 ms.
-const MIN_PACING: Duration = Duration::from_millis(5);
+pub(crate) const MIN_PACING: Duration = Duration::from_millis(5);
 /// RFC 8445 section 11: Tr is at least 15 s.
 const MIN_KEEPALIVE: Duration = Duration::from_secs(15);
 /// What IPv4 hosts must reassemble at least (RFC 791); the transport takes no less.

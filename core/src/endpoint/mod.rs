@@ -7,8 +7,10 @@ pub(crate) mod fuzz;
 pub(crate) mod gate;
 mod gathering;
 pub(crate) mod io;
+mod pacer;
 mod recorder;
 pub(crate) mod replay;
+mod sending;
 mod signals;
 mod slots;
 pub(crate) mod stun;
@@ -27,12 +29,12 @@ use crate::error::{
     UnknownPeer,
 };
 use crate::event::{Event, Path, PeerState};
-use crate::ice::gather::{Carried, Gatherer, PoolView, RelayedData, Taken};
+use crate::ice::gather::{Gatherer, PoolView, RelayedData, Taken};
 use crate::ice::{IceServer, IceServerError};
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
 use crate::need::{Need, NeedId};
-use crate::peer::{self, Context, Datagram};
+use crate::peer::{self, Context};
 use crate::rng::{Rng, Seed};
 use crate::signal::{EarlyCandidates, EndedSessions, Farewells, Newcomers};
 use crate::tape::Tape;
@@ -42,6 +44,7 @@ use demux::Demux;
 use discovery::Discovery;
 use gate::{DropReason, Gate, SourceGate};
 use io::{Input, Output, Signal};
+use pacer::CheckPacer;
 use recorder::{Header, Origin, Step};
 use slots::{PeerKey, Slots};
 use transmit::TransmitQueue;
@@ -71,6 +74,7 @@ pub struct Endpoint {
     discovery: Discovery,
     /// Whether [`Endpoint::close`] was called, and no peer made since.
     closing: bool,
+    pacer: CheckPacer,
     transmits: TransmitQueue,
     /// Whole messages for streams.
     streams: VecDeque<(NeedId, Vec<u8>)>,
@@ -99,7 +103,7 @@ struct Slot {
     peer: peer::Peer,
     sources: SourceGate,
     ufrags: Vec<String>,
-    /// The pairs of addresses that lead to this peer, the newest last, at most [`MAX_TUPLES`].
+    /// The pairs of addresses that lead to this peer, the newest last, at most [`MAX_TUPLES`](sending::MAX_TUPLES).
     tuples: VecDeque<(SocketAddr, SocketAddr)>,
     /// The addresses of this peer that relays reach, at most [`MAX_REACHED`](gathering::MAX_REACHED).
     reached: BTreeSet<SocketAddr>,
@@ -185,6 +189,7 @@ impl Endpoint {
             max_candidates,
             max_early_candidates,
             max_ended_sessions,
+            max_unanswered_checks,
             ..
         } = config.limits;
         let farewells = Farewells::new(max_ended_sessions, &config.timing, rng.split());
@@ -209,6 +214,7 @@ impl Endpoint {
             gatherer,
             discovery: Discovery::default(),
             closing: false,
+            pacer: CheckPacer::new(max_unanswered_checks, now),
             transmits: TransmitQueue::default(),
             streams: VecDeque::new(),
             needs: VecDeque::new(),
@@ -453,6 +459,7 @@ impl Endpoint {
     #[must_use]
     pub fn stats(&self) -> EndpointStats {
         let mut stats = self.stats;
+        stats.checks_refused = self.pacer.refused();
         stats.peers = self.by_id.len();
         for slot in self.slots.values() {
             match slot.peer.state() {
@@ -591,6 +598,7 @@ impl Endpoint {
         self.discovery.handle_timeout(self.now);
         self.take_gathered();
         self.drive_discovery();
+        self.send_checks();
         self.file_leftovers();
     }
 
@@ -610,70 +618,6 @@ impl Endpoint {
         self.bury_if_ended(key);
         self.file_leftovers();
         self.schedule(key);
-    }
-
-    fn take_datagrams(&mut self, key: PeerKey) {
-        let Self {
-            slots,
-            demux,
-            transmits,
-            streams,
-            gatherer,
-            stats,
-            ctx,
-            now,
-            ..
-        } = self;
-        let Some(slot) = slots.get_mut(key) else {
-            return;
-        };
-        while let Some(datagram) = slot.peer.poll_datagram() {
-            let Datagram {
-                source: local,
-                destination: remote,
-                contents,
-            } = &datagram;
-            let (local, remote) = (*local, *remote);
-            let gate = gate::classify(contents);
-            match gate {
-                Gate::Request { .. } => {
-                    if let Some(id) = contents.get(8..20).and_then(|id| id.try_into().ok()) {
-                        demux.add_check(id, key, remote, *now);
-                    }
-                    slot.peer.on_check_sent();
-                }
-                // The transport answers, and secures, only to addresses that it has authenticated.
-                Gate::Response { .. } | Gate::Dtls => {
-                    let tuple = (local, remote);
-                    if !slot.tuples.contains(&tuple) && demux.add_tuple(tuple, key) {
-                        slot.tuples.push_back(tuple);
-                    }
-                    if slot.tuples.len() > MAX_TUPLES
-                        && let Some(oldest) = slot.tuples.pop_front()
-                    {
-                        demux.remove_tuple(oldest);
-                    }
-                }
-                Gate::Indication | Gate::Unsupported | Gate::Drop(_) => {}
-            }
-            if matches!(gate, Gate::Dtls) {
-                slot.peer.on_path_used(Path { local, remote }, ctx, *now);
-            }
-            stats.datagrams_sent += 1;
-            stats.bytes_sent += contents.len() as u64;
-            if gatherer.is_relayed(local) {
-                slot.reach(remote, gatherer, *now);
-                match gatherer.relay(local, remote, datagram.contents, *now) {
-                    Some(Carried::Datagram(datagram)) => transmits.push(datagram.into()),
-                    Some(Carried::Stream { need, contents }) => streams.push_back((need, contents)),
-                    None => {}
-                }
-            } else {
-                transmits.push(datagram);
-            }
-        }
-        // What became due for a relay by this.
-        self.take_gathered();
     }
 
     fn sync_ufrags(&mut self, key: PeerKey) {
@@ -719,6 +663,7 @@ impl Endpoint {
             return;
         };
         self.by_id.remove(&slot.peer.id());
+        self.pacer.forget(key);
         slot.ufrags
             .iter()
             .for_each(|ufrag| self.demux.remove_ufrag(ufrag));
@@ -765,6 +710,7 @@ impl Endpoint {
             self.farewells.poll_timeout(),
             self.gatherer.poll_timeout(),
             self.discovery.poll_timeout(),
+            self.pacer.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -975,10 +921,6 @@ impl Peer<'_> {
         }
     }
 }
-
-/// Pairs of addresses that lead to one peer. An ICE agent has at most 100 pairs; at the bound the oldest is forgotten,
-/// and a check brings it back.
-const MAX_TUPLES: usize = 256;
 
 /// How to connect to one peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bowline::{CandidateRefusal, Config, Event, Side, SignalRefusal};
 use bowline_sim::attack::script::Nothing;
 use bowline_sim::attack::{CandidateFlood, EvilPeer};
+use bowline_sim::{HostId, PeerSpec, Record, What, World};
 
-use super::stage::{MALLORY, Report, START, Stage, VICTIM};
+use super::stage::{MALLORY, Report, SILENT, START, Stage, VICTIM};
 
 const CANDIDATES: u32 = 30_000;
 /// Ten a millisecond, and some time to see what remains.
@@ -36,7 +37,10 @@ fn refused(report: &Report, why: CandidateRefusal) -> usize {
 
 #[test]
 fn of_thirty_thousand_trickled_candidates_the_limit_is_taken() {
-    let config = Config::default();
+    // Who still gathers has not said the end of its candidates.
+    let silent = format!("stun:{SILENT}.example").parse().expect("a uri");
+    let config = Config::builder().ice_server(silent).build();
+    let config = config.expect("valid");
     let limit = config.limits().max_candidates;
     let flood = CandidateFlood::new("victim".parse().expect("a name"), CANDIDATES);
     let report = Stage::with(&config, flood.starting_at(START)).attacked(DURATION);
@@ -84,4 +88,54 @@ fn of_a_description_full_of_candidates_the_limit_is_taken() {
     // It connects all the same, from an address that it has not announced.
     assert_eq!(report.end(), None, "{report}");
     report.assert_harmless(SESSION + limit * BYTES_PER_CANDIDATE + LINES as usize * BYTES_PER_LINE);
+}
+
+/// "Voice hammer" (RFC 8445 section 19.5.1): peers that name the ports of somebody else as their candidates.
+#[test]
+fn sixteen_peers_that_name_one_address_cannot_have_it_flooded() {
+    const PEERS: HostId = 16;
+    let config = Config::default();
+    let budget = config.limits().max_unanswered_checks;
+    let mut builder = World::builder(1).record(Record::Everything);
+    for n in 0..PEERS {
+        builder = builder.peer(&format!("evil-{n}"));
+    }
+    let mut world = builder
+        .peer_with(PeerSpec {
+            config,
+            ..PeerSpec::new("bowline")
+        })
+        .build();
+    let bowline = world.id(PEERS);
+    for n in 0..PEERS {
+        let ports = (0..60).map(|port| SocketAddr::from(([198, 51, 100, 1], 1_000 + port)));
+        world.take_over(
+            n,
+            EvilPeer::new(bowline, Nothing).announcing(ports.collect()),
+        );
+    }
+    // Within the minute that the first check begins.
+    world.run_for(Duration::from_secs(50));
+    let at_nobody = |what: &What| {
+        matches!(
+            what,
+            What::Datagram {
+                from: PEERS,
+                to: None,
+                ..
+            }
+        )
+    };
+    let times: Vec<_> = world
+        .trace()
+        .entries()
+        .iter()
+        .filter(|entry| at_nobody(&entry.what))
+        .map(|entry| entry.at)
+        .collect();
+    assert_eq!(times.len(), budget);
+    let ta = Duration::from_millis(5);
+    assert!(times.windows(2).all(|pair| pair[1].since(pair[0]) >= ta));
+    let stats = world.endpoint(PEERS).expect("it runs").stats();
+    assert!(stats.checks_refused > 1_000, "{stats:?}");
 }

@@ -5,9 +5,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use bowline::{ChannelKind, Config, EndpointStats, Event, PeerState};
+use bowline::{ChannelKind, Config, ConfigBuilder, EndpointStats, Event, PeerState};
 use bowline_sim::attack::Attacker;
-use bowline_sim::{Dtls, HostId, PeerSpec, Time, World};
+use bowline_sim::{Dtls, HostId, Misbehaviour, PeerSpec, ServerSpec, Time, World};
 
 /// The hosts.
 pub(crate) const MALLORY: HostId = 0;
@@ -15,6 +15,9 @@ pub(crate) const VICTIM: HostId = 1;
 pub(crate) const HONEST: [HostId; 2] = [2, 3];
 /// An attacker whose name is above that of the victim: by the names it is decided who yields.
 pub(crate) const ZED: HostId = 4;
+
+/// A STUN server that never answers, for those whose candidates must not come to an end.
+pub(crate) const SILENT: &str = "silent";
 
 /// When attacks begin that have to overhear how the honest peers connect.
 pub(crate) const START: Time = Time::from_secs(3);
@@ -147,10 +150,12 @@ impl Stage {
             .dtls(dtls)
             .peer("mallory")
             .peer_with(victim)
-            .peer("bob")
-            .peer("zoe")
+            .server(ServerSpec::new(SILENT))
+            .peer_with(honest("bob", config))
+            .peer_with(honest("zoe", config))
             .peer("zed")
             .build();
+        world.misbehave(0, Some(Misbehaviour::Silent));
         if let Some(attacker) = attacker {
             world.take_over(MALLORY, attacker);
         }
@@ -235,6 +240,16 @@ fn cpu<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let result = work();
     let spent = before.zip(on_cpu()).map(|(before, after)| after - before);
     (spent.unwrap_or_else(|| wall.elapsed()), result)
+}
+
+/// A host with the same ICE servers.
+fn honest(name: &str, victim: &Config) -> PeerSpec {
+    let servers = victim.ice().servers.iter().cloned();
+    let config = servers.fold(Config::builder(), ConfigBuilder::ice_server);
+    PeerSpec {
+        config: config.build().expect("valid"),
+        ..PeerSpec::new(name)
+    }
 }
 
 /// What any of these attacks may cost. Those that str0m alone does not survive take it 15 to 131 s.

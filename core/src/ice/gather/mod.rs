@@ -61,6 +61,7 @@ pub(crate) struct Gatherer {
     reached: BTreeMap<SocketAddr, usize>,
     /// Before this nothing is begun.
     pace: Instant,
+    begun_at: Option<Instant>,
     candidates: Vec<LocalCandidate>,
     state: GatheringState,
     /// Whether relays are given back and nothing is gathered any more, until somebody wants candidates again.
@@ -104,6 +105,7 @@ impl Gatherer {
             next_need: 0,
             reached: BTreeMap::new(),
             pace: now,
+            begun_at: None,
             candidates: Vec::new(),
             state: GatheringState::New,
             resting: false,
@@ -346,6 +348,16 @@ impl Gatherer {
         self.resting && !self.relays.is_empty()
     }
 
+    /// When something was begun with a server last.
+    pub(crate) fn begun_at(&self) -> Option<Instant> {
+        self.begun_at
+    }
+
+    /// A check goes to a peer now: nothing is begun with a server before `next`.
+    pub(crate) fn hold(&mut self, next: Instant) {
+        self.pace = self.pace.max(next);
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_some_and(|at| at <= now) {
             self.drive(now);
@@ -466,6 +478,7 @@ impl Gatherer {
         while self.is_due(now) {
             self.begin_next(now);
             self.pace = now + self.pacing;
+            self.begun_at = Some(now);
         }
         while let Some(change) = self.reflexive.poll_expired(now) {
             self.on_change(change);

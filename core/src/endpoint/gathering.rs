@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Endpoint, Slot};
-use crate::event::Event;
+use crate::event::{Event, GatheringState};
 use crate::ice::gather::{Carried, GatherOutput, Gatherer};
 use crate::need::NeedId;
-use crate::peer::Datagram;
+use crate::peer::{self, Datagram};
 use crate::tape::Tape;
 
 impl Endpoint {
@@ -52,6 +52,7 @@ impl Endpoint {
     /// Takes what the pool says, to the world and to every peer.
     pub(super) fn take_gathered(&mut self) {
         self.gatherer.refresh(&mut self.ctx.pool);
+        self.ctx.gathered = self.gatherer.is_gathered();
         while let Some(output) = self.gatherer.poll_output() {
             match output {
                 GatherOutput::Carried(Carried::Datagram(datagram)) => {
@@ -73,6 +74,9 @@ impl Endpoint {
                 }
                 GatherOutput::State(state) => {
                     self.ctx.events.push_back(Event::Gathering { state });
+                    if state == GatheringState::Complete {
+                        self.with_all(peer::Peer::on_gathered);
+                    }
                 }
                 GatherOutput::Failed { server, fault } => {
                     self.ctx

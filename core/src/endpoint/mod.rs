@@ -227,6 +227,7 @@ impl Endpoint {
                 early: EarlyCandidates::new(max_early_candidates, max_candidates),
                 local: Vec::new(),
                 retired: Vec::new(),
+                gathered: false,
                 pool: PoolView::default(),
                 reached: Vec::new(),
                 events: VecDeque::new(),

@@ -85,6 +85,8 @@ pub(crate) struct Context {
     pub(crate) local: Vec<LocalCandidate>,
     /// Those of them, by their addresses, that are not for new sessions.
     pub(crate) retired: Vec<SocketAddr>,
+    /// Whether these are all, as far as is known.
+    pub(crate) gathered: bool,
     /// What the pool of candidates knows, for the diagnosis.
     pub(crate) pool: PoolView,
     /// Addresses of peers that relays have to reach from now on.

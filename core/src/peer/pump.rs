@@ -114,7 +114,22 @@ impl Peer {
                 side: Side::Local,
                 address: candidate.address,
             });
-            self.send_candidate(line, ctx, now);
+            if !self.send_candidate(line, ctx, now) {
+                self.want_generation_for(candidate, ctx, now);
+            }
+        }
+    }
+
+    /// A candidate came too late for this generation. ICE restarts for it where it may matter: it is a new socket, or the path
+    /// is not direct. Otherwise it waits for the next generation.
+    fn want_generation_for(&mut self, candidate: LocalCandidate, ctx: &Context, now: Instant) {
+        let is_relayed = |path: Path| {
+            let relayed = ctx.local.iter().filter(|c| c.kind == LocalKind::Relayed);
+            relayed.into_iter().any(|c| c.sends_from(path.local))
+        };
+        if candidate.kind == LocalKind::Host || self.path.is_none_or(is_relayed) {
+            let at = now + LATE_CANDIDATES;
+            self.next_restart = Some(self.next_restart.map_or(at, |known| known.min(at)));
         }
     }
 
@@ -383,3 +398,5 @@ impl Peer {
 
 /// A path on which nothing was answered for so long is silent: checks go out every three seconds.
 const SILENCE: Duration = Duration::from_secs(5);
+/// How long a restart for a late candidate waits for others, which come with it when a network appears.
+const LATE_CANDIDATES: Duration = Duration::from_millis(200);

@@ -125,7 +125,7 @@ struct Closing {
 }
 
 /// A datagram to send.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Datagram {
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
@@ -272,8 +272,9 @@ impl Session {
         StrCandidate::host(candidate.base, Protocol::Udp).ok()
     }
 
-    /// Makes an offer: the first, or one that restarts ICE when there is a session already.
-    pub(crate) fn create_offer(&mut self, now: Instant) -> Option<String> {
+    /// Makes an offer: the first, or one that restarts ICE when there is a session already. `ended` says that no candidate
+    /// follows it.
+    pub(crate) fn create_offer(&mut self, ended: bool, now: Instant) -> Option<String> {
         let restart = self.negotiated;
         let (rtc, crypto) = (&mut self.rtc, &mut self.crypto);
         let (offer, pending, stream) = crypto.enter(|| {
@@ -294,7 +295,7 @@ impl Session {
         } else {
             self.credentials.clone()
         };
-        let text = self.rewrite(&offer.to_sdp_string(), &announced)?;
+        let text = self.rewrite(&offer.to_sdp_string(), &announced, ended)?;
         self.pending = Some(PendingOffer {
             inner: pending,
             announced,
@@ -304,10 +305,11 @@ impl Session {
         Some(text)
     }
 
-    /// Takes the peer's offer, already validated, and answers it.
+    /// Takes the peer's offer, already validated, and answers it. `ended` says that no candidate follows the answer.
     pub(crate) fn accept_offer(
         &mut self,
         text: &str,
+        ended: bool,
         now: Instant,
     ) -> Result<String, NegotiationFault> {
         let offer = SdpOffer::from_sdp_string(&sdp::for_transport(text, None))
@@ -327,7 +329,7 @@ impl Session {
         }
         self.negotiated = true;
         self.ice_up = false;
-        let text = self.rewrite(&answer.to_sdp_string(), &self.credentials);
+        let text = self.rewrite(&answer.to_sdp_string(), &self.credentials, ended);
         self.settle(now);
         text.ok_or(NegotiationFault::Unsupported)
     }
@@ -659,7 +661,7 @@ impl Session {
     }
 
     /// The description as it is sent: with our credentials in place of str0m's and our candidates in our order.
-    fn rewrite(&self, text: &str, announced: &IceCreds) -> Option<String> {
+    fn rewrite(&self, text: &str, announced: &IceCreds, ended: bool) -> Option<String> {
         let candidates: Vec<String> = self
             .local
             .iter()
@@ -670,7 +672,7 @@ impl Session {
             ice_ufrag: &announced.ufrag,
             ice_pwd: &announced.pass,
             candidates: &candidates,
-            end_of_candidates: false,
+            end_of_candidates: ended,
         };
         sdp::rewrite(text, rewrite).ok()
     }
@@ -1002,9 +1004,9 @@ mod tests {
     fn a_socket_that_is_announced_by_its_outer_address_alone_hears_checks() {
         let mut now = Instant::now();
         let mut sides = [session_with(translated(), now), session(2, now)];
-        let offer = sides[0].create_offer(now).expect("an offer");
+        let offer = sides[0].create_offer(true, now).expect("an offer");
         assert!(!offer.contains("192.0.2.3 "), "the socket is not announced");
-        let answer = sides[1].accept_offer(&offer, now).expect("an answer");
+        let answer = sides[1].accept_offer(&offer, true, now).expect("an answer");
         sides[0].accept_answer(&answer, now).expect("fits");
         let outer = "candidate:1 1 udp 1694498815 192.0.2.13 4000 typ srflx raddr 0.0.0.0 rport 0";
         assert!(sides[1].add_remote_candidate(outer, now));
@@ -1019,7 +1021,7 @@ mod tests {
         let mut now = Instant::now();
         let mut sides = [session(1, now), session(2, now)];
         let [first, second] = [10, 11].map(|n| StreamKey::Channel(ChannelId(n)));
-        let offer = sides[0].create_offer(now).expect("an offer");
+        let offer = sides[0].create_offer(true, now).expect("an offer");
         assert!(sides[0].open_stream(first, &agreed(6), now));
         sides[0].close_stream(first, now);
         assert!(
@@ -1027,7 +1029,7 @@ mod tests {
             "it is still waited for"
         );
 
-        let answer = sides[1].accept_offer(&offer, now).expect("an answer");
+        let answer = sides[1].accept_offer(&offer, true, now).expect("an answer");
         sides[0].accept_answer(&answer, now).expect("fits");
         for (at, text) in [(0, &answer), (1, &offer)] {
             for line in text

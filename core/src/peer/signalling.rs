@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::event::{
     CandidateRefusal, Cause, Event, NegotiationFault, Phase, Side, SignalKind, SignalRefusal,
 };
+use crate::ice::gather::LocalCandidate;
 use crate::ice::{AddressPolicy, RemoteCandidates};
 use crate::id::{Generation, PeerId, SessionId};
 use crate::rng::Rng;
@@ -33,6 +34,8 @@ pub(super) struct Signalling {
     /// The peer's last description.
     remote: Option<Remote>,
     candidates: Option<RemoteCandidates>,
+    /// Whether we have said the end of our candidates in this generation.
+    said_end: bool,
     /// The number of the peer's end-of-candidates: a later candidate is none of this generation.
     end_of_candidates: Option<u64>,
     said_bye: bool,
@@ -55,6 +58,7 @@ impl Signalling {
             offered: None,
             remote: None,
             candidates: None,
+            said_end: false,
             end_of_candidates: None,
             said_bye: false,
         }
@@ -222,15 +226,40 @@ impl Peer {
         )
     }
 
-    /// Announces a candidate of ours that appeared after the description.
-    pub(super) fn send_candidate(&mut self, candidate: String, ctx: &mut Context, now: Instant) {
-        let Some(session) = &self.session else {
+    /// Announces a candidate of ours that appeared after the description. Returns false when none may follow, as the end
+    /// of this generation's was said (RFC 8838 section 13).
+    pub(super) fn send_candidate(
+        &mut self,
+        candidate: String,
+        ctx: &mut Context,
+        now: Instant,
+    ) -> bool {
+        if self.signalling.said_end {
+            return false;
+        }
+        if let Some(ufrag) = self.announced_ufrag() {
+            let generation = self.signalling.generation;
+            self.push(generation, Body::Candidate { candidate, ufrag }, ctx, now);
+        }
+        true
+    }
+
+    /// All our candidates are gathered: says so, once in a generation.
+    pub(crate) fn on_gathered(&mut self, ctx: &mut Context, now: Instant) {
+        if self.signalling.said_end || self.signalling.said_bye || self.state().is_terminal() {
             return;
-        };
-        let Ufrags { current, pending } = session.ufrags();
-        let ufrag = pending.as_ref().unwrap_or(current).clone();
-        let generation = self.signalling.generation;
-        self.push(generation, Body::Candidate { candidate, ufrag }, ctx, now);
+        }
+        if let Some(ufrag) = self.announced_ufrag() {
+            self.signalling.said_end = true;
+            let generation = self.signalling.generation;
+            self.push(generation, Body::EndOfCandidates { ufrag }, ctx, now);
+        }
+    }
+
+    /// The user name fragment of our last description.
+    fn announced_ufrag(&self) -> Option<String> {
+        let Ufrags { current, pending } = self.session.as_ref()?.ufrags();
+        Some(pending.as_ref().unwrap_or(current).clone())
     }
 
     /// Ends the session in the eyes of the peer. The message is repeated after this peer is gone.
@@ -584,11 +613,11 @@ impl Peer {
     }
 
     fn send_offer(&mut self, generation: Generation, ctx: &mut Context, now: Instant) {
-        self.signalling.generation = generation;
+        self.begin_generation(generation, ctx, now);
         let Some(sdp) = self
             .session
             .as_mut()
-            .and_then(|session| session.create_offer(now))
+            .and_then(|session| session.create_offer(ctx.gathered, now))
         else {
             return self.on_negotiation_failed(NegotiationFault::Unsupported, ctx, now);
         };
@@ -606,15 +635,28 @@ impl Peer {
         );
     }
 
+    /// A description of ours follows: of what we have now, without what is not for new sessions and not in use.
+    fn begin_generation(&mut self, generation: Generation, ctx: &Context, now: Instant) {
+        self.signalling.generation = generation;
+        self.signalling.said_end = ctx.gathered;
+        let in_use = self.path.map(|path| path.local);
+        let is_retired = |candidate: &&LocalCandidate| {
+            ctx.retired.contains(&candidate.address) && in_use != Some(candidate.address)
+        };
+        for candidate in ctx.local.iter().filter(is_retired) {
+            self.on_local_candidate_gone(*candidate, now);
+        }
+    }
+
     /// Applies an offer and answers it.
     fn answer(&mut self, offer: &Envelope, took: Duration, ctx: &mut Context, now: Instant) {
         let Body::Offer { sdp, bowline, .. } = &offer.body else {
             return;
         };
-        self.signalling.generation = offer.generation;
+        self.begin_generation(offer.generation, ctx, now);
         let applied = self.read(offer, Role::Offer).and_then(|remote| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
-            Ok((remote, session.accept_offer(sdp, now)?))
+            Ok((remote, session.accept_offer(sdp, ctx.gathered, now)?))
         });
         match applied {
             Ok((remote, sdp)) => {

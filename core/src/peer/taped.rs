@@ -68,8 +68,10 @@ impl TapedSession {
         }
     }
 
-    pub(crate) fn create_offer(&mut self, now: Instant) -> Option<String> {
-        let offer = self.call("create_offer", Sdp(None), |s| Sdp(s.create_offer(now)));
+    pub(crate) fn create_offer(&mut self, ended: bool, now: Instant) -> Option<String> {
+        let offer = self.call("create_offer", Sdp(None), |s| {
+            Sdp(s.create_offer(ended, now))
+        });
         self.refresh_ufrags();
         offer.0
     }
@@ -77,11 +79,12 @@ impl TapedSession {
     pub(crate) fn accept_offer(
         &mut self,
         text: &str,
+        ended: bool,
         now: Instant,
     ) -> Result<String, NegotiationFault> {
         let fallback = Answered(Err(NegotiationFault::Unsupported));
         let answer = self.call("accept_offer", fallback, |s| {
-            Answered(s.accept_offer(text, now))
+            Answered(s.accept_offer(text, ended, now))
         });
         self.refresh_ufrags();
         answer.0

@@ -533,7 +533,7 @@ fn peer_of(event: &Event) -> Option<PeerId> {
         | Event::NegotiationFailed { peer, .. }
         | Event::PathChanged { peer, .. }
         | Event::Metrics { peer, .. } => *peer,
-        Event::SignalRefused { .. } => return None,
+        Event::SignalRefused { .. } | Event::Gathering { .. } => return None,
         _ => unreachable!("no other event exists"),
     })
 }

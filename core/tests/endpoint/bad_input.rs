@@ -23,6 +23,13 @@ fn neighbours() -> World {
     neighbours_with(&Config::default())
 }
 
+/// They wait for a server that is silent, so that their descriptions do not end their candidates.
+fn gathering_neighbours() -> World {
+    let silent = "stun:192.0.2.99".parse().expect("a uri");
+    let config = Config::builder().ice_server(silent).build();
+    neighbours_with(&config.expect("valid"))
+}
+
 fn neighbours_with(config: &Config) -> World {
     let mut world = World::new(&["alice", "bob", "carol"], config);
     world.connect(CAROL, "alice");
@@ -561,7 +568,7 @@ fn signals_of_sessions_that_nobody_has_are_refused() {
 
 #[test]
 fn candidates_beyond_the_limit_are_ignored_and_told() {
-    let mut world = neighbours();
+    let mut world = gathering_neighbours();
     world.connect(BOB, "alice");
     world.run(secs(1));
     let session = json(&last_signal(&world, "alice", "offer"))["session"].clone();
@@ -590,7 +597,7 @@ fn candidates_beyond_the_limit_are_ignored_and_told() {
 
 #[test]
 fn candidates_are_judged_by_their_description_and_by_the_end_of_candidates() {
-    let mut world = neighbours();
+    let mut world = gathering_neighbours();
     world.connect(BOB, "alice");
     world.run(secs(1));
     let session = json(&last_signal(&world, "alice", "offer"))["session"].clone();
@@ -633,7 +640,7 @@ fn candidates_are_judged_by_their_description_and_by_the_end_of_candidates() {
 
 #[test]
 fn a_candidate_before_its_offer_waits_for_it() {
-    let mut world = neighbours();
+    let mut world = gathering_neighbours();
     world.lose(|parcel| parcel.kind().as_deref() == Some("offer"));
     world.connect(BOB, "alice");
     world.run(millis(100));

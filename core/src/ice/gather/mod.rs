@@ -385,6 +385,12 @@ impl Gatherer {
         &self.candidates
     }
 
+    /// Whether nothing is being gathered any more: our candidates are all there.
+    pub(crate) fn is_gathered(&self) -> bool {
+        let none_to_come = self.servers.is_empty() || self.state == GatheringState::Complete;
+        none_to_come && !self.bases.is_empty() && !self.resting
+    }
+
     /// The relayed addresses of former servers: they serve those who use them, and nobody new.
     pub(crate) fn retired(&self) -> Vec<SocketAddr> {
         let is_retired = |key: &u64| self.relays.get(key).is_some_and(|relay| relay.retired);

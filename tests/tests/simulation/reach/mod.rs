@@ -4,6 +4,7 @@ mod connect_times;
 mod diagnosis;
 mod matrix;
 mod paths;
+mod trickle;
 
 use std::time::Duration;
 

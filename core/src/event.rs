@@ -502,6 +502,8 @@ faults! {
         Transport => "unsupported transport",
         /// A host name, and names are not resolved.
         HostName => "a host name",
+        /// Of a type that is not used, or one that the application does not want.
+        Filtered => "not wanted",
         /// An address that is never a peer's: unspecified, multicast, broadcast, or loopback where it is off.
         Address => "an address that is not allowed",
         /// A family that is switched off.

@@ -82,7 +82,8 @@ pub mod nat {
 
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
 pub use config::{
-    AddressRange, Config, ConfigBuilder, ConfigError, DtlsMode, Preset, TransportPolicy,
+    AddressRange, CandidateType, Config, ConfigBuilder, ConfigError, DtlsMode, NetworkCost, Preset,
+    TransportPolicy,
 };
 pub use diagnosis::{Explanation, Finding, Suspect};
 pub use endpoint::io::{Input, Output, Signal, Transmit};
@@ -97,7 +98,7 @@ pub use event::{
     PathChange, PeerFault, PeerState, Phase, ServerFault, Side, SignalKind, SignalRefusal,
     TransportFault,
 };
-pub use ice::{IceServer, IceServerError, ServerTransport};
+pub use ice::{CandidateInfo, IceServer, IceServerError, ServerTransport};
 pub use id::{
     ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId,
 };

@@ -20,12 +20,30 @@ pub struct Ice {
     pub policy: TransportPolicy,
     /// Addresses that are never used, ours or the peer's.
     pub denied: Vec<AddressRange>,
+    /// Types of candidates that are never used, ours or the peer's. Nothing is asked of servers that serve no other. What a
+    /// function is needed for, [`Endpoint::set_candidate_filter`](crate::Endpoint::set_candidate_filter) judges.
+    pub denied_types: Vec<CandidateType>,
+    /// What networks cost: our addresses of those that cost more are preferred less. The first that fits counts, and what
+    /// is in none costs nothing.
+    pub costs: Vec<NetworkCost>,
     /// The least time between two transactions that are begun with servers, over all of them: the Ta of RFC 8445
     /// section 14.2.
     pub pacing: Duration,
     /// How often a server-reflexive address is asked for again, which keeps it open and shows when it has changed (RFC
     /// 8445 section 11 asks for 15 s at least).
     pub keepalive: Duration,
+}
+
+/// The types of candidates (RFC 8445 section 4), the preferred first. Peer-reflexive ones count as server-reflexive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CandidateType {
+    /// An address of an interface.
+    Host,
+    /// The address that a server sees, outside a NAT.
+    ServerReflexive,
+    /// An address on a TURN server.
+    Relayed,
 }
 
 /// Which candidates are used.
@@ -112,6 +130,15 @@ impl<'de> Deserialize<'de> for AddressRange {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// What it costs to send over a network, compared with others: bytes that are paid for, battery, a detour over a VPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkCost {
+    /// The addresses that our interfaces have in it.
+    pub network: AddressRange,
+    /// The cost. Others have 0.
+    pub cost: u8,
 }
 
 /// A text that is no [`AddressRange`].

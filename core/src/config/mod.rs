@@ -9,7 +9,9 @@ use thiserror::Error;
 
 use crate::ice::{IceServer, IceServerError};
 
-pub use ice::{AddressRange, Ice, InvalidAddressRange, TransportPolicy};
+pub use ice::{
+    AddressRange, CandidateType, Ice, InvalidAddressRange, NetworkCost, TransportPolicy,
+};
 
 /// A checked configuration. Made by [`Config::builder`]; `Config::default()` is the `standard` preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -299,6 +301,8 @@ impl ConfigBuilder {
         transport.max_transmit_segments: usize, "Sets [`Transport::max_transmit_segments`]. Default 16.";
         ice.policy: TransportPolicy, "Sets [`Ice::policy`]. Default [`TransportPolicy::All`].";
         ice.denied: Vec<AddressRange>, "Sets [`Ice::denied`]. Default none.";
+        ice.denied_types: Vec<CandidateType>, "Sets [`Ice::denied_types`]. Default none.";
+        ice.costs: Vec<NetworkCost>, "Sets [`Ice::costs`]. Default none.";
         ice.pacing: Duration, "Sets [`Ice::pacing`]. Default 20 ms; 5 ms at least.";
         ice.keepalive: Duration, "Sets [`Ice::keepalive`]. Default 20 s; 15 s at least.";
     }
@@ -503,6 +507,8 @@ fn standard() -> Config {
             servers: Vec::new(),
             policy: TransportPolicy::All,
             denied: Vec::new(),
+            denied_types: Vec::new(),
+            costs: Vec::new(),
             pacing: Duration::from_millis(20),
             keepalive: Duration::from_secs(20),
         },

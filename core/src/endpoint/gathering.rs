@@ -14,6 +14,8 @@ impl Endpoint {
     /// What secrets tell comes from this recording, or goes into it.
     pub(super) fn set_tape(&mut self, tape: Tape) {
         self.gatherer.set_tape(tape.clone());
+        self.ctx.filter.set_tape(tape.clone());
+        self.gatherer.set_filter(self.ctx.filter.clone());
         self.ctx.tape = tape;
     }
 

@@ -18,6 +18,7 @@ mod transmit;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::channel::kind::{ChannelConfig, Message};
@@ -30,7 +31,7 @@ use crate::error::{
 };
 use crate::event::{Event, Path, PeerState};
 use crate::ice::gather::{Gatherer, PoolView, RelayedData, Taken};
-use crate::ice::{IceServer, IceServerError};
+use crate::ice::{CandidateFilter, CandidateInfo, IceServer, IceServerError};
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
 use crate::need::{Need, NeedId};
@@ -220,6 +221,7 @@ impl Endpoint {
             needs: VecDeque::new(),
             stats: EndpointStats::default(),
             ctx: Context {
+                filter: CandidateFilter::new(&config.ice.denied_types),
                 config,
                 crypto,
                 secrets,
@@ -314,6 +316,20 @@ impl Endpoint {
         self.ctx.retired = self.gatherer.retired();
         self.take_gathered();
         Ok(())
+    }
+
+    /// Lets `filter` judge every candidate that is found or announced from now on, ours and the peers': those for which it says
+    /// no are not used, beside those that [`Ice`](crate::Config::ice) denies. Set it before the first socket is bound. It must
+    /// judge at once. What a peer's checks show of its addresses (peer-reflexive candidates) is not judged: it is where
+    /// the peer is.
+    pub fn set_candidate_filter(
+        &mut self,
+        filter: impl Fn(&CandidateInfo) -> bool + Send + Sync + 'static,
+        now: Instant,
+    ) {
+        self.begin(now, |_| Step::SetCandidateFilter);
+        self.ctx.filter.set_judge(Arc::new(filter));
+        self.gatherer.set_filter(self.ctx.filter.clone());
     }
 
     /// A handle to one peer.

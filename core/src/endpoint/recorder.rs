@@ -91,6 +91,8 @@ pub(super) enum Step {
     SetIceServers {
         servers: Vec<IceServer>,
     },
+    /// The verdicts are among the answers.
+    SetCandidateFilter,
     Timeout,
     Connect {
         peer: PeerId,

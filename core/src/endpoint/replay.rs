@@ -200,6 +200,7 @@ impl Endpoint {
             Step::SetIceServers { servers } => {
                 let _ = self.set_ice_servers(servers, now);
             }
+            Step::SetCandidateFilter => self.set_candidate_filter(|_| true, now),
             Step::DiscoverNat => {
                 let _ = self.discover_nat(now);
             }
@@ -283,6 +284,7 @@ impl Peer<'_> {
             | Step::StreamData { .. }
             | Step::StreamClosed { .. }
             | Step::SetIceServers { .. }
+            | Step::SetCandidateFilter
             | Step::DiscoverNat
             | Step::Timeout
             | Step::Connect { .. }
@@ -332,6 +334,7 @@ fn describe(step: &Step) -> String {
         }
         Step::StreamClosed { need } => format!("{need}: stream closed"),
         Step::SetIceServers { servers } => format!("set {} ice servers", servers.len()),
+        Step::SetCandidateFilter => "filter candidates".to_owned(),
         Step::DiscoverNat => "discover the nat".to_owned(),
         Step::Timeout => "timeout".to_owned(),
         Step::Connect { peer, .. } => format!("connect to {peer}"),

@@ -3,6 +3,7 @@
 //! The agent itself is the transport's. What stands here is what has to be decided before a candidate reaches it.
 
 pub(crate) mod candidate;
+mod filter;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod gather;
@@ -12,6 +13,8 @@ pub(crate) mod server;
 pub(crate) mod stun;
 pub(crate) mod turn;
 
+pub use filter::CandidateInfo;
 pub use server::{IceServer, IceServerError, ServerTransport};
 
+pub(crate) use filter::CandidateFilter;
 pub(crate) use policy::{AddressPolicy, RemoteCandidates};

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{AddressRange, Config};
+use crate::config::{AddressRange, Config, NetworkCost};
 use crate::event::CandidateRefusal;
 
 use super::candidate::{Address, Candidate, CandidateError, Transport};
@@ -21,6 +21,7 @@ pub(crate) struct AddressPolicy {
     ipv4: bool,
     ipv6: bool,
     denied: Vec<AddressRange>,
+    costs: Vec<NetworkCost>,
 }
 
 impl AddressPolicy {
@@ -32,12 +33,17 @@ impl AddressPolicy {
             ipv4: transport.ipv4,
             ipv6: transport.ipv6,
             denied: config.ice().denied.clone(),
+            costs: config.ice().costs.clone(),
         }
     }
 
     /// The host candidates among the addresses of our sockets, without duplicates, the best first.
     ///
-    /// IPv6 comes before IPv4 where it is global (RFC 8421 section 4); addresses of one rank keep their order.
+    /// An IPv6 address that names its hardware is left out where there is another in its network (section 5.1.1.1 of RFC 8445: it
+    /// lets its host be followed from network to network).
+    ///
+    /// Those of cheap networks come first; then IPv6 before IPv4 where it is global (RFC 8421 section 4). Addresses of one cost
+    /// and rank keep their order.
     pub(crate) fn host_candidates(
         &self,
         bound: impl IntoIterator<Item = SocketAddr>,
@@ -48,8 +54,23 @@ impl AddressPolicy {
             .map(canonical)
             .filter(|a| self.allows_local(a) && seen.insert(*a))
             .collect();
-        hosts.sort_by_key(|address| rank(address.ip()));
+        let private: BTreeSet<_> = hosts
+            .iter()
+            .filter_map(|host| network_of(host.ip()).filter(|_| !names_hardware(host.ip())))
+            .collect();
+        hosts.retain(|host| {
+            let is_needed = network_of(host.ip()).is_none_or(|network| !private.contains(&network));
+            is_needed || !names_hardware(host.ip())
+        });
+        hosts.sort_by_key(|address| (self.cost(address.ip()), rank(address.ip())));
         hosts
+    }
+
+    fn cost(&self, ip: IpAddr) -> u8 {
+        let mut costs = self.costs.iter();
+        costs
+            .find(|cost| cost.network.contains(ip))
+            .map_or(0, |cost| cost.cost)
     }
 
     /// Checks an address of a peer, IPv4-mapped ones as the IPv4 addresses they are, and gives it back in that form.
@@ -210,6 +231,19 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// The network of an IPv6 address: its first 64 bits (RFC 4291 section 2.5.4).
+fn network_of(ip: IpAddr) -> Option<u64> {
+    match ip {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) => u64::try_from(ip.to_bits() >> 64).ok(),
+    }
+}
+
+/// Whether an IPv6 address is made of the hardware address of its interface (modified EUI-64, RFC 4291 appendix A).
+fn names_hardware(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if matches!(ip.octets(), [.., 0xff, 0xfe, _, _, _]))
+}
+
 /// Whether an address is one of the internet, not of a private network or a host (RFC 6890).
 pub(crate) fn is_global(ip: IpAddr) -> bool {
     match ip.to_canonical() {
@@ -259,6 +293,7 @@ mod tests {
         ipv4: true,
         ipv6: true,
         denied: Vec::new(),
+        costs: Vec::new(),
     };
 
     #[test]
@@ -316,6 +351,39 @@ mod tests {
             ALL.check_remote(at("192.0.2.1", 0)),
             Err(CandidateRefusal::Address)
         );
+    }
+
+    #[test]
+    fn an_address_that_names_its_hardware_gives_way_to_another_in_its_network() {
+        let hardware = at("2001:db8::211:22ff:fe33:4455", 5);
+        let private = at("2001:db8::9", 5);
+        let elsewhere = at("2001:db8:1::9", 5);
+        assert_eq!(
+            ALL.host_candidates([hardware, elsewhere]),
+            [hardware, elsewhere]
+        );
+        assert_eq!(ALL.host_candidates([hardware, private]), [private]);
+        assert_eq!(ALL.host_candidates([private, hardware]), [private]);
+    }
+
+    #[test]
+    fn the_addresses_of_networks_that_cost_come_last() {
+        let cost = |network: &str, cost| NetworkCost {
+            network: network.parse().expect("a range"),
+            cost,
+        };
+        let policy = AddressPolicy {
+            costs: vec![
+                cost("2001:db8:1::/48", 9),
+                cost("192.0.2.7", 1),
+                cost("192.0.2.0/24", 2),
+            ],
+            ..ALL
+        };
+        let bound = ["2001:db8:1::1", "192.0.2.1", "192.0.2.7", "10.0.0.1"];
+        let hosts = policy.host_candidates(bound.map(|ip| at(ip, 5)));
+        let ordered = ["10.0.0.1", "192.0.2.7", "192.0.2.1", "2001:db8:1::1"];
+        assert_eq!(hosts, ordered.map(|ip| at(ip, 5)));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::crypto::Crypto;
 use crate::error::{NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel};
 use crate::event::{Cause, Event, Path, PeerState, SignalRefusal};
+use crate::ice::CandidateFilter;
 use crate::ice::gather::{LocalCandidate, PoolView};
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
@@ -76,6 +77,7 @@ struct Checks {
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) crypto: Crypto,
+    pub(crate) filter: CandidateFilter,
     /// Where secrets come from. Everything else is drawn from streams that a recording may show.
     pub(crate) secrets: Rng,
     pub(crate) tape: Tape,

@@ -8,8 +8,9 @@ use super::state::{Fact, Life};
 use super::taped::TapedSession;
 use super::{Context, Peer};
 use crate::channel::{ChannelOutput, Framing, Role, StreamConfig};
+use crate::config::CandidateType;
 use crate::event::{Cause, Event, Path, PathChange, Phase, Side, TransportFault};
-use crate::ice::gather::{LocalCandidate, LocalKind};
+use crate::ice::gather::LocalCandidate;
 
 impl Peer {
     pub(crate) fn on_datagram(
@@ -84,7 +85,7 @@ impl Peer {
             (Some(_), _) => PathChange::Preferred,
         };
         let candidate = ctx.local.iter().find(|c| c.sends_from(path.local));
-        let relayed = candidate.is_some_and(|c| c.kind == LocalKind::Relayed);
+        let relayed = candidate.is_some_and(|c| c.kind == CandidateType::Relayed);
         ctx.events.push_back(Event::PathChanged {
             peer: self.id,
             from,
@@ -124,10 +125,13 @@ impl Peer {
     /// is not direct. Otherwise it waits for the next generation.
     fn want_generation_for(&mut self, candidate: LocalCandidate, ctx: &Context, now: Instant) {
         let is_relayed = |path: Path| {
-            let relayed = ctx.local.iter().filter(|c| c.kind == LocalKind::Relayed);
+            let relayed = ctx
+                .local
+                .iter()
+                .filter(|c| c.kind == CandidateType::Relayed);
             relayed.into_iter().any(|c| c.sends_from(path.local))
         };
-        if candidate.kind == LocalKind::Host || self.path.is_none_or(is_relayed) {
+        if candidate.kind == CandidateType::Host || self.path.is_none_or(is_relayed) {
             let at = now + LATE_CANDIDATES;
             self.next_restart = Some(self.next_restart.map_or(at, |known| known.min(at)));
         }

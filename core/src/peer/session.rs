@@ -30,10 +30,11 @@ use crate::channel::kind::{Ordering, Reliability};
 use crate::channel::{
     PLACEHOLDER_STREAM, Room, StreamConfig, StreamKey, is_too_long_in_band, max_streams,
 };
+use crate::config::CandidateType;
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
 use crate::event::{NegotiationFault, PeerFault, TransportFault};
-use crate::ice::gather::{LocalCandidate, LocalKind};
+use crate::ice::gather::LocalCandidate;
 use crate::rng::Rng;
 use crate::sdp::{self, Rewrite};
 use crate::tape::bytes_text;
@@ -125,7 +126,7 @@ struct Closing {
 }
 
 /// A datagram to send.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Datagram {
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
@@ -266,7 +267,7 @@ impl Session {
     /// announced. The agent has to know it all the same, since it hears only checks that come to a host candidate.
     fn hidden_base(&self, candidate: LocalCandidate) -> Option<StrCandidate> {
         let is_known = self.local.iter().any(|known| known.base == candidate.base);
-        if candidate.kind != LocalKind::ServerReflexive || is_known {
+        if candidate.kind != CandidateType::ServerReflexive || is_known {
             return None;
         }
         StrCandidate::host(candidate.base, Protocol::Udp).ok()
@@ -847,9 +848,11 @@ fn str_candidate(candidate: LocalCandidate) -> Option<StrCandidate> {
         base,
     } = candidate;
     match kind {
-        LocalKind::Host => StrCandidate::host(address, Protocol::Udp),
-        LocalKind::ServerReflexive => StrCandidate::server_reflexive(address, base, Protocol::Udp),
-        LocalKind::Relayed => StrCandidate::relayed(address, base, Protocol::Udp),
+        CandidateType::Host => StrCandidate::host(address, Protocol::Udp),
+        CandidateType::ServerReflexive => {
+            StrCandidate::server_reflexive(address, base, Protocol::Udp)
+        }
+        CandidateType::Relayed => StrCandidate::relayed(address, base, Protocol::Udp),
     }
     .ok()
 }
@@ -954,7 +957,7 @@ mod tests {
     /// A socket behind a NAT, as a server sees it.
     fn translated() -> LocalCandidate {
         LocalCandidate {
-            kind: LocalKind::ServerReflexive,
+            kind: CandidateType::ServerReflexive,
             address: address(13),
             base: address(3),
         }

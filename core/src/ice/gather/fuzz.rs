@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{Carried, GatherOutput, Gatherer, LocalCandidate, LocalKind, Stage, Taken};
+use super::{Carried, GatherOutput, Gatherer, LocalCandidate, Stage, Taken};
+use crate::config::CandidateType;
 use crate::config::{Config, TransportPolicy};
 use crate::fuzz::Script;
 use crate::ice::policy::canonical;
@@ -216,7 +217,8 @@ impl Run {
         }
         let candidates = &self.candidates;
         let check = |relayed: SocketAddr| {
-            let lives = |c: &LocalCandidate| c.kind == LocalKind::Relayed && c.address == relayed;
+            let lives =
+                |c: &LocalCandidate| c.kind == CandidateType::Relayed && c.address == relayed;
             assert!(candidates.iter().any(lives), "data of {relayed}");
         };
         match way {
@@ -299,7 +301,7 @@ impl Run {
         let relayed: Vec<_> = self
             .candidates
             .iter()
-            .filter(|candidate| candidate.kind == LocalKind::Relayed)
+            .filter(|candidate| candidate.kind == CandidateType::Relayed)
             .map(|candidate| candidate.address)
             .collect();
         let which = usize::from(script.byte()) % relayed.len().max(1);
@@ -413,11 +415,11 @@ impl Run {
         } = *candidate;
         assert!(self.gatherer.addresses.allows(address), "{address}");
         match kind {
-            LocalKind::Host | LocalKind::ServerReflexive => {
+            CandidateType::Host | CandidateType::ServerReflexive => {
                 assert_ne!(self.policy, TransportPolicy::Relay);
                 assert!(self.bound.contains(&base), "{base}");
             }
-            LocalKind::Relayed => {}
+            CandidateType::Relayed => {}
         }
     }
 
@@ -428,7 +430,7 @@ impl Run {
         let mut present = self.gatherer.candidates().to_vec();
         present.sort_unstable();
         assert_eq!(told, present);
-        for candidate in told.iter().filter(|c| c.kind == LocalKind::Relayed) {
+        for candidate in told.iter().filter(|c| c.kind == CandidateType::Relayed) {
             let lives = self.gatherer.relays.values().any(|relay| {
                 let Stage::Live(live) = &relay.stage else {
                     return false;
@@ -455,7 +457,7 @@ impl Run {
         assert!(self.gatherer.relays.is_empty(), "relays at rest");
         assert!(!self.gatherer.is_busy());
         assert_eq!(self.gatherer.poll_timeout(), None, "awake at rest");
-        let is_host = |candidate: &LocalCandidate| candidate.kind == LocalKind::Host;
+        let is_host = |candidate: &LocalCandidate| candidate.kind == CandidateType::Host;
         assert!(self.candidates.iter().all(is_host));
     }
 }

@@ -19,17 +19,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::filter::{CandidateFilter, CandidateInfo};
 use super::policy::{AddressPolicy, canonical, is_global};
 use super::server::{IceServer, ServerTransport};
 use super::turn::{Bounds, End, Received};
-use crate::config::{Config, TransportPolicy};
+use crate::config::{CandidateType, Config, TransportPolicy};
 use crate::event::{GatheringState, ServerFault};
 use crate::need::{Need, NeedId};
 use crate::rng::Rng;
 use crate::tape::Tape;
 use crate::time::UnixTime;
 
-pub(crate) use output::{Carried, GatherOutput, LocalCandidate, LocalKind, RelayedData, Taken};
+pub(crate) use output::{Carried, GatherOutput, LocalCandidate, RelayedData, Taken};
 pub(crate) use view::{PoolView, ServerStatus};
 
 use reflexive::{Change, Question, Reflexive};
@@ -40,6 +41,7 @@ use servers::{Place, Server};
 pub(crate) struct Gatherer {
     policy: TransportPolicy,
     addresses: AddressPolicy,
+    filter: CandidateFilter,
     pacing: Duration,
     relay_bounds: Bounds,
     tape: Tape,
@@ -87,6 +89,7 @@ impl Gatherer {
         let mut gatherer = Self {
             policy: ice.policy,
             addresses: AddressPolicy::new(config),
+            filter: CandidateFilter::new(&ice.denied_types),
             pacing: ice.pacing,
             relay_bounds: Bounds {
                 max_peers: config.limits().max_relay_peers,
@@ -122,6 +125,11 @@ impl Gatherer {
         self.tape = tape;
     }
 
+    /// Judges candidates that are found from now on.
+    pub(crate) fn set_filter(&mut self, filter: CandidateFilter) {
+        self.filter = filter;
+    }
+
     /// Replaces the servers. A TURN server that is in both sets with the same credentials keeps its allocation; one that is
     /// not serves those who use it until they end.
     pub(crate) fn set_servers(&mut self, servers: Vec<IceServer>, now: Instant) {
@@ -140,10 +148,14 @@ impl Gatherer {
     pub(crate) fn on_socket_bound(&mut self, local: SocketAddr, now: Instant) {
         let bound = self.bases.iter().copied().chain([local]);
         let bases = self.addresses.host_candidates(bound);
-        if bases.len() == self.bases.len() {
+        if bases == self.bases {
             return;
         }
-        self.bases = bases;
+        for former in std::mem::replace(&mut self.bases, bases) {
+            if !self.bases.contains(&former) {
+                self.leave_base(former, now);
+            }
+        }
         if self.announces_host(local) {
             self.found(LocalCandidate::host(canonical(local)));
         }
@@ -155,15 +167,20 @@ impl Gatherer {
     pub(crate) fn on_socket_closed(&mut self, local: SocketAddr, now: Instant) {
         let local = canonical(local);
         self.bases.retain(|base| *base != local);
+        self.leave_base(local, now);
+        self.plan(now);
+        self.drive(now);
+    }
+
+    /// A socket is none of ours any more.
+    fn leave_base(&mut self, local: SocketAddr, now: Instant) {
         let gone = |candidate: &LocalCandidate| {
-            candidate.kind != LocalKind::Relayed && candidate.base == local
+            candidate.kind != CandidateType::Relayed && candidate.base == local
         };
         self.lost(gone);
         if self.bases.iter().all(|base| base.ip() != local.ip()) {
             self.leave_interface(local.ip(), now);
         }
-        self.plan(now);
-        self.drive(now);
     }
 
     /// The answer to a need.
@@ -443,7 +460,7 @@ impl Gatherer {
     }
 
     fn questions(&self) -> Vec<Question> {
-        if self.policy == TransportPolicy::Relay || self.resting {
+        if !self.wants(CandidateType::ServerReflexive) || self.resting {
             return Vec::new();
         }
         let mut questions = Vec::new();
@@ -518,9 +535,17 @@ impl Gatherer {
         }
     }
 
-    /// Whether a server is of use: those that do not relay are none where only relays are wanted.
+    /// Whether a server is of use: whether what it serves is wanted.
     fn asks(&self, server: &Server) -> bool {
-        self.policy != TransportPolicy::Relay || server.ice.is_relay()
+        let relays = server.ice.is_relay() && self.wants(CandidateType::Relayed);
+        relays || (is_udp(server) && self.wants(CandidateType::ServerReflexive))
+    }
+
+    /// Whether candidates of a type are used at all.
+    fn wants(&self, candidate_type: CandidateType) -> bool {
+        let policy =
+            self.policy != TransportPolicy::Relay || candidate_type == CandidateType::Relayed;
+        policy && self.filter.allows_type(candidate_type)
     }
 
     /// When the next thing may be begun with a server.
@@ -600,7 +625,7 @@ impl Gatherer {
     fn found_reflexive(&mut self, question: Question, mapped: SocketAddr) {
         if mapped != question.base {
             self.found(LocalCandidate {
-                kind: LocalKind::ServerReflexive,
+                kind: CandidateType::ServerReflexive,
                 address: mapped,
                 base: question.base,
             });
@@ -611,7 +636,7 @@ impl Gatherer {
     fn drop_reflexive(&mut self, question: Question, mapped: SocketAddr) {
         if !self.reflexive.sees(question.base, mapped) {
             self.lost(|candidate| {
-                candidate.kind == LocalKind::ServerReflexive
+                candidate.kind == CandidateType::ServerReflexive
                     && candidate.base == question.base
                     && candidate.address == mapped
             });
@@ -619,7 +644,12 @@ impl Gatherer {
     }
 
     fn found(&mut self, candidate: LocalCandidate) {
-        if self.candidates.contains(&candidate) {
+        let info = CandidateInfo {
+            peer: None,
+            candidate_type: candidate.kind,
+            address: candidate.address,
+        };
+        if self.candidates.contains(&candidate) || !self.filter.allows(&info) {
             return;
         }
         self.candidates.push(candidate);

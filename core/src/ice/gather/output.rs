@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::CandidateType;
 use crate::event::{GatheringState, ServerFault};
 use crate::ice::stun::Outgoing;
 use crate::need::{Need, NeedId};
@@ -12,20 +13,11 @@ use crate::need::{Need, NeedId};
 /// One of our candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct LocalCandidate {
-    pub(crate) kind: LocalKind,
+    pub(crate) kind: CandidateType,
     /// What peers see.
     pub(crate) address: SocketAddr,
     /// The socket that is behind it.
     pub(crate) base: SocketAddr,
-}
-
-/// The types of our candidates, the preferred first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum LocalKind {
-    Host,
-    ServerReflexive,
-    Relayed,
 }
 
 /// What the pool says.
@@ -76,7 +68,7 @@ pub(crate) struct RelayedData {
 impl LocalCandidate {
     pub(crate) fn host(address: SocketAddr) -> Self {
         Self {
-            kind: LocalKind::Host,
+            kind: CandidateType::Host,
             address,
             base: address,
         }
@@ -85,8 +77,8 @@ impl LocalCandidate {
     /// Whether datagrams that it sends have this source, before a relay or NAT puts another in its place.
     pub(crate) fn sends_from(&self, source: SocketAddr) -> bool {
         match self.kind {
-            LocalKind::Host | LocalKind::ServerReflexive => self.base == source,
-            LocalKind::Relayed => self.address == source,
+            CandidateType::Host | CandidateType::ServerReflexive => self.base == source,
+            CandidateType::Relayed => self.address == source,
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::output::{GatherOutput, LocalCandidate, LocalKind, RelayedData, Taken};
+use super::output::{GatherOutput, LocalCandidate, RelayedData, Taken};
 use super::relays::{Relay, Stage};
 use super::{Gatherer, Purpose};
+use crate::config::CandidateType;
 use crate::event::ServerFault;
 use crate::ice::policy::canonical;
 use crate::ice::turn::{AllocationEvent, End, Received};
@@ -18,7 +19,7 @@ impl Gatherer {
         for server in self
             .servers
             .iter()
-            .filter(|s| s.ice.is_relay() && !self.resting)
+            .filter(|s| s.ice.is_relay() && self.wants(CandidateType::Relayed) && !self.resting)
         {
             let reachable = |address: &SocketAddr| self.base_for(address.ip()).is_some();
             let addresses: Vec<_> = server.socket_addresses().filter(reachable).collect();
@@ -145,7 +146,7 @@ impl Gatherer {
             let base = live.local;
             self.by_relayed.insert(relayed, key);
             self.found(LocalCandidate {
-                kind: LocalKind::Relayed,
+                kind: CandidateType::Relayed,
                 address: relayed,
                 base,
             });
@@ -262,6 +263,6 @@ impl Gatherer {
 
     fn forget_relayed(&mut self, relayed: SocketAddr) {
         self.by_relayed.remove(&relayed);
-        self.lost(|c| c.kind == LocalKind::Relayed && c.address == relayed);
+        self.lost(|c| c.kind == CandidateType::Relayed && c.address == relayed);
     }
 }

@@ -1,5 +1,8 @@
 //! The pool against servers that answer by hand.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use stun_types::attribute::{AttributeStaticType, ErrorCode, MessageIntegrity, Nonce, Realm};
 use stun_types::message::{
     IntegrityAlgorithm, LongTermCredentials, Message, MessageClass, MessageType, MessageWrite,
@@ -9,6 +12,7 @@ use turn_types::attribute::{Lifetime, XorRelayedAddress};
 use turn_types::message::ALLOCATE;
 
 use super::*;
+use crate::config::ConfigBuilder;
 use crate::ice::stun::Outgoing;
 use crate::ice::stun::message::build::{Success, success};
 use crate::rng::Seed;
@@ -49,7 +53,14 @@ impl Stage {
     }
 
     fn with_policy(servers: &[IceServer], policy: TransportPolicy) -> Self {
-        let mut config = Config::builder().policy(policy);
+        Self::configured(servers, |config| config.policy(policy))
+    }
+
+    fn configured(
+        servers: &[IceServer],
+        further: impl FnOnce(ConfigBuilder) -> ConfigBuilder,
+    ) -> Self {
+        let mut config = further(Config::builder());
         for server in servers {
             config = config.ice_server(server.clone());
         }
@@ -198,7 +209,7 @@ fn turn_answer(request: &[u8], code: Option<u16>) -> Vec<u8> {
 
 fn reflexive(address: &str) -> LocalCandidate {
     LocalCandidate {
-        kind: LocalKind::ServerReflexive,
+        kind: CandidateType::ServerReflexive,
         address: at(address),
         base: at(BASE),
     }
@@ -206,7 +217,7 @@ fn reflexive(address: &str) -> LocalCandidate {
 
 fn relayed(base: &str) -> LocalCandidate {
     LocalCandidate {
-        kind: LocalKind::Relayed,
+        kind: CandidateType::Relayed,
         address: at("203.0.113.9:50000"),
         base: at(base),
     }
@@ -491,7 +502,7 @@ fn with_the_public_policy_private_addresses_are_not_announced() {
     assert!(stage.found.is_empty());
     stage.answer("203.0.113.1:7000");
     assert_eq!(stage.found.len(), 1);
-    assert_eq!(stage.found[0].kind, LocalKind::ServerReflexive);
+    assert_eq!(stage.found[0].kind, CandidateType::ServerReflexive);
     stage.bind();
     assert_eq!(
         stage.found[1],
@@ -613,4 +624,64 @@ fn a_stream_that_closes_leaves_the_socket_with_its_port_alone() {
     }
     stage.take();
     assert_eq!(stage.hear(local, at(TURN), &[9]), Taken::Yes);
+}
+
+#[test]
+fn nothing_is_asked_for_candidates_of_types_that_are_denied() {
+    use CandidateType::{Host, Relayed, ServerReflexive};
+    let asked = |denied: &[CandidateType]| {
+        let servers = [stun_server(), turn_server("user")];
+        let denied_types = denied.to_vec();
+        let mut stage = Stage::configured(&servers, |config| config.denied_types(denied_types));
+        stage.bind();
+        stage.pass(Duration::from_millis(100));
+        let remotes: BTreeSet<_> = stage.sent.iter().map(|sent| sent.destination).collect();
+        let relays = stage
+            .needs
+            .iter()
+            .any(|need| matches!(need, Need::Bind { .. }));
+        (stage.found.len(), remotes.len(), relays)
+    };
+    assert_eq!(asked(&[]), (1, 2, true));
+    assert_eq!(asked(&[Host]), (0, 2, true));
+    assert_eq!(asked(&[ServerReflexive]), (1, 0, true));
+    assert_eq!(asked(&[Relayed]), (1, 2, false));
+    assert_eq!(asked(&[ServerReflexive, Relayed]), (1, 0, false));
+}
+
+#[test]
+fn what_the_application_does_not_want_is_no_candidate() {
+    let mut stage = Stage::new(&[stun_server()]);
+    let mut filter = CandidateFilter::default();
+    let unwanted = at("203.0.113.9:7");
+    filter.set_judge(Arc::new(move |info: &CandidateInfo| {
+        assert_eq!(info.peer, None);
+        info.address != unwanted
+    }));
+    stage.gatherer.set_filter(filter);
+    stage.bind();
+    stage.answer("203.0.113.9:7");
+    stage.pass(Duration::from_secs(20));
+    stage.answer("203.0.113.9:8");
+    let types: Vec<_> = stage
+        .found
+        .iter()
+        .map(|found| (found.kind, found.address))
+        .collect();
+    let outer = (CandidateType::ServerReflexive, at("203.0.113.9:8"));
+    assert_eq!(types, [(CandidateType::Host, at(BASE)), outer]);
+}
+
+#[test]
+fn a_socket_at_an_address_that_names_hardware_gives_way_when_another_is_bound() {
+    let mut stage = Stage::new(&[]);
+    let hardware = at("[2001:db8::211:22ff:fe33:4455]:4000");
+    let private = at("[2001:db8::9]:4000");
+    for local in [hardware, private] {
+        stage.gatherer.on_socket_bound(local, stage.now);
+    }
+    stage.take();
+    assert_eq!(stage.gone, [LocalCandidate::host(hardware)]);
+    assert_eq!(stage.gatherer.candidates(), [LocalCandidate::host(private)]);
+    assert_eq!(stage.gatherer.sockets(), [private]);
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bowline::{
-    Cause, ChannelConfig, ChannelId, Explanation, Message, OpenError, Ordering, PeerId,
-    PeerMetrics, PeerState, Reliability, SendError, SendRefusal, UnknownChannel,
+    Cause, ChannelConfig, ChannelId, Explanation, Message, OpenError, Ordering, PathQuality,
+    PeerId, PeerMetrics, PeerState, Reliability, SendError, SendRefusal, UnknownChannel,
 };
 use tokio::sync::watch;
 use tokio::task::coop::consume_budget;
@@ -218,6 +218,16 @@ impl Connection {
             .peer(self.session())
             .map(|peer| peer.metrics(Instant::now()));
         live.unwrap_or_else(|| self.session().record().metrics.clone())
+    }
+
+    /// The paths that work now: the one that data takes, and the standbys in the order of their round trip times. None
+    /// when the connection has ended.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathQuality> {
+        let mut state = self.shared().lock();
+        state
+            .peer(self.session())
+            .map_or_else(Vec::new, |peer| peer.paths(Instant::now()))
     }
 
     /// Why the connection is not up. `None` when it has ended and the core had nothing to say.

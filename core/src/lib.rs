@@ -104,6 +104,7 @@ pub use id::{
 };
 pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics};
 pub use need::{Need, NeedId};
+pub use peer::paths::PathQuality;
 pub use rng::Seed;
 pub use time::UnixTime;
 

@@ -72,7 +72,9 @@ impl Endpoint {
                 }
                 GatherOutput::Gone(candidate) => {
                     self.ctx.local = self.gatherer.candidates().to_vec();
-                    self.with_all(|peer, _, now| peer.on_local_candidate_gone(candidate, now));
+                    self.with_all(|peer, ctx, now| {
+                        peer.on_local_candidate_gone(candidate, ctx, now)
+                    });
                 }
                 GatherOutput::State(state) => {
                     self.ctx.events.push_back(Event::Gathering { state });

@@ -35,6 +35,7 @@ use crate::ice::{CandidateFilter, CandidateInfo, IceServer, IceServerError};
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
 use crate::need::{Need, NeedId};
+use crate::peer::paths::PathQuality;
 use crate::peer::{self, Context};
 use crate::rng::{Rng, Seed};
 use crate::signal::{EarlyCandidates, EndedSessions, Farewells, Newcomers};
@@ -901,6 +902,17 @@ impl Peer<'_> {
     #[must_use]
     pub fn metrics(&self, now: Instant) -> PeerMetrics {
         self.read(PeerMetrics::default(), |peer| peer.metrics(now))
+    }
+
+    /// The paths that work at `now`: the one that data takes, and the standbys in the order of their round trip times. A
+    /// standby takes over when the one in use falls silent, without signalling.
+    ///
+    /// A path is one as long as connectivity checks on it are answered, which are sent every three seconds; after eight
+    /// without an answer it is none. An ICE restart begins with none.
+    #[must_use]
+    pub fn paths(&self, now: Instant) -> Vec<PathQuality> {
+        let ctx = &self.endpoint.ctx;
+        self.read(Vec::new(), |peer| peer.paths(ctx, now))
     }
 
     /// Bytes queued on a channel and not yet handed to the transport.

@@ -8,6 +8,7 @@ mod echoes;
 mod explain;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod paths;
 mod pump;
 pub(crate) mod session;
 mod signalling;
@@ -32,6 +33,7 @@ use crate::rng::Rng;
 use crate::signal::{ByeReason, EarlyCandidates, Envelope};
 use crate::tape::Tape;
 
+use paths::{PathQuality, Paths};
 pub(crate) use session::Datagram;
 use signalling::Signalling;
 use state::{Fact, Life, Lifecycle, Transition};
@@ -52,6 +54,8 @@ pub(crate) struct Peer {
     path: Option<Path>,
     /// When a check on it was answered last.
     path_answered: Option<Instant>,
+    /// Those on which checks are answered.
+    paths: Paths,
     /// Whether DTLS is up and the peer's certificate is the announced one. Nothing is delivered before.
     secured: bool,
     /// Whether DTLS saw another certificate than the announced one.
@@ -99,6 +103,14 @@ pub(crate) struct Context {
     pub(crate) given_up: Vec<(SessionId, PeerId)>,
     /// Farewells, which outlive the peer that says them.
     pub(crate) byes: Vec<Envelope>,
+}
+
+impl Context {
+    /// Whether an address of ours is on a TURN server.
+    fn is_relayed(&self, address: SocketAddr) -> bool {
+        let mut relayed = self.local.iter().filter(|c| c.kind == CandidateType::Relayed);
+        relayed.any(|c| c.sends_from(address))
+    }
 }
 
 /// What became of a signalling message.
@@ -180,6 +192,7 @@ impl Peer {
             session: None,
             path: None,
             path_answered: None,
+            paths: Paths::default(),
             secured: false,
             wrong_certificate: false,
             channels: Channels::new(own, channels, timing.channel_open_timeout),
@@ -323,6 +336,12 @@ impl Peer {
             channels: self.channels.metrics(),
             ..self.metrics.clone()
         }
+    }
+
+    /// The paths that work: the one in use, and then the standbys.
+    pub(crate) fn paths(&self, ctx: &Context, now: Instant) -> Vec<PathQuality> {
+        let is_relayed = |path: &Path| ctx.is_relayed(path.local);
+        self.paths.working(self.path, is_relayed, now)
     }
 
     /// Takes a fact to the life cycle, tells the application, and does what the new state asks for.

@@ -52,6 +52,7 @@ impl Peer {
     /// A check of ours was answered after `rtt`.
     pub(crate) fn on_check_answered(&mut self, path: Path, rtt: Duration, now: Instant) {
         self.checks.answered += 1;
+        self.paths.on_answered(path, rtt, now);
         if self.path.is_none_or(|used| used == path) {
             self.path_answered = Some(now);
             self.metrics.rtt = Some(rtt);
@@ -84,8 +85,7 @@ impl Peer {
             }
             (Some(_), _) => PathChange::Preferred,
         };
-        let candidate = ctx.local.iter().find(|c| c.sends_from(path.local));
-        let relayed = candidate.is_some_and(|c| c.kind == CandidateType::Relayed);
+        let relayed = ctx.is_relayed(path.local);
         ctx.events.push_back(Event::PathChanged {
             peer: self.id,
             from,
@@ -124,13 +124,7 @@ impl Peer {
     /// A candidate came too late for this generation. ICE restarts for it where it may matter: it is a new socket, or the path
     /// is not direct. Otherwise it waits for the next generation.
     fn want_generation_for(&mut self, candidate: LocalCandidate, ctx: &Context, now: Instant) {
-        let is_relayed = |path: Path| {
-            let relayed = ctx
-                .local
-                .iter()
-                .filter(|c| c.kind == CandidateType::Relayed);
-            relayed.into_iter().any(|c| c.sends_from(path.local))
-        };
+        let is_relayed = |path: Path| ctx.is_relayed(path.local);
         if candidate.kind == CandidateType::Host || self.path.is_none_or(is_relayed) {
             let at = now + LATE_CANDIDATES;
             self.next_restart = Some(self.next_restart.map_or(at, |known| known.min(at)));
@@ -138,7 +132,16 @@ impl Peer {
     }
 
     /// A candidate of ours cannot be used any more.
-    pub(crate) fn on_local_candidate_gone(&mut self, candidate: LocalCandidate, now: Instant) {
+    pub(crate) fn on_local_candidate_gone(
+        &mut self,
+        candidate: LocalCandidate,
+        ctx: &Context,
+        now: Instant,
+    ) {
+        // A socket has several candidates: as long as one is left it can be sent from.
+        let left = || ctx.local.iter().filter(|c| **c != candidate);
+        self.paths
+            .retain(|path| left().any(|c| c.sends_from(path.local)));
         if let Some(session) = &mut self.session {
             session.remove_local_candidate(candidate, now);
         }

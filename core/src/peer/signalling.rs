@@ -644,7 +644,7 @@ impl Peer {
             ctx.retired.contains(&candidate.address) && in_use != Some(candidate.address)
         };
         for candidate in ctx.local.iter().filter(is_retired) {
-            self.on_local_candidate_gone(*candidate, now);
+            self.on_local_candidate_gone(*candidate, ctx, now);
         }
     }
 
@@ -727,6 +727,7 @@ impl Peer {
         self.signalling.candidates = Some(RemoteCandidates::new(policy, &remote.ufrag, max));
         self.signalling.end_of_candidates = None;
         self.signalling.remote = Some(remote);
+        self.paths.on_generation(now);
         if first {
             match bowline {
                 Some(_) => self.start_channels(Framing::Bowline, limit, now),

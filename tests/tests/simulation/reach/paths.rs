@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bowline::{ChannelKind, Event, Path, PathChange, TransportPolicy};
+use bowline::{ChannelKind, Event, Path, PathChange, PathQuality, TransportPolicy};
 use bowline_sim::{Action, HostId, Misbehaviour, NatConfig, PeerSpec, ServerSpec, World};
 
 use super::{Between, connect};
 
+/// What every datagram takes from one host to another.
+const LATENCY: Duration = Duration::from_millis(10);
 const ALICE: HostId = 0;
 const BOB: HostId = 1;
 
@@ -60,6 +62,13 @@ fn arrives(world: &mut World, from: HostId, to: HostId, limit: Duration) -> bool
         |world| world.received(to, from, kind).messages > before,
         limit,
     )
+}
+
+/// The paths that a host has to the other one now.
+fn paths(world: &mut World, host: HostId, peer: HostId) -> Vec<PathQuality> {
+    let now = world.instant();
+    let paths = world.with_peer(host, peer, |peer| peer.paths(now));
+    paths.expect("the peer is there")
 }
 
 /// No datagram gets from one host to the other for a while, but through the relay.
@@ -120,6 +129,77 @@ fn a_direct_path_that_dies_moves_to_the_relay_without_signalling() {
         reasons(&world, ALICE),
         [PathChange::First, PathChange::Silent]
     );
+    world.assert_no_violation();
+}
+
+#[test]
+fn the_direct_path_is_in_use_and_the_relay_stands_by_until_it_is_needed() {
+    let mut world = between(NatConfig::port_restricted()).world().build();
+    assert!(connect(&mut world));
+    world.run_for(seconds(10));
+    let server = world.server_addresses(0)[0].ip();
+    for (host, peer) in [(ALICE, BOB), (BOB, ALICE)] {
+        let known = paths(&mut world, host, peer);
+        assert!(known[0].in_use && !known[0].relayed, "{known:?}");
+        assert_eq!(known[0].path, path(&world, host));
+        assert_eq!(known[0].rtt, LATENCY * 2, "there and back");
+        let standby = known[1..].iter().find(|path| path.relayed);
+        let standby = standby.expect("our own relay is a way as well");
+        assert!(!standby.in_use && standby.path.local.ip() == server);
+        let ways = [LATENCY * 4, LATENCY * 6];
+        assert!(
+            ways.contains(&standby.rtt),
+            "by one relay or two: {known:?}"
+        );
+        let is_lately = |path: &PathQuality| world.instant() - path.answered < seconds(4);
+        assert!(known.iter().all(is_lately), "{known:?}");
+    }
+    let direct = path(&world, ALICE);
+    cut(&mut world, seconds(600));
+    assert!(arrives(&mut world, ALICE, BOB, seconds(60)));
+    world.run_for(seconds(10));
+    let known = paths(&mut world, ALICE, BOB);
+    assert!(known[0].in_use, "{known:?}");
+    assert_eq!(known[0].path, path(&world, ALICE));
+    assert!(known.iter().all(|known| known.path != direct), "{known:?}");
+    world.assert_no_violation();
+}
+
+#[test]
+fn paths_from_a_closed_socket_are_none_at_once() {
+    let mut world = between(NatConfig::port_restricted()).world().build();
+    assert!(connect(&mut world));
+    world.run_for(seconds(10));
+    let address = world.addresses(ALICE)[0];
+    let starts_there = |path: &PathQuality| path.path.local == address;
+    assert!(paths(&mut world, ALICE, BOB).iter().any(starts_there));
+    world.apply(Action::Unbind {
+        host: ALICE,
+        address,
+    });
+    assert!(!paths(&mut world, ALICE, BOB).iter().any(starts_there));
+    world.assert_no_violation();
+}
+
+#[test]
+fn an_ice_restart_looks_for_its_paths_anew() {
+    let mut world = between(NatConfig::port_restricted()).world().build();
+    assert!(connect(&mut world));
+    world.run_for(seconds(10));
+    let before = paths(&mut world, ALICE, BOB);
+    let (from, to) = (ALICE, BOB);
+    world.apply(Action::Restart { from, to });
+    let restarted = |event: &Event| matches!(event, Event::NegotiationDone { generation, .. } if generation.0 == 1);
+    let done = |world: &World| {
+        let mut told = world.events(ALICE).iter();
+        told.any(|(_, event)| restarted(event))
+    };
+    assert!(world.run_until(done, seconds(5)));
+    assert_eq!(paths(&mut world, ALICE, BOB), []);
+    world.run_for(seconds(10));
+    let after = paths(&mut world, ALICE, BOB);
+    assert_eq!(after[0].path, before[0].path);
+    assert_eq!(after.len(), before.len());
     world.assert_no_violation();
 }
 

@@ -92,7 +92,7 @@ pub(crate) const HELP: &str = "\
 /refuse NUMBER          does not
 /cancel NUMBER          stops a file, either way
 /files                  all files that are offered or under way
-/stats                  state, path, round trip, rates and queue of every peer
+/stats                  path and standby, round trip, rates and queue of every peer
 /explain [PEER]         why a peer is not connected
 /quit                   leaves, as Ctrl-D does
 //TEXT                  says /TEXT";

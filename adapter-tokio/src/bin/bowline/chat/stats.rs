@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use bowline::Path;
+use bowline::{Path, PathQuality};
 use bowline_tokio::Connection;
 
 use crate::text;
@@ -51,11 +51,24 @@ pub(crate) fn row(
         connection.state().to_string(),
         path.map_or_else(none, |path| format!("{} - {}", path.local, path.remote)),
         metrics.rtt.map_or_else(none, text::duration),
+        standby(&connection.paths()).unwrap_or_else(none),
         rate(sample.sent),
         rate(sample.received),
         text::bytes(queued),
         metrics.restarts.to_string(),
     ]
+}
+
+/// The best of the paths that could take over, and how many others could.
+fn standby(paths: &[PathQuality]) -> Option<String> {
+    let mut standbys = paths.iter().filter(|path| !path.in_use);
+    let best = standbys.next()?;
+    let relayed = if best.relayed { " relayed" } else { "" };
+    let others = match standbys.count() {
+        0 => String::new(),
+        others => format!(", {others} more"),
+    };
+    Some(format!("{}{relayed}{others}", text::duration(best.rtt)))
 }
 
 /// A table whose columns are as wide as they must be.
@@ -77,11 +90,12 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-pub(crate) const HEAD: [&str; 8] = [
+pub(crate) const HEAD: [&str; 9] = [
     "peer",
     "state",
     "path",
     "round trip",
+    "standby",
     "out",
     "in",
     "queue",
@@ -101,9 +115,9 @@ mod tests {
         assert_eq!(
             table(&rows),
             "\
-peer         state          path  round trip  out  in  queue  restarts
-alice        not connected  -     -           -    -   -      -
-bartholomew  not connected  -     -           -    -   -      -"
+peer         state          path  round trip  standby  out  in  queue  restarts
+alice        not connected  -     -           -        -    -   -      -
+bartholomew  not connected  -     -           -        -    -   -      -"
         );
     }
 }

@@ -490,9 +490,11 @@ pub enum Action {
     Event(Event),
     /// Hand this to the signalling link.
     Signal(Signal),
-    /// Resolve the host name of a STUN or TURN server and hand its addresses to [`Driver::handle_resolved`], both families,
-    /// the preferred first. Until then the server is not used. The lookup of the standard library blocks: it belongs into
-    /// a thread that wakes the poll. An application whose servers are addresses never sees this.
+    /// Resolve the host name of a STUN or TURN server, or one in `.local` behind which a peer hides its address, and hand its
+    /// addresses to [`Driver::handle_resolved`], both families, the preferred first. Until then the server or the
+    /// candidate is not used. The lookup of the standard library blocks: it belongs into a thread that wakes the poll. An
+    /// application whose servers are addresses, and that switches
+    /// [`resolve_local_names`](bowline::config::Ice::resolve_local_names) off, never sees this.
     Resolve {
         /// What to answer.
         need: NeedId,

@@ -500,7 +500,7 @@ faults! {
         Malformed => "malformed",
         /// Of a transport that is not supported.
         Transport => "unsupported transport",
-        /// A host name, and names are not resolved.
+        /// A host name that is not looked up, or was not found. Where the peer is, its checks will tell.
         HostName => "a host name",
         /// Of a type that is not used, or one that the application does not want.
         Filtered => "not wanted",

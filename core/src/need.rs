@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Need {
-    /// Resolve a host name of an ICE server, and answer with [`Input::Resolved`](crate::Input::Resolved).
+    /// Resolve a host name, of an ICE server or one behind which a peer hides an address of a local network
+    /// ([`Ice::resolve_local_names`](crate::config::Ice::resolve_local_names)), and answer with [`Input::Resolved`](crate::Input::Resolved).
     Resolve {
         /// The name of this need.
         need: NeedId,

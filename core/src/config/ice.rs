@@ -32,6 +32,12 @@ pub struct Ice {
     /// How often a server-reflexive address is asked for again, which keeps it open and shows when it has changed (RFC
     /// 8445 section 11 asks for 15 s at least).
     pub keepalive: Duration,
+    /// Whether names behind which peers hide the addresses of a local network, as browsers do, are looked up: a UUID in
+    /// `.local` (draft-ietf-mmusic-mdns-ice-candidates section 3.1.1). The embedder is asked for each, as for names of
+    /// servers, and its system asks the local network. They count among
+    /// [`Limits::max_candidates`](crate::config::Limits::max_candidates). Other names never are, and with
+    /// [`TransportPolicy::Relay`] none is. A peer whose name leads nowhere is found by its own checks, if they get through.
+    pub resolve_local_names: bool,
 }
 
 /// The types of candidates (RFC 8445 section 4), the preferred first. Peer-reflexive ones count as server-reflexive.

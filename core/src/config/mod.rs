@@ -305,6 +305,7 @@ impl ConfigBuilder {
         ice.costs: Vec<NetworkCost>, "Sets [`Ice::costs`]. Default none.";
         ice.pacing: Duration, "Sets [`Ice::pacing`]. Default 20 ms; 5 ms at least.";
         ice.keepalive: Duration, "Sets [`Ice::keepalive`]. Default 20 s; 15 s at least.";
+        ice.resolve_local_names: bool, "Sets [`Ice::resolve_local_names`]. Default true.";
     }
 
     /// Adds an ICE server. Default none.
@@ -511,6 +512,7 @@ fn standard() -> Config {
             costs: Vec::new(),
             pacing: Duration::from_millis(20),
             keepalive: Duration::from_secs(20),
+            resolve_local_names: true,
         },
         metrics_interval: Some(Duration::from_secs(5)),
     }

@@ -7,6 +7,7 @@ pub(crate) mod fuzz;
 pub(crate) mod gate;
 mod gathering;
 pub(crate) mod io;
+mod naming;
 mod pacer;
 mod recorder;
 pub(crate) mod replay;
@@ -31,7 +32,7 @@ use crate::error::{
 };
 use crate::event::{Event, Path, PeerState};
 use crate::ice::gather::{Gatherer, PoolView, RelayedData, Taken};
-use crate::ice::{CandidateFilter, CandidateInfo, IceServer, IceServerError};
+use crate::ice::{CandidateFilter, CandidateInfo, IceServer, IceServerError, Lookups};
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::{EndpointStats, PeerMetrics};
 use crate::need::{Need, NeedId};
@@ -233,6 +234,7 @@ impl Endpoint {
                 gathered: false,
                 pool: PoolView::default(),
                 reached: Vec::new(),
+                lookups: Lookups::default(),
                 events: VecDeque::new(),
                 envelopes: VecDeque::new(),
                 given_up: Vec::new(),
@@ -415,9 +417,11 @@ impl Endpoint {
             }
             Input::Signal { text } => self.on_signal(text),
             Input::Resolved { need, addresses } => {
-                self.gatherer.on_resolved(need, addresses, self.now);
-                self.take_gathered();
-                self.drive_discovery();
+                if !self.is_resolved_for_peer(need, addresses) {
+                    self.gatherer.on_resolved(need, addresses, self.now);
+                    self.take_gathered();
+                    self.drive_discovery();
+                }
             }
             Input::Bound { need, local } => {
                 if !self.is_bound_for_discovery(need, local) {
@@ -634,6 +638,7 @@ impl Endpoint {
         self.reach_by_relays();
         self.take_datagrams(key);
         self.bury_if_ended(key);
+        self.ask_for_names();
         self.file_leftovers();
         self.schedule(key);
     }
@@ -696,6 +701,7 @@ impl Endpoint {
         }
         self.rest_when_closed();
         let id = slot.peer.id();
+        self.forget_names(id);
         self.ctx
             .given_up
             .extend(slot.peer.sessions().map(|session| (session, id)));

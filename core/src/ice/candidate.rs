@@ -90,6 +90,14 @@ impl Candidate {
         &self.address
     }
 
+    /// The same candidate at `ip`, which its name was resolved to.
+    pub(super) fn at(&self, ip: IpAddr) -> Self {
+        Self {
+            address: Address::Ip(ip.to_canonical()),
+            ..self.clone()
+        }
+    }
+
     /// The port; 0 and 9 stand for none in TCP active candidates.
     pub(crate) fn port(&self) -> u16 {
         self.port

@@ -7,7 +7,7 @@ use crate::event::CandidateRefusal;
 use crate::fuzz::text_of;
 
 use super::candidate::{Address, Candidate, CandidateError, Kind};
-use super::{AddressPolicy, RemoteCandidates};
+use super::{AddressPolicy, Admitted, RemoteCandidates};
 
 /// Reads each line of the input as a candidate, and lets policy decide on all of them.
 ///
@@ -20,10 +20,18 @@ pub fn candidate(data: &[u8]) {
     let policy = AddressPolicy::new(&Config::default());
     let mut admitted: Vec<SocketAddr> = Vec::new();
     let mut candidates = RemoteCandidates::new(policy, "abcd", MAX);
+    let mut named_so_far = 0;
     for line in text.lines() {
         check_line(line);
-        let Ok(accepted) = candidates.admit(line) else {
-            continue;
+        let accepted = match candidates.admit(line) {
+            Ok(Admitted::Address(accepted)) => accepted,
+            Ok(Admitted::Name(named)) => {
+                named_so_far += 1;
+                assert!(admitted.len() + named_so_far <= MAX);
+                assert!(candidates.is_of(&named));
+                continue;
+            }
+            Err(_) => continue,
         };
         let ip = accepted.address.ip();
         assert!(!ip.is_loopback() && !ip.is_multicast() && !ip.is_unspecified());
@@ -31,7 +39,7 @@ pub fn candidate(data: &[u8]) {
         assert!(!admitted.contains(&accepted.address), "no duplicates");
         assert!(candidates.contains(accepted.address));
         admitted.push(accepted.address);
-        assert!(admitted.len() <= MAX);
+        assert!(admitted.len() + named_so_far <= MAX);
     }
     candidates.end();
     assert_eq!(candidates.admit(text), Err(CandidateRefusal::AfterEnd));

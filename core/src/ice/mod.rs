@@ -7,6 +7,7 @@ mod filter;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod gather;
+mod names;
 pub(crate) mod nat;
 mod policy;
 pub(crate) mod server;
@@ -17,4 +18,5 @@ pub use filter::CandidateInfo;
 pub use server::{IceServer, IceServerError, ServerTransport};
 
 pub(crate) use filter::CandidateFilter;
-pub(crate) use policy::{AddressPolicy, RemoteCandidates};
+pub(crate) use names::{Lookups, Named};
+pub(crate) use policy::{Accepted, AddressPolicy, Admitted, RemoteCandidates};

@@ -9,10 +9,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{AddressRange, Config, NetworkCost};
+use crate::config::{AddressRange, Config, NetworkCost, TransportPolicy};
 use crate::event::CandidateRefusal;
 
-use super::candidate::{Address, Candidate, CandidateError, Transport};
+use super::candidate::{Address, Candidate, CandidateError, Kind, Transport};
+use super::names::{Named, hides_address};
 
 /// The rules for addresses, ours and the peer's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,18 +23,22 @@ pub(crate) struct AddressPolicy {
     ipv6: bool,
     denied: Vec<AddressRange>,
     costs: Vec<NetworkCost>,
+    /// Whether names that hide an address are looked up.
+    names: bool,
 }
 
 impl AddressPolicy {
     /// The rules of a configuration.
     pub(crate) fn new(config: &Config) -> Self {
-        let transport = config.transport();
+        let (transport, ice) = (config.transport(), config.ice());
         Self {
             loopback: transport.loopback,
             ipv4: transport.ipv4,
             ipv6: transport.ipv6,
-            denied: config.ice().denied.clone(),
-            costs: config.ice().costs.clone(),
+            denied: ice.denied.clone(),
+            costs: ice.costs.clone(),
+            // A lookup asks the local network, which is neither a TURN server nor a name server.
+            names: ice.resolve_local_names && ice.policy != TransportPolicy::Relay,
         }
     }
 
@@ -132,14 +137,26 @@ pub(crate) struct Accepted {
     pub(crate) candidate: Candidate,
 }
 
+/// What becomes of a candidate line that no rule forbids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// The ICE agent may have it.
+    Address(Accepted),
+    /// Its name has to be resolved first.
+    Name(Named),
+}
+
 /// The remote candidates of one generation.
 #[derive(Debug)]
 pub(crate) struct RemoteCandidates {
     policy: AddressPolicy,
     ufrag: String,
     max: usize,
-    /// At most `max`.
     admitted: BTreeSet<SocketAddr>,
+    /// The names to be looked up, in lower case, with their ports.
+    names: BTreeSet<(String, u16)>,
+    /// How many of `names` have given their place to an address. The other places are at most `max`.
+    resolved: usize,
     ended: bool,
 }
 
@@ -151,6 +168,8 @@ impl RemoteCandidates {
             ufrag: ufrag.to_owned(),
             max,
             admitted: BTreeSet::new(),
+            names: BTreeSet::new(),
+            resolved: 0,
             ended: false,
         }
     }
@@ -160,7 +179,7 @@ impl RemoteCandidates {
     /// # Errors
     ///
     /// [`CandidateRefusal`] with the first rule that is broken. A refused candidate changes nothing.
-    pub(crate) fn admit(&mut self, line: &str) -> Result<Accepted, CandidateRefusal> {
+    pub(crate) fn admit(&mut self, line: &str) -> Result<Admitted, CandidateRefusal> {
         // RFC 8840 section 8.2: what comes after the end is ignored, malformed or not.
         if self.ended {
             return Err(CandidateRefusal::AfterEnd);
@@ -173,20 +192,87 @@ impl RemoteCandidates {
         if candidate.transport() != Transport::Udp || candidate.component() != 1 {
             return Err(CandidateRefusal::Transport);
         }
-        let Address::Ip(ip) = candidate.address() else {
-            return Err(CandidateRefusal::HostName);
+        match candidate.address() {
+            Address::Ip(ip) => {
+                let (ip, taken) = (*ip, self.taken());
+                self.accept(candidate, ip, taken).map(Admitted::Address)
+            }
+            Address::Name(name) => {
+                let name = name.to_ascii_lowercase();
+                self.accept_name(candidate, name).map(Admitted::Name)
+            }
+        }
+    }
+
+    /// Whether a name is of this generation.
+    pub(crate) fn is_of(&self, named: &Named) -> bool {
+        named.ufrag == self.ufrag
+    }
+
+    /// Reads the addresses that a name of this generation turned out to have. The first that is admitted takes the place
+    /// of the name. That the end of candidates came meanwhile does not matter: the name came before.
+    pub(crate) fn resolve(
+        &mut self,
+        named: &Named,
+        addresses: &[IpAddr],
+    ) -> Vec<Result<Accepted, CandidateRefusal>> {
+        let mut has_place = true;
+        let mut accept = |ip: &IpAddr| -> Result<Accepted, CandidateRefusal> {
+            let taken = self.taken() - usize::from(has_place);
+            let accepted = self.accept(named.candidate.at(*ip), *ip, taken)?;
+            self.resolved += usize::from(has_place);
+            has_place = false;
+            Ok(accepted)
         };
-        let address = self
-            .policy
-            .check_remote(SocketAddr::new(*ip, candidate.port()))?;
+        addresses.iter().map(&mut accept).collect()
+    }
+
+    /// Admits an address, unless `taken` places are all there are.
+    fn accept(
+        &mut self,
+        candidate: Candidate,
+        ip: IpAddr,
+        taken: usize,
+    ) -> Result<Accepted, CandidateRefusal> {
+        let address = SocketAddr::new(ip, candidate.port());
+        let address = self.policy.check_remote(address)?;
         if self.admitted.contains(&address) {
             return Err(CandidateRefusal::Duplicate);
         }
-        if self.admitted.len() >= self.max {
+        if taken >= self.max {
             return Err(CandidateRefusal::TooMany);
         }
         self.admitted.insert(address);
         Ok(Accepted { address, candidate })
+    }
+
+    /// Admits a name to be looked up. Only addresses of interfaces are hidden so.
+    fn accept_name(
+        &mut self,
+        candidate: Candidate,
+        name: String,
+    ) -> Result<Named, CandidateRefusal> {
+        if !self.policy.names || candidate.kind != Kind::Host || !hides_address(&name) {
+            return Err(CandidateRefusal::HostName);
+        }
+        if candidate.port() == 0 {
+            return Err(CandidateRefusal::Address);
+        }
+        let name = (name, candidate.port());
+        if self.names.contains(&name) {
+            return Err(CandidateRefusal::Duplicate);
+        }
+        if self.taken() >= self.max {
+            return Err(CandidateRefusal::TooMany);
+        }
+        self.names.insert(name);
+        let ufrag = self.ufrag.clone();
+        Ok(Named { ufrag, candidate })
+    }
+
+    /// The places that are taken, of `max`. A name that could not be resolved keeps its own.
+    fn taken(&self) -> usize {
+        self.admitted.len() + self.names.len() - self.resolved
     }
 
     /// Takes end-of-candidates: further ones are refused.
@@ -287,6 +373,7 @@ fn rank(ip: IpAddr) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ConfigBuilder;
 
     const ALL: AddressPolicy = AddressPolicy {
         loopback: false,
@@ -294,6 +381,7 @@ mod tests {
         ipv6: true,
         denied: Vec::new(),
         costs: Vec::new(),
+        names: true,
     };
 
     #[test]
@@ -519,9 +607,12 @@ mod tests {
             !remote.contains(at("192.0.2.1", 5)),
             "a refused candidate changes nothing"
         );
-        let accepted = remote
+        let admitted = remote
             .admit("1 1 udp 7 ::ffff:192.0.2.1 5 typ host ufrag abcd")
             .expect("admitted");
+        let Admitted::Address(accepted) = admitted else {
+            panic!("it has an address");
+        };
         assert_eq!(accepted.address, at("192.0.2.1", 5));
         assert_eq!(
             accepted.candidate.to_string(),
@@ -544,6 +635,94 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_admitted_where_it_hides_an_address_of_an_interface() {
+        let mut remote = RemoteCandidates::new(ALL, "abcd", 64);
+        let named = name(&mut remote, 1, 5);
+        assert!(remote.is_of(&named));
+        assert!(!RemoteCandidates::new(ALL, "abce", 64).is_of(&named));
+        let uuid = uuid(1).to_uppercase();
+        for (rest, reason) in [
+            (format!("{uuid} 5 typ host"), CandidateRefusal::Duplicate),
+            (format!("{uuid} 0 typ host"), CandidateRefusal::Address),
+            (format!("{uuid} 5 typ srflx"), CandidateRefusal::HostName),
+            (
+                format!("{uuid}.example 5 typ host"),
+                CandidateRefusal::HostName,
+            ),
+            (
+                "printer.local 5 typ host".to_owned(),
+                CandidateRefusal::HostName,
+            ),
+        ] {
+            let refused = remote.admit(&format!("1 1 udp 1 {rest}"));
+            assert_eq!(refused, Err(reason), "{rest}");
+        }
+        let off = AddressPolicy {
+            names: false,
+            ..ALL
+        };
+        let line = format!("1 1 udp 1 {uuid} 5 typ host");
+        let refused = RemoteCandidates::new(off, "abcd", 64).admit(&line);
+        assert_eq!(refused, Err(CandidateRefusal::HostName));
+    }
+
+    #[test]
+    fn names_are_looked_up_where_it_is_configured_and_not_for_relays_only() {
+        let policy = |further: fn(ConfigBuilder) -> ConfigBuilder| {
+            let config = further(Config::builder()).build().expect("valid");
+            AddressPolicy::new(&config).names
+        };
+        assert!(policy(|config| config));
+        assert!(policy(|config| config.policy(TransportPolicy::Public)));
+        assert!(!policy(|config| config.policy(TransportPolicy::Relay)));
+        assert!(!policy(|config| config.resolve_local_names(false)));
+    }
+
+    #[test]
+    fn what_a_name_turns_out_to_be_obeys_the_rules_for_addresses() {
+        let mut remote = RemoteCandidates::new(ALL, "abcd", 64);
+        let named = name(&mut remote, 1, 5);
+        assert!(remote.is_empty(), "nothing is known yet");
+        remote.end();
+        let addresses = ["127.0.0.1", "::ffff:192.0.2.1", "192.0.2.1", "fd00::1"];
+        let addresses = addresses.map(|ip| at(ip, 1).ip());
+        let outcomes = remote.resolve(&named, &addresses);
+        let [loopback, Ok(first), again, Ok(second)] = &outcomes[..] else {
+            panic!("{outcomes:?}");
+        };
+        assert_eq!(loopback, &Err(CandidateRefusal::Address));
+        assert_eq!(again, &Err(CandidateRefusal::Duplicate));
+        assert_eq!(
+            first.candidate.to_string(),
+            "candidate:1 1 udp 1 192.0.2.1 5 typ host"
+        );
+        assert_eq!(second.address, at("fd00::1", 5));
+        assert!(remote.contains(at("192.0.2.1", 5)));
+    }
+
+    #[test]
+    fn names_and_what_they_turn_out_to_be_count_as_candidates() {
+        let mut remote = RemoteCandidates::new(ALL, "abcd", 3);
+        let names = [1, 2, 3].map(|n| name(&mut remote, n, 5));
+        let line = format!("1 1 udp 1 {} 5 typ host", uuid(4));
+        assert_eq!(remote.admit(&line), Err(CandidateRefusal::TooMany));
+        let line = "1 1 udp 1 192.0.2.9 5 typ host";
+        assert_eq!(remote.admit(line), Err(CandidateRefusal::TooMany));
+        let ips = ["192.0.2.1", "192.0.2.2"].map(|ip| at(ip, 1).ip());
+        // The first address has the place of the name, and there is none for a second.
+        let outcomes = remote.resolve(&names[0], &ips);
+        assert!(outcomes[0].is_ok());
+        assert_eq!(outcomes[1], Err(CandidateRefusal::TooMany));
+        // What leads to an address that is known keeps its place, as what leads nowhere does.
+        let again = remote.resolve(&names[1], &ips[..1]);
+        assert_eq!(again, [Err(CandidateRefusal::Duplicate)]);
+        assert_eq!(remote.resolve(&names[2], &[]), []);
+        assert_eq!(remote.admit(line), Err(CandidateRefusal::TooMany));
+        assert!(remote.resolve(&names[1], &ips[1..])[0].is_ok());
+        assert_eq!(remote.admit(line), Err(CandidateRefusal::TooMany));
+    }
+
+    #[test]
     fn nothing_is_admitted_after_the_end() {
         let mut remote = RemoteCandidates::new(ALL, "abcd", 64);
         remote.end();
@@ -552,6 +731,19 @@ mod tests {
             Err(CandidateRefusal::AfterEnd)
         );
         assert_eq!(remote.admit("malformed"), Err(CandidateRefusal::AfterEnd));
+    }
+
+    /// Admits the candidate of the `n`-th name.
+    fn name(remote: &mut RemoteCandidates, n: u8, port: u16) -> Named {
+        let line = format!("1 1 udp 1 {} {port} typ host", uuid(n));
+        match remote.admit(&line) {
+            Ok(Admitted::Name(named)) => named,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn uuid(n: u8) -> String {
+        format!("1f4712db-ea17-4bcf-a596-1051{n:08x}.local")
     }
 
     fn at(ip: &str, port: u16) -> SocketAddr {

@@ -8,6 +8,7 @@ mod echoes;
 mod explain;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod naming;
 pub(crate) mod paths;
 mod pump;
 pub(crate) mod session;
@@ -21,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use crate::channel::Channels;
 use crate::channel::kind::{ChannelConfig, Message};
-use crate::config::Config;
+use crate::config::{CandidateType, Config};
 use crate::crypto::Crypto;
 use crate::error::{NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel};
 use crate::event::{Cause, Event, Path, PeerState, SignalRefusal};
-use crate::ice::CandidateFilter;
 use crate::ice::gather::{LocalCandidate, PoolView};
+use crate::ice::{CandidateFilter, Lookups};
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
 use crate::rng::Rng;
@@ -97,6 +98,8 @@ pub(crate) struct Context {
     pub(crate) pool: PoolView,
     /// Addresses of peers that relays have to reach from now on.
     pub(crate) reached: Vec<(PeerId, SocketAddr)>,
+    /// Names that peers have given in place of addresses.
+    pub(crate) lookups: Lookups,
     pub(crate) events: VecDeque<Event>,
     pub(crate) envelopes: VecDeque<Envelope>,
     /// Sessions that were given up for others: what still comes of them is stale.
@@ -108,7 +111,10 @@ pub(crate) struct Context {
 impl Context {
     /// Whether an address of ours is on a TURN server.
     fn is_relayed(&self, address: SocketAddr) -> bool {
-        let mut relayed = self.local.iter().filter(|c| c.kind == CandidateType::Relayed);
+        let mut relayed = self
+            .local
+            .iter()
+            .filter(|c| c.kind == CandidateType::Relayed);
         relayed.any(|c| c.sends_from(address))
     }
 }

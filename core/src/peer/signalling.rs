@@ -9,10 +9,10 @@ use super::{Context, Outcome, Peer};
 use crate::channel::Framing;
 use crate::config::Config;
 use crate::event::{
-    CandidateRefusal, Cause, Event, NegotiationFault, Phase, Side, SignalKind, SignalRefusal,
+    CandidateRefusal, Cause, Event, NegotiationFault, Phase, SignalKind, SignalRefusal,
 };
 use crate::ice::gather::LocalCandidate;
-use crate::ice::{AddressPolicy, RemoteCandidates};
+use crate::ice::{AddressPolicy, Admitted, RemoteCandidates};
 use crate::id::{Generation, PeerId, SessionId};
 use crate::rng::Rng;
 use crate::sdp::{self, Description, HashFunction, Remote, Role};
@@ -33,7 +33,7 @@ pub(super) struct Signalling {
     offered: Option<Envelope>,
     /// The peer's last description.
     remote: Option<Remote>,
-    candidates: Option<RemoteCandidates>,
+    pub(super) candidates: Option<RemoteCandidates>,
     /// Whether we have said the end of our candidates in this generation.
     said_end: bool,
     /// The number of the peer's end-of-candidates: a later candidate is none of this generation.
@@ -760,31 +760,11 @@ impl Peer {
         let Some(candidates) = &mut self.signalling.candidates else {
             return;
         };
-        let accepted = match candidates.admit(line) {
-            Ok(accepted) => accepted,
-            Err(reason) => return self.ignore_candidate(reason, ctx),
-        };
-        let added = self
-            .session
-            .as_mut()
-            .is_some_and(|s| s.add_remote_candidate(&accepted.candidate.to_string(), now));
-        if !added {
-            return self.ignore_candidate(CandidateRefusal::Malformed, ctx);
+        match candidates.admit(line) {
+            Ok(Admitted::Address(accepted)) => self.give_candidate(&accepted, ctx, now),
+            Ok(Admitted::Name(named)) => self.look_up(named, ctx),
+            Err(reason) => self.ignore_candidate(reason, ctx),
         }
-        let (peer, side, address) = (self.id, Side::Remote, accepted.address);
-        ctx.reached.push((peer, address));
-        ctx.events.push_back(Event::CandidateAdded {
-            peer,
-            side,
-            address,
-        });
-    }
-
-    fn ignore_candidate(&self, reason: CandidateRefusal, ctx: &mut Context) {
-        ctx.events.push_back(Event::CandidateIgnored {
-            peer: self.id,
-            reason,
-        });
     }
 
     fn push(&mut self, generation: Generation, body: Body, ctx: &mut Context, now: Instant) {

@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bowline::{
-    Cause, Config, ConnectOptions, Endpoint, EndpointStats, Event, Input, Message, Output, Peer,
-    PeerId, PeerState, Seed, UnixTime,
+    Cause, Config, ConnectOptions, Endpoint, EndpointStats, Event, Input, Message, Need, Output,
+    Peer, PeerId, PeerState, Seed, UnixTime,
 };
 
 /// How long a parcel takes, unless the network says otherwise.
@@ -77,6 +77,8 @@ pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,
     pub(crate) deadline: Option<Instant>,
     pub(crate) events: Vec<Event>,
+    /// What the endpoint asked for; a test answers.
+    pub(crate) needs: Vec<Need>,
     /// When each event was told.
     times: Vec<Instant>,
     /// Whether offers are accepted as they come.
@@ -170,6 +172,7 @@ impl World {
             endpoint,
             deadline: None,
             events: Vec::new(),
+            needs: Vec::new(),
             times: Vec::new(),
             accepts: true,
             releases: true,
@@ -444,6 +447,7 @@ impl Node {
                     });
                 }
                 Output::Event(event) => self.on_event(event, now),
+                Output::Need(need) => self.needs.push(need),
                 Output::Timeout(next) => {
                     let late = next.filter(|at| *at <= now).map(|at| now - at);
                     assert_eq!(late, None, "a deadline in the past would spin");

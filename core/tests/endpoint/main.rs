@@ -15,6 +15,7 @@ mod bad_input;
 mod churn;
 mod foreign;
 mod lifecycle;
+mod names;
 mod pair;
 mod property;
 mod replay;

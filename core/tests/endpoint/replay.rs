@@ -16,10 +16,10 @@ const SECRET: &str = "the-treasure-is-under-the-old-oak";
 
 /// A recording in memory.
 #[derive(Clone, Default)]
-struct Tape(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Tape(Arc<Mutex<Vec<u8>>>);
 
 impl Tape {
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.0.lock().expect("not poisoned").clone()
     }
 }

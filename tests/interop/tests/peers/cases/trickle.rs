@@ -1,6 +1,6 @@
 //! P16, P17: candidates that come one by one, and those that hide an address.
 
-use bowline::{CandidateRefusal, Event, Side};
+use bowline::{CandidateRefusal, Config, Event, Side};
 use bowline_interop::bridge::Trickle;
 use bowline_interop::duo::{Duo, Meeting};
 
@@ -24,9 +24,11 @@ pub(super) async fn candidates_come_before_and_after_the_description(bench: Benc
     Ok(Outcome::Passed)
 }
 
-/// P17: the peer tells names in place of addresses, which bowline does not look up. Its checks tell where it is.
+/// P17: the peer tells names in place of addresses, which bowline must not look up. Its checks tell where it is.
 pub(super) async fn a_peer_behind_mdns_names_is_found_by_its_checks(bench: Bench) -> Verdict {
+    let config = Config::builder().resolve_local_names(false);
     let duo = Meeting::new(bench.offerer)
+        .config(config.build()?)
         .connect(&*bench.stack().await?)
         .await?;
     talk(&duo, opened_by_offerer(&duo).await?).await?;

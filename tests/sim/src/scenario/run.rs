@@ -94,6 +94,7 @@ impl Scenario {
                 ipv4: plan.ipv4,
                 ipv6: plan.ipv6,
                 behind: plan.behind,
+                hidden: false,
                 incoming: plan.incoming,
                 reader: plan.reader,
             });

@@ -41,6 +41,9 @@ pub struct PeerSpec {
     pub ipv6: u8,
     /// The box that it is behind; `None` is the internet.
     pub behind: Option<GatewayId>,
+    /// Whether its signals tell a name in place of its addresses, as those of browsers do. Hosts of the same network can
+    /// resolve it.
+    pub hidden: bool,
     /// What its application does with peers that ask to connect.
     pub incoming: Incoming,
     /// How its application reads.
@@ -57,6 +60,7 @@ impl PeerSpec {
             ipv4: 1,
             ipv6: 0,
             behind: None,
+            hidden: false,
             incoming: Incoming::Accept,
             reader: Reader::Prompt,
         }

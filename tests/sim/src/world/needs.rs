@@ -1,6 +1,7 @@
 //! What the core asks of its embedder, on simulated hosts: names, sockets and connections.
 //!
-//! The name of a server is `<name>.example`. Connections are made to servers only; they lose nothing and keep the order,
+//! The name of a server is `<name>.example`. A host that hides its addresses has a name in `.local`, by which multicast DNS finds it in
+//! its own network. Connections are made to servers only; they lose nothing and keep the order,
 //! and every write arrives torn in two. A host that is behind a box has an address of its own on connections, as
 //! translation is nothing that a stream could show.
 
@@ -57,7 +58,10 @@ impl World {
     pub(super) fn on_need(&mut self, host: HostId, need: Need) {
         match need {
             Need::Resolve { need, host: name } => {
-                let addresses = self.lookup(&name);
+                let addresses = match self.host_named(&name) {
+                    Some(named) => self.multicast_lookup(host, named),
+                    None => self.lookup(&name),
+                };
                 self.reply(host, need, Reply::Resolved(addresses), LOOKUP);
             }
             Need::Bind { need, ip } => {
@@ -158,6 +162,34 @@ impl World {
         }
     }
 
+    /// The text of a signal, with the name of its sender in place of its addresses if it hides them.
+    pub(super) fn hide_addresses(&self, host: HostId, text: String) -> String {
+        let node = &self.nodes[host];
+        if !node.spec.hidden {
+            return text;
+        }
+        let name = format!(" {} ", local_name(host));
+        let addresses = node.addresses.iter();
+        addresses.fold(text, |text, address| {
+            text.replace(&format!(" {} ", address.ip()), &name)
+        })
+    }
+
+    /// The host that hides behind a name.
+    fn host_named(&self, name: &str) -> Option<HostId> {
+        (0..self.nodes.len())
+            .find(|host| self.nodes[*host].spec.hidden && name == local_name(*host))
+    }
+
+    /// The addresses that `asker` finds for the name of a host: none from another network.
+    fn multicast_lookup(&self, asker: HostId, named: HostId) -> Vec<IpAddr> {
+        if self.nodes[asker].spec.behind != self.nodes[named].spec.behind {
+            return Vec::new();
+        }
+        let addresses = self.nodes[named].addresses.iter();
+        addresses.map(SocketAddr::ip).collect()
+    }
+
     fn connect_stream(&mut self, host: HostId, need: NeedId, remote: SocketAddr) {
         let local = SocketAddr::new(self.nodes[host].addresses[0].ip(), self.needs.port());
         // Hosts in different networks may have the same address: the port tells them apart.
@@ -195,6 +227,11 @@ impl World {
         let at = self.clock.now().after(after);
         self.queue.push(at, Item::Reply(host, need, reply));
     }
+}
+
+/// The name behind which a host hides its addresses.
+fn local_name(host: HostId) -> String {
+    format!("00000000-0000-4000-8000-{host:012x}.local")
 }
 
 /// How long a name takes to be resolved.

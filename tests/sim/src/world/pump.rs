@@ -244,6 +244,7 @@ impl World {
 
     fn send_signal(&mut self, host: HostId, signal: Signal) {
         let Signal { to, text } = signal;
+        let text = self.hide_addresses(host, text);
         let heard = (!self.attackers.is_empty()).then(|| text.clone());
         let serial = self.post(host, to, text, None);
         if let (Some(text), Some(serial)) = (heard, serial) {

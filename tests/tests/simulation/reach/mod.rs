@@ -3,6 +3,7 @@
 mod connect_times;
 mod diagnosis;
 mod matrix;
+mod names;
 mod paths;
 mod trickle;
 

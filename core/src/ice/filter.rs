@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::candidate::Kind;
 use crate::config::CandidateType;
 use crate::id::PeerId;
 use crate::tape::Tape;
@@ -18,6 +19,16 @@ pub struct CandidateInfo {
     pub candidate_type: CandidateType,
     /// The address that it names, IPv4-mapped ones as the IPv4 addresses they are.
     pub address: SocketAddr,
+}
+
+impl From<Kind> for CandidateType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Host => Self::Host,
+            Kind::ServerReflexive | Kind::PeerReflexive => Self::ServerReflexive,
+            Kind::Relay => Self::Relayed,
+        }
+    }
 }
 
 /// The judgement. Clones share it.

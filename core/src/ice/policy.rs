@@ -9,10 +9,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{AddressRange, Config, NetworkCost, TransportPolicy};
+use crate::config::{AddressRange, CandidateType, Config, NetworkCost, TransportPolicy};
 use crate::event::CandidateRefusal;
+use crate::id::PeerId;
 
 use super::candidate::{Address, Candidate, CandidateError, Kind, Transport};
+use super::filter::{CandidateFilter, CandidateInfo};
 use super::names::{Named, hides_address};
 
 /// The rules for addresses, ours and the peer's.
@@ -150,6 +152,8 @@ pub(crate) enum Admitted {
 #[derive(Debug)]
 pub(crate) struct RemoteCandidates {
     policy: AddressPolicy,
+    filter: CandidateFilter,
+    peer: Option<PeerId>,
     ufrag: String,
     max: usize,
     admitted: BTreeSet<SocketAddr>,
@@ -165,12 +169,23 @@ impl RemoteCandidates {
     pub(crate) fn new(policy: AddressPolicy, ufrag: &str, max: usize) -> Self {
         Self {
             policy,
+            filter: CandidateFilter::default(),
+            peer: None,
             ufrag: ufrag.to_owned(),
             max,
             admitted: BTreeSet::new(),
             names: BTreeSet::new(),
             resolved: 0,
             ended: false,
+        }
+    }
+
+    /// The same, if a filter judges those of `peer`.
+    pub(crate) fn filtered(self, filter: CandidateFilter, peer: PeerId) -> Self {
+        Self {
+            filter,
+            peer: Some(peer),
+            ..self
         }
     }
 
@@ -242,6 +257,14 @@ impl RemoteCandidates {
         if taken >= self.max {
             return Err(CandidateRefusal::TooMany);
         }
+        let info = CandidateInfo {
+            peer: self.peer,
+            candidate_type: candidate.kind.into(),
+            address,
+        };
+        if !self.filter.allows(&info) {
+            return Err(CandidateRefusal::Filtered);
+        }
         self.admitted.insert(address);
         Ok(Accepted { address, candidate })
     }
@@ -254,6 +277,9 @@ impl RemoteCandidates {
     ) -> Result<Named, CandidateRefusal> {
         if !self.policy.names || candidate.kind != Kind::Host || !hides_address(&name) {
             return Err(CandidateRefusal::HostName);
+        }
+        if !self.filter.allows_type(CandidateType::Host) {
+            return Err(CandidateRefusal::Filtered);
         }
         if candidate.port() == 0 {
             return Err(CandidateRefusal::Address);
@@ -720,6 +746,40 @@ mod tests {
         assert_eq!(remote.admit(line), Err(CandidateRefusal::TooMany));
         assert!(remote.resolve(&names[1], &ips[1..])[0].is_ok());
         assert_eq!(remote.admit(line), Err(CandidateRefusal::TooMany));
+    }
+
+    #[test]
+    fn candidates_of_types_that_are_denied_are_not_admitted() {
+        let admit = |denied: &[CandidateType], typ: &str| {
+            let peer = PeerId::new("bob").expect("a name");
+            let filter = CandidateFilter::new(denied);
+            let mut remote = RemoteCandidates::new(ALL, "abcd", 64).filtered(filter, peer);
+            let line = format!("1 1 udp 1 192.0.2.1 5 typ {typ}");
+            remote.admit(&line).map(|_| ())
+        };
+        use CandidateType::{Host, Relayed, ServerReflexive};
+        for (typ, meant) in [
+            ("host", Host),
+            ("srflx", ServerReflexive),
+            ("prflx", ServerReflexive),
+            ("relay", Relayed),
+        ] {
+            assert_eq!(
+                admit(&[meant], typ),
+                Err(CandidateRefusal::Filtered),
+                "{typ}"
+            );
+            let others: Vec<_> = [Host, ServerReflexive, Relayed]
+                .into_iter()
+                .filter(|t| *t != meant)
+                .collect();
+            assert_eq!(admit(&others, typ), Ok(()), "{typ}");
+        }
+        let filter = CandidateFilter::new(&[Host]);
+        let peer = PeerId::new("bob").expect("a name");
+        let mut remote = RemoteCandidates::new(ALL, "abcd", 64).filtered(filter, peer);
+        let line = format!("1 1 udp 1 {} 5 typ host", uuid(1));
+        assert_eq!(remote.admit(&line), Err(CandidateRefusal::Filtered));
     }
 
     #[test]

@@ -724,7 +724,9 @@ impl Peer {
         // Without limit is 0 to the channels, as in the description.
         let limit = usize::try_from(remote.max_message_size).unwrap_or(0);
         let first = self.signalling.remote.is_none();
-        self.signalling.candidates = Some(RemoteCandidates::new(policy, &remote.ufrag, max));
+        self.signalling.candidates = Some(
+            RemoteCandidates::new(policy, &remote.ufrag, max).filtered(ctx.filter.clone(), peer),
+        );
         self.signalling.end_of_candidates = None;
         self.signalling.remote = Some(remote);
         self.paths.on_generation(now);

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bowline::{
-    ChannelConfig, ChannelKind, Config, Event, Message, Output, RecordError, Replay, ReplayError,
+    CandidateInfo, CandidateRefusal, ChannelConfig, ChannelKind, Config, Event, Message, Output,
+    RecordError, Replay, ReplayError,
 };
 use proptest::prelude::*;
 
@@ -51,6 +52,10 @@ fn record(payloads: bool) -> Recorded {
         .endpoint(0)
         .record(tape.clone(), payloads)
         .expect("nothing has happened");
+    // Where Bob is, his checks show.
+    let now = world.now;
+    let ours_alone = |candidate: &CandidateInfo| candidate.peer.is_none();
+    world.endpoint(0).set_candidate_filter(ours_alone, now);
     world.bind();
     let mut n = 0_u64;
     world.network(move |_, parcel| {
@@ -129,6 +134,8 @@ fn replay(tape: &[u8], start: Instant) -> Result<Vec<(Duration, Event)>, ReplayE
 fn a_recording_replays_to_the_same_events_at_the_same_times_every_time() {
     let recorded = recorded(true);
     assert!(recorded.events.len() > 300, "{}", recorded.events.len());
+    let is_filtered = |event: &Event| matches!(event, Event::CandidateIgnored { reason, .. } if *reason == CandidateRefusal::Filtered);
+    assert!(recorded.events.iter().any(|(_, event)| is_filtered(event)));
     for _ in 0..2 {
         let replayed = replay(&recorded.tape, recorded.started).expect("replays");
         assert_eq!(replayed.len(), recorded.events.len());

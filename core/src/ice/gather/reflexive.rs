@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::servers::backoff;
-use crate::ice::stun::{BindingClient, BindingRequest, Ladder, Outcome, Outgoing, TransactionId};
+use crate::ice::stun::{
+    BindingClient, BindingFault, BindingRequest, Ladder, Outcome, Outgoing, TransactionId,
+};
 use crate::rng::Rng;
 
 /// Questions to servers and what they said.
@@ -189,7 +191,14 @@ impl Reflexive {
                 // One question keeps the mapping of a socket open.
                 state.ask_at = first_of_base.then(|| now + self.keepalive);
             }
-            Err(_) => {
+            // Behind NAT64 the address is of no use (RFC 8445 section 5.1.1.2 wants that of the base's family), and
+            // stays so: there is no mapping to keep open.
+            Err(BindingFault::Family) => {
+                state.answered = true;
+                state.failures = 0;
+                state.mapped = None;
+            }
+            Err(BindingFault::TimedOut | BindingFault::Refused { .. } | BindingFault::Unusable) => {
                 state.mapped = None;
                 state.ask_at = Some(now + backoff(state.failures).max(self.keepalive));
                 state.failures += 1;
@@ -202,7 +211,7 @@ impl Reflexive {
         Some(Change {
             question,
             mapped: (before != after).then_some((before, after)),
-            answered: outcome.result.is_ok(),
+            answered: matches!(outcome.result, Ok(_) | Err(BindingFault::Family)),
         })
     }
 

@@ -18,6 +18,7 @@ use crate::ice::stun::message::build::{Success, success};
 use crate::rng::Seed;
 
 const BASE: &str = "192.0.2.1:4000";
+const BASE6: &str = "[2001:db8::1]:4000";
 const STUN: &str = "198.51.100.1:3478";
 const TURN: &str = "198.51.100.2:3478";
 
@@ -84,7 +85,11 @@ impl Stage {
     }
 
     fn bind(&mut self) {
-        self.gatherer.on_socket_bound(at(BASE), self.now);
+        self.bind_at(BASE);
+    }
+
+    fn bind_at(&mut self, base: &str) {
+        self.gatherer.on_socket_bound(at(base), self.now);
         self.take();
     }
 
@@ -270,6 +275,21 @@ fn a_host_on_the_internet_has_no_other_address() {
     stage.answer(BASE);
     assert_eq!(stage.found.len(), 1);
     assert_eq!(stage.states.last(), Some(&GatheringState::Complete));
+}
+
+#[test]
+fn a_server_that_sees_an_ipv4_address_behind_nat64_is_well_and_gives_no_candidate() {
+    let server = "stun:[64:ff9b::198.51.100.1]".parse().expect("valid");
+    let mut stage = Stage::new(&[server]);
+    stage.bind_at(BASE6);
+    stage.answer("203.0.113.1:7000");
+    stage.pass(Duration::from_secs(3_600));
+    assert_eq!(stage.found, [LocalCandidate::host(at(BASE6))]);
+    assert!(stage.faults.is_empty() && stage.sent.is_empty());
+    assert_eq!(stage.states.last(), Some(&GatheringState::Complete));
+    let mut view = PoolView::default();
+    stage.gatherer.refresh(&mut view);
+    assert!(view.udp_works && view.servers[0].answered);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Candidates of our own, gathered once and shared by all peers: of our sockets, as STUN servers see them, and on TURN servers.
 //!
 //! The pool is filled before the first peer and kept fresh, so that a first offer has them all. What it costs does not grow
-//! with the peers: one question for each socket and server, one allocation for each TURN server. Everything that is begun
-//! with a server goes through one pacer (the Ta of RFC 8445 section 14.2).
+//! with the peers: one question for each socket and server, one allocation for each TURN server and family. Everything
+//! that is begun with a server goes through one pacer (the Ta of RFC 8445 section 14.2).
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

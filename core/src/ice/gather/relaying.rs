@@ -8,12 +8,14 @@ use super::relays::{Relay, Stage};
 use super::{Gatherer, Purpose};
 use crate::config::CandidateType;
 use crate::event::ServerFault;
+use crate::ice::nat::Family;
 use crate::ice::policy::canonical;
+use crate::ice::server::IceServer;
 use crate::ice::turn::{AllocationEvent, End, Received};
 use crate::need::Need;
 
 impl Gatherer {
-    /// One relay for each TURN server that can be reached from a socket of ours; those of other servers retire.
+    /// Relays for each TURN server that can be reached from a socket of ours; those of other servers retire.
     pub(super) fn plan_relays(&mut self, now: Instant) {
         let mut wanted = Vec::new();
         for server in self
@@ -23,17 +25,27 @@ impl Gatherer {
         {
             let reachable = |address: &SocketAddr| self.base_for(address.ip()).is_some();
             let addresses: Vec<_> = server.socket_addresses().filter(reachable).collect();
+            if addresses.iter().any(SocketAddr::is_ipv6) {
+                wanted.push((server.ice.clone(), Family::Ipv6, addresses.clone()));
+            }
             if !addresses.is_empty() {
-                wanted.push((server.ice.clone(), addresses));
+                wanted.push((server.ice.clone(), Family::Ipv4, addresses));
             }
         }
+        let is_for =
+            |relay: &Relay, ice: &IceServer, family| relay.ice == *ice && relay.family == family;
         for relay in self.relays.values_mut() {
-            relay.retired = !wanted.iter().any(|(ice, _)| *ice == relay.ice);
+            let is_wanted = |(ice, family, _): &(_, _, _)| is_for(relay, ice, *family);
+            relay.retired = !wanted.iter().any(is_wanted);
         }
         self.give_back_unused(now);
-        for (ice, addresses) in wanted {
-            if self.relays.values().all(|relay| relay.ice != ice) {
-                let relay = Relay::new(ice, addresses, now);
+        for (ice, family, addresses) in wanted {
+            if !self
+                .relays
+                .values()
+                .any(|relay| is_for(relay, &ice, family))
+            {
+                let relay = Relay::new(ice, family, addresses, now);
                 self.relays.insert(self.next_relay, relay);
                 self.next_relay += 1;
             }
@@ -215,7 +227,12 @@ impl Gatherer {
             if let Some(server) = at {
                 // Whoever refuses is there.
                 self.servers[server].answered |= fault != ServerFault::Unreachable;
-                self.fail(server, fault);
+                let ice = &self.servers[server].ice;
+                let goes_on = |relay: &Relay| relay.ice == *ice && !relay.is_given_up();
+                // A server of one family is used in that.
+                if fault != ServerFault::Family || !self.relays.values().any(goes_on) {
+                    self.fail(server, fault);
+                }
             }
         }
     }

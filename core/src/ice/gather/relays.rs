@@ -1,4 +1,8 @@
-//! Relays: one allocation on each TURN server, shared by all peers, made again when it is lost.
+//! Relays: allocations on each TURN server, shared by all peers, made again when they are lost.
+//!
+//! A relay reaches addresses of its own family only (RFC 8656 section 9.1), and every peer that has a relay has one of IPv4,
+//! because servers give that to who asks for none (section 7.2). So one of IPv4 is always asked for, also over IPv6,
+//! which behind NAT64 leads to servers that have nothing else; and one of IPv6 where the server is reached over it.
 //!
 //! Each has a socket or connection of its own. So a new allocation is always a new 5-tuple, which is what a 437 asks for
 //! (RFC 8656 section 6.4), and credentials can change while the old allocation serves those who use it.
@@ -21,6 +25,8 @@ use crate::tape::Tape;
 /// The relay on one server.
 pub(super) struct Relay {
     pub(super) ice: IceServer,
+    /// That of the relayed address.
+    pub(super) family: Family,
     /// The addresses of the server. The one at `place` is used, and the next when it is not reached.
     addresses: Vec<SocketAddr>,
     place: usize,
@@ -59,9 +65,15 @@ pub(super) struct Live {
 }
 
 impl Relay {
-    pub(super) fn new(ice: IceServer, addresses: Vec<SocketAddr>, now: Instant) -> Self {
+    pub(super) fn new(
+        ice: IceServer,
+        family: Family,
+        addresses: Vec<SocketAddr>,
+        now: Instant,
+    ) -> Self {
         Self {
             ice,
+            family,
             addresses,
             place: 0,
             redirects: Vec::new(),
@@ -121,12 +133,11 @@ impl Relay {
         } else {
             Via::Datagrams
         };
-        let family = Family::of(remote);
         self.stage = Stage::Live(Box::new(Live {
             need: *need,
             local,
             remote,
-            allocation: Allocation::new(family, via, login, bounds, tape, rng, now),
+            allocation: Allocation::new(self.family, via, login, bounds, tape, rng, now),
             relayed: None,
             framing: is_stream.then(Framing::default),
         }));
@@ -202,6 +213,11 @@ impl Relay {
             Stage::Live(live) => live.allocation.is_used(),
             Stage::Waiting(_) | Stage::Opening(_) => false,
         }
+    }
+
+    /// Whether it is over for good.
+    pub(super) fn is_given_up(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(None))
     }
 
     pub(super) fn live(&mut self) -> Option<&mut Live> {

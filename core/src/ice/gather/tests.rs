@@ -403,6 +403,29 @@ fn each_fault_of_a_relay_is_told_and_only_those_that_time_can_mend_are_tried_aga
 }
 
 #[test]
+fn over_ipv6_relays_of_both_families_are_asked_for_and_one_that_is_refused_is_no_fault() {
+    let server: IceServer = "turn:[2001:db8::9]".parse().expect("valid");
+    for grants in [true, false] {
+        let mut stage = Stage::new(&[server.clone().credentials("alice", "secret").expect("fits")]);
+        stage.bind_at(BASE6);
+        stage.answer(BASE6);
+        stage.pass(Duration::from_millis(100));
+        let ipv4 = stage.needs.pop().expect("a socket for that of ipv4");
+        stage.allocate("[2001:db8::1]:5000", Some(440));
+        assert!(stage.faults.is_empty());
+        stage.needs.push(ipv4);
+        stage.allocate("[2001:db8::1]:5001", (!grants).then_some(440));
+        if grants {
+            assert_eq!(stage.found[1..], [relayed("[2001:db8::1]:5001")]);
+            assert!(stage.faults.is_empty());
+        } else {
+            assert_eq!(stage.faults, [ServerFault::Family]);
+        }
+        assert_eq!(stage.states.last(), Some(&GatheringState::Complete));
+    }
+}
+
+#[test]
 fn upon_a_mismatch_a_relay_begins_anew_on_another_socket_at_once() {
     let mut stage = Stage::new(&[turn_server("alice")]);
     stage.bind();

@@ -71,6 +71,8 @@ pub enum Suspect {
     Server,
     /// The NAT gives every destination another port, and there is no relay.
     NatWithoutRelay,
+    /// The two have no address of one family, and none relays between them.
+    NoCommonFamily,
     /// Small datagrams pass and large ones do not.
     LargeDatagrams,
     /// The peer shows another certificate than its description announced.

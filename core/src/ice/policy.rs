@@ -306,9 +306,10 @@ impl RemoteCandidates {
         self.ended = true;
     }
 
-    /// Whether no candidate was admitted.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.admitted.is_empty()
+    /// Whether an address of IPv4 was admitted, and one of IPv6.
+    pub(crate) fn families(&self) -> (bool, bool) {
+        let has = |family: fn(&SocketAddr) -> bool| self.admitted.iter().any(family);
+        (has(SocketAddr::is_ipv4), has(SocketAddr::is_ipv6))
     }
 
     /// Whether the peer has named this address, so that a check from it is no surprise.

@@ -127,7 +127,8 @@ impl Peer {
                 "there is no local candidate",
             );
         }
-        if !self.signalling.has_candidates() {
+        let (ours, theirs) = (pool.families, self.signalling.families());
+        if theirs == (false, false) {
             findings.add(
                 LIKELY,
                 Suspect::NoRemoteCandidate,
@@ -138,6 +139,23 @@ impl Peer {
         pool.servers
             .iter()
             .for_each(|server| findings.add_server(server, pool.udp_works, now));
+        // What keeps a relay away, if one is configured, comes first.
+        if matches!(
+            (ours, theirs),
+            ((true, false), (false, true)) | ((false, true), (true, false))
+        ) {
+            let (here, there) = if ours.0 {
+                ("ipv4", "ipv6")
+            } else {
+                ("ipv6", "ipv4")
+            };
+            findings.add(
+                STRONG,
+                Suspect::NoCommonFamily,
+                "the two have no version of ip in common, which only a relay helps against",
+                format!("the candidates here are of {here}, and those of the peer of {there}"),
+            );
+        }
         self.find_on_path(pool, findings, now);
     }
 

@@ -77,11 +77,10 @@ impl Signalling {
         self.said_bye
     }
 
-    /// Whether the peer has named an address that may be used.
-    pub(super) fn has_candidates(&self) -> bool {
-        self.candidates
-            .as_ref()
-            .is_some_and(|candidates| !candidates.is_empty())
+    /// Whether the peer has named an address of IPv4 that may be used, and one of IPv6.
+    pub(super) fn families(&self) -> (bool, bool) {
+        let candidates = self.candidates.as_ref();
+        candidates.map_or((false, false), RemoteCandidates::families)
     }
 }
 

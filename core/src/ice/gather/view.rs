@@ -1,5 +1,6 @@
 //! What the pool knows, for those who ask why there is no path.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::servers::Server;
@@ -11,6 +12,8 @@ use crate::event::ServerFault;
 pub(crate) struct PoolView {
     /// Whether a socket is bound.
     pub(crate) has_sockets: bool,
+    /// Whether there is a candidate of IPv4, and one of IPv6.
+    pub(crate) families: (bool, bool),
     /// Whether there is a relayed candidate.
     pub(crate) has_relay: bool,
     /// Whether two servers see a socket of ours at different addresses. `None`: fewer than two have answered.
@@ -48,9 +51,14 @@ impl Gatherer {
             fault: server.told,
             asked_at: server.asked_at,
         };
+        let has = |family: fn(&SocketAddr) -> bool| {
+            let mut candidates = self.candidates.iter();
+            candidates.any(|candidate| family(&candidate.address))
+        };
         let servers: Vec<_> = self.servers.iter().map(status).collect();
         *view = PoolView {
             has_sockets: !self.bases.is_empty(),
+            families: (has(SocketAddr::is_ipv4), has(SocketAddr::is_ipv6)),
             has_relay: !self.by_relayed.is_empty(),
             mapping_varies: self.reflexive.varies(),
             udp_works: view.udp_works || servers.iter().any(|s| s.is_udp && s.answered),

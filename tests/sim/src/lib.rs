@@ -42,9 +42,9 @@
 //! IPv6 addresses, lose and gain them, crash and start again.
 //!
 //! Boxes stand between some hosts and the internet ([`NatConfig`]): they translate addresses in the ways of RFC 4787, one
-//! behind the other if need be, filter, hairpin, forget, reboot and are renumbered, and have firewalls ([`Firewall`]). The
-//! boxes of one's own network see a datagram when it is sent, those of the receiver's when it arrives. [`has_path`] says what
-//! theory expects of two of them. Hosts that are behind none are public, whatever their addresses look like.
+//! behind the other if need be, filter, hairpin, forget, reboot and are renumbered, have firewalls ([`Firewall`]), and let IPv6
+//! hosts reach IPv4 ones as a NAT64 with its DNS64 does. The boxes of one's own network see a datagram when it is sent, those
+//! of the receiver's when it arrives. [`has_path`] says what theory expects of two of them. Hosts that are behind none are public, whatever their addresses look like.
 //!
 //! Servers ([`ServerSpec`]) answer STUN, with the behaviour discovery of RFC 5780, and relay as TURN does, with passwords or
 //! time-limited credentials. They crash, and misbehave in many ways ([`Misbehaviour`]). The network has datagrams only: a

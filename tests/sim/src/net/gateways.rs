@@ -42,6 +42,20 @@ impl Network {
         self.routes.renumber(gateway)
     }
 
+    /// What an address that a host names is on the internet: behind a NAT64, the IPv4 address that is embedded in it.
+    pub(crate) fn outer(&self, host: HostId, address: SocketAddr) -> SocketAddr {
+        let boxes = self.boxes(self.routes.home(host), INTERNET);
+        let pass = |address, gateway: GatewayId| self.routes.nat(gateway).outer(address);
+        boxes.into_iter().fold(address, pass)
+    }
+
+    /// Whether a host reaches IPv4 addresses as embedded ones.
+    pub(crate) fn is_behind_nat64(&self, host: HostId) -> bool {
+        let boxes = self.boxes(self.routes.home(host), INTERNET);
+        let mut nats = boxes.into_iter().map(|g| self.routes.nat(g));
+        nats.any(|nat| nat.config.nat64)
+    }
+
     /// Sets what a box lets pass.
     pub fn set_firewall(&mut self, gateway: GatewayId, firewall: Firewall) {
         self.routes.set_firewall(gateway, firewall);

@@ -20,6 +20,8 @@ pub use nat::{Filtering, Mapping, NatConfig, Ports};
 pub use route::GatewayId;
 pub use theory::has_path;
 
+pub(crate) use nat::embedded::embed_ip;
+
 use crate::rng::Purpose;
 use crate::time::Time;
 use link::{Damage, Link, Verdict};
@@ -218,6 +220,7 @@ impl Network {
             Ok((to, hop)) => {
                 datagram.to = to;
                 datagram.realm = hop.realm;
+                datagram.source = hop.source;
                 datagram.destination = hop.destination;
                 Some(datagram)
             }

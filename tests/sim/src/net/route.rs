@@ -188,9 +188,10 @@ impl Routes {
                 .gateway_of(hop.realm)
                 .map(|gateway| &mut self.gateways[gateway]);
             let gateway = gateway.ok_or(DropCause::Unrouted)?;
-            hop.source = gateway
-                .nat
-                .outward((hop.source, hop.destination), contents, now)?;
+            (hop.source, hop.destination) =
+                gateway
+                    .nat
+                    .outward((hop.source, hop.destination), contents, now)?;
             hop.realm = gateway.outside;
         }
         Ok(hop)
@@ -209,7 +210,8 @@ impl Routes {
                 Some(Next::Host(host)) => return Ok((host, hop)),
                 Some(Next::Box(gateway)) => {
                     let nat = &mut self.gateways[gateway].nat;
-                    hop.destination = nat.inward((hop.source, hop.destination), contents, now)?;
+                    (hop.source, hop.destination) =
+                        nat.inward((hop.source, hop.destination), contents, now)?;
                     hop.realm = realm_of(Some(gateway));
                 }
             }

@@ -244,7 +244,9 @@ impl World {
     }
 
     /// Whether theory allows a path between two hosts: over IPv4 as [`Network::has_path`], and over IPv6, which nobody
-    /// translates, unless a firewall stops all STUN. With `relay` there is a TURN server on the internet.
+    /// translates, unless a firewall stops all STUN. With `relay` there is a TURN server of IPv4 on the internet, which hosts of
+    /// IPv6 reach, too, that are behind a NAT64. Without, these reach no host of IPv4: nobody tells them the address
+    /// that stands for its own, and nobody tells it what it would see of them.
     #[must_use]
     pub fn has_path(&self, a: HostId, b: HostId, relay: bool) -> bool {
         let both = |family: fn(&SocketAddr) -> bool| {
@@ -252,8 +254,15 @@ impl World {
             hosts.all(|host| self.addresses(host).iter().any(family))
         };
         let path = |relay| self.network.has_path(a, b, relay);
+        let reaches_ipv4 = |host| {
+            let has_ipv4 = self.addresses(host).iter().any(SocketAddr::is_ipv4);
+            has_ipv4 || self.network.is_behind_nat64(host)
+        };
+        let relayed = relay && reaches_ipv4(a) && reaches_ipv4(b);
         // Over IPv6 every mapping is known, as that of a relay is.
-        (both(SocketAddr::is_ipv6) && path(true)) || (both(SocketAddr::is_ipv4) && path(relay))
+        (both(SocketAddr::is_ipv6) && path(true))
+            || (both(SocketAddr::is_ipv4) && path(relay))
+            || (relayed && path(true))
     }
 
     /// The endpoint of a host; `None` while it has crashed.

@@ -60,7 +60,7 @@ impl World {
             Need::Resolve { need, host: name } => {
                 let addresses = match self.host_named(&name) {
                     Some(named) => self.multicast_lookup(host, named),
-                    None => self.lookup(&name),
+                    None => self.lookup(host, &name),
                 };
                 self.reply(host, need, Reply::Resolved(addresses), LOOKUP);
             }
@@ -193,12 +193,13 @@ impl World {
     fn connect_stream(&mut self, host: HostId, need: NeedId, remote: SocketAddr) {
         let local = SocketAddr::new(self.nodes[host].addresses[0].ip(), self.needs.port());
         // Hosts in different networks may have the same address: the port tells them apart.
-        match self.server_at(remote) {
+        let listener = self.network.outer(host, remote);
+        match self.server_at(listener) {
             Some(server) => {
                 let open = Open::Stream {
                     server,
                     client: local,
-                    listener: remote,
+                    listener,
                 };
                 self.needs.open.insert((host, need), open);
                 self.needs.streams.insert(local, (host, need));

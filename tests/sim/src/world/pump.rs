@@ -237,7 +237,7 @@ impl World {
         self.findings.check(Invariant::KnownAddresses, !never, || {
             format!("{host} wrote to {destination}, which is no peer's")
         });
-        if !self.nodes[host].known.contains(&destination) && !self.is_server(destination) {
+        if !self.nodes[host].known.contains(&destination) && !self.is_server(host, destination) {
             self.nodes[host].strangers.push(destination);
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::net::{Datagram, HostId};
+use crate::net::{Datagram, HostId, embed_ip};
 use crate::server::{Misbehaviour, Moment, Out, Server, ServerId};
 use crate::time::Time;
 
@@ -140,8 +140,9 @@ impl World {
         std::mem::take(&mut self.servers[server].streams)
     }
 
-    /// Whether a server listens on an address.
-    pub(super) fn is_server(&self, address: SocketAddr) -> bool {
+    /// Whether a server listens on what a host names so.
+    pub(super) fn is_server(&self, host: HostId, address: SocketAddr) -> bool {
+        let address = self.network.outer(host, address);
         let mut servers = self.servers.iter();
         servers.any(|at| at.server.addresses().contains(&address))
     }
@@ -153,8 +154,9 @@ impl World {
             .position(|at| at.server.is_up() && at.server.addresses().contains(&address))
     }
 
-    /// The addresses of the server of this name: `<name>.example`.
-    pub(super) fn lookup(&self, name: &str) -> Vec<IpAddr> {
+    /// The addresses of the server of this name, `<name>.example`, as a host is told them. Behind a NAT64, one that has
+    /// none of IPv6 is given one that embeds the one of IPv4 (DNS64, RFC 6147 section 5.1.6).
+    pub(super) fn lookup(&self, host: HostId, name: &str) -> Vec<IpAddr> {
         let Some(name) = name.strip_suffix(".example") else {
             return Vec::new();
         };
@@ -168,6 +170,10 @@ impl World {
             {
                 addresses.push(address.ip());
             }
+        }
+        if addresses.iter().all(IpAddr::is_ipv4) && self.network.is_behind_nat64(host) {
+            let embedded: Vec<_> = addresses.iter().copied().map(embed_ip).collect();
+            addresses.extend(embedded);
         }
         addresses
     }

@@ -58,6 +58,10 @@ pub enum Ports {
 pub struct NatConfig {
     /// Whether IPv4 addresses are translated. Without, hosts behind it have public addresses.
     pub translate: bool,
+    /// Whether IPv6 hosts reach IPv4 addresses as the ones of `64:ff9b::/96` that embed them (RFC 6146, RFC 6052). Names
+    /// that have IPv4 addresses only have those, too, for hosts behind it (RFC 6147).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub nat64: bool,
     /// How outside ports are shared.
     pub mapping: Mapping,
     /// Who is let in.
@@ -86,6 +90,7 @@ impl Default for NatConfig {
     fn default() -> Self {
         Self {
             translate: true,
+            nat64: false,
             mapping: Mapping::EndpointIndependent,
             filtering: Filtering::AddressAndPortDependent,
             hairpin: false,
@@ -143,6 +148,25 @@ impl NatConfig {
                 Filtering::AddressAndPortDependent,
             )
         }
+    }
+
+    /// The gateway of a network of IPv6 only, as RFC 6146 recommends it: one mapping for all, into which those are let whose
+    /// address was sent to, for five minutes. IPv6 to IPv6 passes as through the default.
+    #[must_use]
+    pub fn nat64() -> Self {
+        Self {
+            translate: false,
+            nat64: true,
+            hairpin: true,
+            expiry: Duration::from_secs(300),
+            ports: Ports::Parity,
+            ..Self::address_restricted()
+        }
+    }
+
+    /// Whether it has an address outside that hosts share.
+    pub(crate) fn shares_address(&self) -> bool {
+        self.translate || self.nat64
     }
 
     /// The default with another mapping and filtering.

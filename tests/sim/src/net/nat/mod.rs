@@ -1,10 +1,12 @@
 //! The box between a network and what is outside of it: translation, filtering and a firewall (RFC 4787, RFC 6092).
+//! A NAT64 (RFC 6146) is the same box: its mappings begin at an IPv6 address, and its hosts see IPv4 addresses embedded.
 //!
 //! Datagrams on their way out are looked at when they are sent, those on their way in when they arrive: a hole that
 //! is punched while a datagram is on its way lets it in.
 
 mod config;
 mod contacts;
+pub(super) mod embedded;
 mod table;
 
 use std::collections::BTreeMap;
@@ -51,7 +53,13 @@ impl Nat {
 
     /// Whether `address` is the one that the box has outside.
     pub(super) fn is_external(&self, address: SocketAddr) -> bool {
-        self.config.translate && address.ip() == IpAddr::V4(self.external)
+        self.config.shares_address() && address.ip() == IpAddr::V4(self.external)
+    }
+
+    /// What a destination that is named inside is outside.
+    pub(super) fn outer(&self, destination: SocketAddr) -> SocketAddr {
+        let extracted = embedded::extract(destination).filter(|_| self.config.nat64);
+        extracted.unwrap_or(destination)
     }
 
     /// Forgets everything.
@@ -60,42 +68,49 @@ impl Nat {
         self.holes.clear();
     }
 
-    /// A datagram goes out. Gives the source that is seen outside.
+    /// A datagram goes out. Gives the source and the destination that it has outside.
     pub(super) fn outward(
         &mut self,
         (source, destination): (SocketAddr, SocketAddr),
         contents: &[u8],
         now: Time,
-    ) -> Result<SocketAddr, DropCause> {
+    ) -> Result<(SocketAddr, SocketAddr), DropCause> {
+        let destination = self.outer(destination);
         if self.is_external(destination) && !self.config.hairpin {
             return Err(DropCause::NatHairpin);
         }
         self.check_firewall(contents)?;
-        if self.translates(source) {
+        if self.translates(source) || source.is_ipv4() != destination.is_ipv4() {
             let port = self.table.outward(&self.config, source, destination, now)?;
-            return Ok(SocketAddr::new(IpAddr::V4(self.external), port));
+            let source = SocketAddr::new(IpAddr::V4(self.external), port);
+            return Ok((source, destination));
         }
         if self.config.stateful.is_some() {
             self.punch(source, destination, now)?;
         }
-        Ok(source)
+        Ok((source, destination))
     }
 
-    /// A datagram comes in. Gives the destination that it has inside.
+    /// A datagram comes in. Gives the source and the destination that it has inside.
     pub(super) fn inward(
         &mut self,
         (source, destination): (SocketAddr, SocketAddr),
         contents: &[u8],
         now: Time,
-    ) -> Result<SocketAddr, DropCause> {
+    ) -> Result<(SocketAddr, SocketAddr), DropCause> {
         self.check_firewall(contents)?;
         if self.is_external(destination) {
-            return self
+            let inside = self
                 .table
-                .inward(&self.config, destination.port(), source, now);
+                .inward(&self.config, destination.port(), source, now)?;
+            let source = match inside {
+                SocketAddr::V4(_) => source,
+                SocketAddr::V6(_) => embedded::embed(source),
+            };
+            return Ok((source, inside));
         }
         let Some(filtering) = self.config.stateful else {
-            return Ok(destination);
+            return Ok((source, destination));
         };
         let hole = self.holes.get_mut(&destination);
         let hole = hole.filter(|hole| hole.allow(filtering, source, now, self.config.expiry));
@@ -103,7 +118,7 @@ impl Nat {
         if self.config.inbound_refresh {
             hole.touch(source, now);
         }
-        Ok(destination)
+        Ok((source, destination))
     }
 
     /// The destination that a datagram has inside, if somebody has it now, whoever may use it.

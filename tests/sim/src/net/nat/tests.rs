@@ -452,6 +452,91 @@ fn ipv6_is_filtered_and_not_translated() {
     assert_eq!(gone, Err(DropCause::Unrouted));
 }
 
+const INSIDE6: &str = "[fd00::2]:5000";
+
+/// A host of IPv6 behind a NAT64, and those of IPv4 on the internet.
+fn nat64(config: NatConfig) -> Lab {
+    let mut lab = Lab::new(config);
+    lab.host(HIDDEN, 0, INSIDE6);
+    lab
+}
+
+/// What a host behind a NAT64 calls an address of IPv4.
+fn embedded(address: impl ToString) -> SocketAddr {
+    embedded::embed(at(&address.to_string()))
+}
+
+#[test]
+fn a_nat64_maps_independently_of_the_endpoint_and_lets_in_whose_address_was_sent_to() {
+    let mut lab = nat64(NatConfig::nat64());
+    let seen = REMOTE.map(|remote| {
+        let outcome = lab.send(HIDDEN, INSIDE6, embedded(remote));
+        let (to, source, destination) = outcome.expect("the way out is open");
+        assert_eq!((to, destination), (PUBLIC, at(remote)));
+        source
+    });
+    assert_eq!(seen[0].ip(), IpAddr::V4(lab.network.external(0)));
+    assert_eq!(seen, [seen[0]; 4]);
+    let mut lab = nat64(NatConfig::nat64());
+    let outcome = lab.send(HIDDEN, INSIDE6, embedded(REMOTE[0]));
+    let seen = outcome.expect("the way out is open").1;
+    let back = |source: &str| Ok((HIDDEN, embedded(source), at(INSIDE6)));
+    assert_eq!(lab.send(PUBLIC, REMOTE[1], seen), back(REMOTE[1]));
+    let stranger = lab.send(PUBLIC, REMOTE[2], seen);
+    assert_eq!(stranger, Err(DropCause::NatFilter));
+    lab.pass(NatConfig::nat64().expiry);
+    let late = lab.send(PUBLIC, REMOTE[0], seen);
+    assert_eq!(late, Err(DropCause::NoMapping));
+}
+
+#[test]
+fn hosts_behind_a_nat64_reach_each_other_as_they_are_seen_outside() {
+    let other = "[fd00::3]:6000";
+    let mut lab = nat64(NatConfig::nat64());
+    lab.host(2, 0, other);
+    let mut seen = |host, inside| {
+        let outcome = lab.send(host, inside, embedded(REMOTE[0]));
+        outcome.expect("the way out is open").1
+    };
+    let (seen, seen_of_other) = (seen(HIDDEN, INSIDE6), seen(2, other));
+    let first = lab.send(HIDDEN, INSIDE6, embedded(seen_of_other));
+    assert_eq!(first, Err(DropCause::NatFilter));
+    let answer = lab.send(2, other, embedded(seen));
+    assert_eq!(answer, Ok((HIDDEN, embedded(seen_of_other), at(INSIDE6))));
+}
+
+#[test]
+fn a_nat64_leaves_ipv6_as_it_is_and_other_boxes_know_no_embedded_addresses() {
+    let remote = "[fd00::1]:5000";
+    let mut lab = nat64(NatConfig::nat64());
+    lab.network.attach(PUBLIC, at(remote));
+    let outcome = lab.send(HIDDEN, INSIDE6, at(remote));
+    assert_eq!(outcome, Ok((PUBLIC, at(INSIDE6), at(remote))));
+    assert!(lab.send(PUBLIC, remote, at(INSIDE6)).is_ok());
+    assert_eq!(lab.network.mappings(0, lab.now), 0);
+    let mut lab = nat64(NatConfig::default());
+    let outcome = lab.send(HIDDEN, INSIDE6, embedded(REMOTE[0]));
+    assert_eq!(outcome, Err(DropCause::Unrouted));
+}
+
+#[test]
+fn a_network_of_both_families_shares_one_address_for_both() {
+    let mut lab = nat64(NatConfig {
+        nat64: true,
+        ..NatConfig::full_cone()
+    });
+    lab.host(HIDDEN, 0, INSIDE);
+    let four = lab.out(REMOTE[0]);
+    let outcome = lab.send(HIDDEN, INSIDE6, embedded(REMOTE[0]));
+    let six = outcome.expect("the way out is open").1;
+    assert_eq!(four.ip(), six.ip());
+    assert_ne!(four.port(), six.port());
+    let outcome = lab.send(PUBLIC, REMOTE[2], four);
+    assert_eq!(outcome, Ok((HIDDEN, at(REMOTE[2]), at(INSIDE))));
+    let outcome = lab.send(PUBLIC, REMOTE[2], six);
+    assert_eq!(outcome, Ok((HIDDEN, embedded(REMOTE[2]), at(INSIDE6))));
+}
+
 #[test]
 fn behind_an_open_box_hosts_are_reached_at_once() {
     let mut lab = Lab::new(NatConfig::open());

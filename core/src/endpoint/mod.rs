@@ -75,7 +75,7 @@ pub struct Endpoint {
     newcomers: Newcomers,
     gatherer: Gatherer,
     discovery: Discovery,
-    /// Whether [`Endpoint::close`] was called, and no peer made since.
+    /// Whether [`Endpoint::close`] was called, and the application has wanted no peer since.
     closing: bool,
     pacer: CheckPacer,
     transmits: TransmitQueue,
@@ -272,6 +272,7 @@ impl Endpoint {
         self.ctx.events.push_back(Event::Initialised { peer });
         let timeout = timeout.unwrap_or(self.ctx.config.timing.connect_timeout);
         let new = peer::Peer::connect(self.id, peer, rng, timeout, &mut self.ctx, self.now);
+        self.closing = false;
         self.insert(peer, new);
         Ok(())
     }
@@ -521,7 +522,9 @@ impl Endpoint {
 
     fn accept_offered(&mut self, key: PeerKey) -> Result<(), NotIncoming> {
         self.with(key, |peer, ctx, now| peer.accept(ctx, now))
-            .unwrap_or(Err(NotIncoming))
+            .ok_or(NotIncoming)??;
+        self.closing = false;
+        Ok(())
     }
 
     fn on_datagram(&mut self, local: SocketAddr, remote: SocketAddr, contents: &[u8]) {
@@ -751,7 +754,6 @@ impl Endpoint {
             timer: None,
             dirty: false,
         };
-        self.closing = false;
         self.gatherer.wake(self.now);
         self.take_gathered();
         let key = self.slots.insert(slot);

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bowline::{ChannelKind, Event, Path, PathChange, PathQuality, TransportPolicy};
-use bowline_sim::{Action, HostId, Misbehaviour, NatConfig, PeerSpec, ServerSpec, World};
+use bowline::{ChannelKind, Endpoint, Event, Path, PathChange, PathQuality, TransportPolicy};
+use bowline_sim::{Action, HostId, Incoming, Misbehaviour, NatConfig, PeerSpec, ServerSpec, World};
 
 use super::{Between, connect};
 
@@ -337,6 +337,21 @@ fn closed_endpoints_leave_no_allocation_behind() {
     world.close_all(BOB);
     world.run_for(seconds(20));
     assert_eq!(world.allocations(0), 0);
+    world.assert_no_violation();
+}
+
+#[test]
+fn an_offer_that_is_refused_does_not_wake_an_endpoint_that_was_closed() {
+    let mut world = between(NatConfig::symmetric()).world().build();
+    world.run_for(seconds(2));
+    world.close_all(BOB);
+    world.set_incoming(BOB, Incoming::Refuse);
+    world.run_for(seconds(20));
+    world.connect(ALICE, BOB).expect("alice knows nobody");
+    world.run_for(seconds(60));
+    assert_eq!(world.allocations(0), 1, "that of alice");
+    assert!(world.endpoint(BOB).is_some_and(Endpoint::is_closed));
+    world.check_cleanup(BOB);
     world.assert_no_violation();
 }
 

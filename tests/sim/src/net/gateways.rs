@@ -72,6 +72,12 @@ impl Network {
         realm
     }
 
+    /// In how many networks the one behind a box is.
+    pub(crate) fn depth(&self, behind: Option<GatewayId>) -> u8 {
+        let around = self.boxes(realm_of(behind), INTERNET).len();
+        u8::try_from(around.saturating_sub(1)).unwrap_or(u8::MAX)
+    }
+
     /// Whether theory allows a path over IPv4 between two hosts, with ICE and a STUN server on the internet, and with a TURN server
     /// there if `relay`. As [`has_path`](super::has_path), which has the argument, and:
     ///
@@ -79,6 +85,7 @@ impl Network {
     ///   are in, too;
     /// - hosts behind different boxes in one network that is not the internet need it to hairpin, because they know
     ///   each other by addresses on the internet;
+    /// - networks of which one is within the other are taken to have different addresses;
     /// - a firewall that stops all STUN stops everything. One that stops large datagrams is not looked at: a path is
     ///   found, and what is then sent on it may be lost.
     #[must_use]

@@ -244,7 +244,8 @@ impl WorldBuilder {
                 realm => {
                     let resident = residents.entry(realm).or_insert(0);
                     *resident += 1;
-                    hidden_addresses(*resident, host, (spec.ipv4, spec.ipv6))
+                    let depth = network.depth(spec.behind);
+                    hidden_addresses((*resident, depth), host, (spec.ipv4, spec.ipv6))
                 }
             };
             for address in &addresses {
@@ -270,10 +271,16 @@ pub fn addresses(host: HostId, ipv4: u8, ipv6: u8) -> Vec<SocketAddr> {
 }
 
 /// The addresses of the `resident`-th host in a network that is translated: `192.168.<1 + interface>.<1 + resident>`, the
-/// same in every such network, and IPv6 as everywhere.
-fn hidden_addresses(resident: u8, host: HostId, (ipv4, ipv6): (u8, u8)) -> Vec<SocketAddr> {
+/// same in every such network, and IPv6 as everywhere. In a network within another one, 32 are added to the third number for
+/// each that is around it: a host there could not name one around it that has its own address.
+fn hidden_addresses(
+    (resident, depth): (u8, u8),
+    host: HostId,
+    (ipv4, ipv6): (u8, u8),
+) -> Vec<SocketAddr> {
+    let first = depth.saturating_mul(32).saturating_add(1);
     let v4 = (0..ipv4).map(|interface| {
-        let ip = Ipv4Addr::new(192, 168, interface.saturating_add(1), resident + 1);
+        let ip = Ipv4Addr::new(192, 168, interface.saturating_add(first), resident + 1);
         SocketAddr::new(IpAddr::V4(ip), PORT)
     });
     v4.chain(addresses(host, 0, ipv6)).collect()

@@ -185,8 +185,9 @@ impl World {
         self.trace.on_deadline(now, host, deadline);
         node.deadline = deadline;
         node.tick = deadline.and_then(|_| self.driver.next_tick(now));
-        for address in node.strangers.drain(..) {
-            let known = node.known.contains(&address);
+        let strangers = std::mem::take(&mut node.strangers);
+        for address in strangers {
+            let known = self.nodes[host].known.contains(&address) || self.is_relayed(address);
             self.findings.check(Invariant::KnownAddresses, known, || {
                 format!("{host} wrote to {address}, which nobody announced")
             });

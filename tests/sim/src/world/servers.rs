@@ -1,5 +1,6 @@
 //! The servers of a world: when they are woken, and what becomes of what they say.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub(super) struct ServerHost {
     host: HostId,
     /// What nobody has taken yet.
     streams: Vec<StreamOutput>,
+    /// Who has written to its relay sockets, and so is known to those for whom it relays.
+    heard: BTreeSet<SocketAddr>,
 }
 
 impl ServerHost {
@@ -43,6 +46,7 @@ impl ServerHost {
             server,
             host,
             streams: Vec::new(),
+            heard: BTreeSet::new(),
         }
     }
 
@@ -147,6 +151,11 @@ impl World {
         servers.any(|at| at.server.addresses().contains(&address))
     }
 
+    /// Whether somebody has been heard by a relay.
+    pub(super) fn is_relayed(&self, address: SocketAddr) -> bool {
+        self.servers.iter().any(|at| at.heard.contains(&address))
+    }
+
     /// The server that listens on an address and is up.
     pub(super) fn server_at(&self, address: SocketAddr) -> Option<ServerId> {
         self.servers
@@ -191,6 +200,9 @@ impl World {
         let tuple = (datagram.source, datagram.destination);
         let moment = self.moment();
         let at = &mut self.servers[server];
+        if !at.server.addresses().contains(&datagram.destination) {
+            at.heard.insert(datagram.source);
+        }
         let out = at.server.handle_datagram(tuple, &datagram.contents, moment);
         self.network.recycle(datagram);
         self.dispatch_server(server, out);

@@ -10,6 +10,8 @@ use rand_core::{Rng as _, SeedableRng};
 pub enum Purpose {
     /// The draws of [`Scenario::random`](crate::Scenario::random).
     Scenario,
+    /// The boxes and servers of [`Scenario::random`](crate::Scenario::random).
+    Middle,
     /// The seed of the endpoint that a host makes for the `life`-th time.
     Endpoint {
         /// The host.
@@ -63,6 +65,7 @@ impl Purpose {
     fn stream(self) -> u64 {
         match self {
             Self::Scenario => 1 << 56,
+            Self::Middle => 1 << 56 | 1,
             Self::Endpoint { host, life } => 2 << 56 | u64::from(life) << 32 | u64::from(host),
             Self::Link { from, to, fault } => {
                 3 << 56 | (fault as u64) << 32 | u64::from(from) << 16 | u64::from(to)

@@ -2,6 +2,7 @@
 //!
 //! A scenario is the decoded list, not the seed that drew it: it keeps its meaning when the generator changes.
 
+mod middle;
 mod random;
 mod report;
 mod run;
@@ -69,6 +70,9 @@ pub struct PeerPlan {
     /// The box that it is behind; none is the internet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<GatewayId>,
+    /// The servers that it uses: STUN of those without users, and TURN of the others, as their first user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerId>,
     /// What its application does with peers that ask to connect, until all faults end.
     #[serde(default)]
     pub incoming: Incoming,
@@ -86,6 +90,7 @@ impl PeerPlan {
             ipv4: 1,
             ipv6: 0,
             behind: None,
+            servers: Vec::new(),
             incoming: Incoming::Accept,
             reader: Reader::Prompt,
         }
@@ -169,8 +174,13 @@ impl Scenario {
 
     fn check_servers(&self) -> Result<(), ScenarioError> {
         let count = self.servers.len();
-        let mut named = self.steps.iter().filter_map(|step| step.action.server());
-        match named.find(|server| *server >= count) {
+        let by_steps = self.steps.iter().filter_map(|step| step.action.server());
+        let by_peers = self.peers.iter().flat_map(|peer| peer.servers.iter());
+        match by_peers
+            .copied()
+            .chain(by_steps)
+            .find(|server| *server >= count)
+        {
             Some(server) => Err(ScenarioError::UnknownServer { server, count }),
             None => Ok(()),
         }
@@ -226,7 +236,7 @@ pub enum ScenarioError {
         /// How many there are.
         hosts: usize,
     },
-    /// A step names a server that there is not.
+    /// A step or a peer names a server that there is not.
     #[error("server {server} is named, and there are {count}")]
     UnknownServer {
         /// The server.
@@ -297,8 +307,15 @@ mod tests {
         let mut scenario = Scenario::pair(1).step(0, Action::Misbehave { server: 0, how });
         let error = Scenario::from_json(&scenario.to_json()).expect_err("no server");
         assert_eq!(error.to_string(), "server 0 is named, and there are 0");
+        scenario.steps.clear();
+        scenario.peers[0].servers.push(0);
+        let error = Scenario::from_json(&scenario.to_json()).expect_err("no server");
+        assert_eq!(error.to_string(), "server 0 is named, and there are 0");
         let turn = ServerSpec::new("turn").user("alice", "secret");
         scenario.servers.push(turn);
+        scenario = scenario
+            .step(0, Action::Connect { from: 0, to: 1 })
+            .step(0, Action::Misbehave { server: 0, how });
         let again = Scenario::from_json(&scenario.to_json()).expect("its own JSON");
         assert_eq!(again, scenario);
         assert!(again.run(Driver::Exact).violations.is_empty());

@@ -1,5 +1,6 @@
 //! Draws a scenario from a seed, swarm style: a random subset of the fault classes, each at a random intensity.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bowline::ChannelKind;
@@ -7,9 +8,9 @@ use bowline::ChannelKind;
 use crate::action::{Action, Incoming, Reader};
 use crate::net::{Burst, Class, HostId, LinkConfig};
 use crate::rng::{Purpose, Stream};
-use crate::world::builder::{Dtls, addresses};
+use crate::world::builder::Dtls;
 
-use super::{PeerPlan, Scenario, Step};
+use super::{PeerPlan, RunOptions, Scenario, Step, middle};
 
 /// A class of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +99,13 @@ impl Scenario {
                 steps: Vec::new(),
             },
             stream,
+            homes: Vec::new(),
         };
         draw.connects();
+        middle::draw(&mut draw.scenario);
+        let world = draw.scenario.world(RunOptions::default());
+        let home = |host| world.home_addresses(host).to_vec();
+        draw.homes = (0..hosts).map(home).collect();
         draw.workload();
         for fault in faults {
             draw.events(fault);
@@ -112,6 +118,8 @@ impl Scenario {
 struct Draw {
     scenario: Scenario,
     stream: Stream,
+    /// The addresses of the hosts.
+    homes: Vec<Vec<SocketAddr>>,
 }
 
 impl Draw {
@@ -315,12 +323,9 @@ impl Draw {
         }
     }
 
-    /// An interface goes and comes back. A host that has only one gets a second.
+    /// An interface goes and comes back.
     fn interface(&mut self, host: HostId, at_ms: u64, for_ms: u64) {
-        let plan = &mut self.scenario.peers[host];
-        plan.ipv4 = plan.ipv4.max(1);
-        let all = addresses(host, plan.ipv4, plan.ipv6);
-        let address = all[usize_between(&mut self.stream, 0, all.len() - 1)];
+        let address = pick(&mut self.stream, &self.homes[host]);
         self.push(at_ms, Action::Unbind { host, address });
         self.push(at_ms + for_ms, Action::Bind { host, address });
     }
@@ -447,7 +452,7 @@ fn probability(stream: &mut Stream, lo: f64, hi: f64) -> f64 {
     clippy::cast_sign_loss,
     reason = "positive and small"
 )]
-fn log_u64(stream: &mut Stream, lo: f64, hi: f64) -> u64 {
+pub(super) fn log_u64(stream: &mut Stream, lo: f64, hi: f64) -> u64 {
     stream.log_uniform(lo, hi) as u64
 }
 
@@ -459,7 +464,7 @@ fn usize_between(stream: &mut Stream, lo: usize, hi: usize) -> usize {
     usize::try_from(stream.between(lo as u64, hi as u64)).unwrap_or(lo)
 }
 
-fn pick<T: Copy>(stream: &mut Stream, all: &[T]) -> T {
+pub(super) fn pick<T: Copy>(stream: &mut Stream, all: &[T]) -> T {
     all[usize_between(stream, 0, all.len() - 1)]
 }
 
@@ -476,6 +481,24 @@ mod tests {
     fn a_seed_draws_the_same_scenario_again() {
         assert_eq!(Scenario::random(5), Scenario::random(5));
         assert_ne!(Scenario::random(5), Scenario::random(6));
+    }
+
+    #[test]
+    fn some_scenarios_have_boxes_and_servers_of_every_kind_and_theory_allows_all_of_them() {
+        let all: Vec<_> = (0..300).map(Scenario::random).collect();
+        let count = |with: fn(&Scenario) -> bool| all.iter().filter(|s| with(s)).count();
+        assert!((80..160).contains(&count(|s| !s.servers.is_empty())));
+        assert!(count(|s| s.servers.len() > 1) > 30, "those with relays");
+        assert!(count(|s| s.gateways.iter().any(|g| g.nat.nat64)) > 5);
+        assert!(count(|s| s.gateways.iter().any(|g| g.behind.is_some())) > 5);
+        let of_step =
+            |s: &Scenario, with: fn(&Action) -> bool| s.steps.iter().any(|t| with(&t.action));
+        let steps = |with: fn(&Action) -> bool| all.iter().filter(|s| of_step(s, with)).count();
+        assert!(steps(|a| matches!(a, Action::RebootGateway { .. })) > 5);
+        assert!(steps(|a| matches!(a, Action::RenumberGateway { .. })) > 5);
+        assert!(steps(|a| matches!(a, Action::Misbehave { .. })) > 5);
+        assert!(steps(|a| matches!(a, Action::CrashServer { .. })) > 5);
+        assert!(all.iter().all(Scenario::is_sound));
     }
 
     #[test]

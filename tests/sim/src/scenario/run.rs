@@ -13,7 +13,7 @@ use crate::trace::Record;
 use crate::world::World;
 use crate::world::builder::PeerSpec;
 
-use super::{Report, Scenario};
+use super::{PeerPlan, Report, Scenario};
 
 /// How to run a scenario.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Scenario {
         for plan in &self.peers {
             builder = builder.peer_with(PeerSpec {
                 name: plan.name.clone(),
-                config: Config::default(),
+                config: self.config(plan),
                 ipv4: plan.ipv4,
                 ipv6: plan.ipv6,
                 behind: plan.behind,
@@ -108,6 +108,16 @@ impl Scenario {
             world.at(Time::from_millis(step.at_ms), step.action.clone());
         }
         world
+    }
+
+    fn config(&self, plan: &PeerPlan) -> Config {
+        let servers = plan.servers.iter().map(|server| &self.servers[*server]);
+        let config = servers.fold(Config::builder(), |config, server| {
+            config.ice_server(server.ice_server())
+        });
+        config
+            .build()
+            .expect("only servers differ from the standard")
     }
 
     /// All faults end. Every wanted pair must come to be connected, and what was sent on it to arrive.

@@ -8,7 +8,7 @@ use super::Scenario;
 impl Scenario {
     /// The smallest scenario found for which `fails` still holds, with at most `budget` calls of it.
     ///
-    /// First whole fault classes go, then steps (delta debugging), then sizes and counts are halved.
+    /// First boxes and servers go, as long as theory still allows what is wanted, then whole fault classes, then steps (delta debugging), then sizes and counts are halved.
     #[must_use]
     pub fn shrink(&self, budget: usize, mut fails: impl FnMut(&Self) -> bool) -> Self {
         let mut search = Search {
@@ -16,6 +16,7 @@ impl Scenario {
             budget,
             fails: &mut fails,
         };
+        search.drop_middle();
         search.drop_fault_classes();
         search.drop_steps();
         search.halve_sends();
@@ -41,6 +42,26 @@ impl Search<'_> {
             self.best = smaller;
         }
         still
+    }
+
+    /// Takes boxes and servers away.
+    fn drop_middle(&mut self) {
+        // Where theory allowed no path before, the failure is none of a path that is missing.
+        let guarded = self.best.is_sound();
+        for host in 0..self.best.peers.len() {
+            let mut smaller = self.best.clone();
+            smaller.move_out(host);
+            if !guarded || smaller.is_sound() {
+                self.attempt(smaller);
+            }
+        }
+        for server in (0..self.best.servers.len()).rev() {
+            let mut smaller = self.best.clone();
+            smaller.retire(server);
+            if !guarded || smaller.is_sound() {
+                self.attempt(smaller);
+            }
+        }
     }
 
     fn drop_fault_classes(&mut self) {
@@ -103,6 +124,9 @@ const CLASSES: [fn(&mut LinkConfig); 8] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::NatConfig;
+    use crate::server::ServerSpec;
+    use crate::world::builder::GatewaySpec;
 
     #[test]
     fn a_failure_of_two_steps_and_one_fault_shrinks_to_these() {
@@ -126,6 +150,29 @@ mod tests {
         let small = scenario.shrink(1_000, fails);
         assert_eq!(small.steps.len(), 2, "{:?}", small.steps);
         assert!(small.link.loss > 0.0 && small.link.flip == 0.0 && small.link.duplicate == 0.0);
+    }
+
+    #[test]
+    fn boxes_and_servers_go_unless_theory_then_allows_no_path() {
+        let mut scenario = Scenario::pair(1).step(1_000, Action::RebootGateway { gateway: 0 });
+        for (host, name) in ["first", "second"].into_iter().enumerate() {
+            scenario.gateways.push(GatewaySpec {
+                name: name.to_owned(),
+                nat: NatConfig::symmetric(),
+                behind: None,
+            });
+            scenario.peers[host].behind = Some(host);
+            scenario.peers[host].servers = vec![0, 1];
+        }
+        let turn = ServerSpec::new("turn").user("somebody", "secret");
+        scenario.servers = vec![turn, ServerSpec::new("stun")];
+        assert!(scenario.is_sound());
+        let boxed = scenario.shrink(100, |s| s.gateways.len() == 2);
+        assert_eq!(boxed.servers.len(), 1, "without a relay nothing connects");
+        assert_eq!(boxed.peers[0].servers, [0]);
+        let bare = scenario.shrink(100, |_| true);
+        assert!(bare.gateways.is_empty() && bare.servers.is_empty());
+        assert!(bare.steps.is_empty() && bare.peers[1].servers.is_empty());
     }
 
     #[test]

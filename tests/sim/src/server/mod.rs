@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use bowline::IceServer;
 use serde::{Deserialize, Serialize};
 
 pub use misbehaviour::{Asked, Misbehaviour};
@@ -91,6 +92,26 @@ impl ServerSpec {
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.users.insert(name.to_owned(), password.to_owned());
         self
+    }
+
+    /// This server as its clients name it: for STUN, or for TURN as the first of its users.
+    ///
+    /// # Panics
+    ///
+    /// When its name is none of a host.
+    #[must_use]
+    pub fn ice_server(&self) -> IceServer {
+        let parse = |scheme: &str| -> IceServer {
+            let uri = format!("{scheme}:{}.example", self.name);
+            uri.parse().expect("the name of a server is one of a host")
+        };
+        match self.users.first_key_value() {
+            None => parse("stun"),
+            Some((user, password)) => {
+                let turn = parse("turn").credentials(user.as_str(), password.as_str());
+                turn.expect("a user has a name and a password of some length")
+            }
+        }
     }
 }
 

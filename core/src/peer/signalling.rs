@@ -189,6 +189,10 @@ impl Peer {
             .negotiation
             .handle_offer(offer.session, offer.generation, replaces, now);
         self.signalling.inbox.accept(offer.seq);
+        // Copies of what came before the offer are copies.
+        for seq in ctx.early.kept(self.id, offer.session) {
+            self.signalling.inbox.accept(seq);
+        }
         self.bury(replaces, ctx);
         ctx.envelopes.extend(offer.ack());
         let (peer, session) = (self.id, offer.session);

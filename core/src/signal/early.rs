@@ -112,6 +112,12 @@ impl EarlyCandidates {
         true
     }
 
+    /// The numbers of the messages of a session that are kept, and so were acknowledged.
+    pub(crate) fn kept(&self, from: PeerId, session: SessionId) -> impl Iterator<Item = u64> + '_ {
+        let waiting = self.waiting.get(&(from, session)).into_iter();
+        waiting.flat_map(|waiting| waiting.candidates.iter().map(|kept| kept.seq))
+    }
+
     /// Takes out the candidates for one description, in the order in which they were sent.
     #[must_use]
     pub(crate) fn take(
@@ -214,6 +220,8 @@ mod tests {
         assert!(early.store(peer("a"), session(1), candidate(1, "abcd"), now));
         assert!(early.store(peer("a"), session(1), candidate(1, "abcd"), now));
         assert_eq!(early.len(), 1);
+        assert_eq!(early.kept(peer("a"), session(1)).collect::<Vec<_>>(), [1]);
+        assert_eq!(early.kept(peer("a"), session(2)).next(), None);
     }
 
     #[test]

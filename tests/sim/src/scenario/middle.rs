@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::action::Action;
-use crate::net::{Filtering, Firewall, GatewayId, HostId, Mapping, NatConfig, Ports};
+use crate::net::{Filtering, Firewall, GatewayId, HostId, LinkConfig, Mapping, NatConfig, Ports};
 use crate::rng::{Purpose, Stream};
 use crate::server::{Asked, Misbehaviour, ServerId, ServerSpec};
 use crate::world::builder::GatewaySpec;
@@ -27,6 +27,7 @@ pub(super) fn draw(scenario: &mut Scenario) {
         }
     }
     serve(scenario, &mut stream);
+    spare_servers(scenario);
     for gateway in 0..scenario.gateways.len() {
         if stream.chance(0.4) {
             disturb_box(scenario, &mut stream, gateway);
@@ -147,6 +148,27 @@ fn serve(scenario: &mut Scenario, stream: &mut Stream) {
         });
         for peer in &mut scenario.peers {
             peer.servers.push(server);
+        }
+    }
+}
+
+/// Nothing is damaged on the way to servers and back: what a server refuses for that, only other credentials could mend.
+fn spare_servers(scenario: &mut Scenario) {
+    let link = LinkConfig {
+        truncate: 0.0,
+        flip: 0.0,
+        ..scenario.link.clone()
+    };
+    if link == scenario.link {
+        return;
+    }
+    let hosts = scenario.peers.len();
+    for host in 0..hosts {
+        for server in hosts..hosts + scenario.servers.len() {
+            for (from, to) in [(host, server), (server, host)] {
+                let link = link.clone();
+                push(scenario, 0, Action::SetLink { from, to, link });
+            }
         }
     }
 }

@@ -56,6 +56,14 @@ impl Network {
         nats.any(|nat| nat.config.nat64)
     }
 
+    /// Whether an address is the one that a host has outside one of its boxes.
+    pub(crate) fn is_outside_of(&self, host: HostId, address: IpAddr) -> bool {
+        let boxes = self.boxes(self.routes.home(host), INTERNET);
+        boxes
+            .into_iter()
+            .any(|gateway| address == self.external(gateway))
+    }
+
     /// Sets what a box lets pass.
     pub fn set_firewall(&mut self, gateway: GatewayId, firewall: Firewall) {
         self.routes.set_firewall(gateway, firewall);

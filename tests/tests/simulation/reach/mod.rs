@@ -2,6 +2,7 @@
 
 mod connect_times;
 mod diagnosis;
+mod discovery;
 mod ipv6;
 mod matrix;
 mod names;

@@ -33,7 +33,7 @@ pub struct EndpointStats {
     /// Signalling messages received more than once.
     pub signals_duplicate: u64,
     /// Connectivity checks that were not sent, since the address had got as many in that minute as
-    /// [`Limits::max_unanswered_checks`](crate::Limits::max_unanswered_checks) allows.
+    /// `max_unanswered_checks` of [`Config::limits`](crate::Config::limits) allows.
     pub checks_refused: u64,
 }
 

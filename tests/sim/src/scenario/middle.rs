@@ -127,7 +127,7 @@ fn nat(stream: &mut Stream) -> NatConfig {
             hairpin: stream.chance(0.3),
             inbound_refresh: stream.chance(0.3),
             ports: pick(stream, &PORTS),
-            ..NatConfig::of(pick(stream, &MAPPINGS), pick(stream, &FILTERINGS))
+            ..NatConfig::of(pick(stream, &Mapping::ALL), pick(stream, &Filtering::ALL))
         },
     }
 }
@@ -231,16 +231,6 @@ fn push(scenario: &mut Scenario, at_ms: u64, action: Action) {
 const PLAIN: f64 = 0.6;
 /// In seconds. Addresses that servers saw are kept open in intervals of 20 s.
 const SHORTEST_EXPIRY: f64 = 30.0;
-const MAPPINGS: [Mapping; 3] = [
-    Mapping::EndpointIndependent,
-    Mapping::AddressDependent,
-    Mapping::AddressAndPortDependent,
-];
-const FILTERINGS: [Filtering; 3] = [
-    Filtering::EndpointIndependent,
-    Filtering::AddressDependent,
-    Filtering::AddressAndPortDependent,
-];
 const PORTS: [Ports; 4] = [
     Ports::Preserve,
     Ports::Parity,

@@ -6,26 +6,15 @@ use bowline_sim::{Filtering, Mapping, NatConfig, Record, has_path};
 
 use super::{Between, connect};
 
-const MAPPINGS: [Mapping; 3] = [
-    Mapping::EndpointIndependent,
-    Mapping::AddressDependent,
-    Mapping::AddressAndPortDependent,
-];
-const FILTERINGS: [Filtering; 3] = [
-    Filtering::EndpointIndependent,
-    Filtering::AddressDependent,
-    Filtering::AddressAndPortDependent,
-];
-
 fn boxes() -> Vec<NatConfig> {
     let of = |mapping| {
-        FILTERINGS.map(|filtering| NatConfig {
+        Filtering::ALL.map(|filtering| NatConfig {
             mapping,
             filtering,
             ..NatConfig::port_restricted()
         })
     };
-    MAPPINGS.into_iter().flat_map(of).collect()
+    Mapping::ALL.into_iter().flat_map(of).collect()
 }
 
 /// One seed: a pair of boxes, with or without a relay. Gives what went wrong.

@@ -22,6 +22,15 @@ pub enum Mapping {
     AddressAndPortDependent,
 }
 
+impl Mapping {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self::EndpointIndependent,
+        Self::AddressDependent,
+        Self::AddressAndPortDependent,
+    ];
+}
+
 /// Whose datagrams are let in to an inside address that has sent something (RFC 4787 §5).
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -35,6 +44,15 @@ pub enum Filtering {
     /// Those of an address and port that was sent to.
     #[default]
     AddressAndPortDependent,
+}
+
+impl Filtering {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self::EndpointIndependent,
+        Self::AddressDependent,
+        Self::AddressAndPortDependent,
+    ];
 }
 
 /// Which outside port a new mapping gets (RFC 4787 §4.2).

@@ -102,22 +102,11 @@ fn at(address: &str) -> SocketAddr {
     address.parse().expect("an address")
 }
 
-const MAPPINGS: [Mapping; 3] = [
-    Mapping::EndpointIndependent,
-    Mapping::AddressDependent,
-    Mapping::AddressAndPortDependent,
-];
-const FILTERINGS: [Filtering; 3] = [
-    Filtering::EndpointIndependent,
-    Filtering::AddressDependent,
-    Filtering::AddressAndPortDependent,
-];
-
 #[test]
 fn each_mapping_gives_a_port_of_its_own_to_what_it_names() {
-    for filtering in FILTERINGS {
+    for filtering in Filtering::ALL {
         for (mapping, shared) in
-            MAPPINGS
+            Mapping::ALL
                 .into_iter()
                 .zip([[true, true], [true, false], [false, false]])
         {
@@ -144,8 +133,8 @@ fn each_mapping_gives_a_port_of_its_own_to_what_it_names() {
 
 #[test]
 fn each_filtering_lets_in_whom_it_names() {
-    for mapping in MAPPINGS {
-        for (filtering, allowed) in FILTERINGS.into_iter().zip([
+    for mapping in Mapping::ALL {
+        for (filtering, allowed) in Filtering::ALL.into_iter().zip([
             [true, true, true, true],
             [true, true, false, false],
             [true, false, false, false],
@@ -200,8 +189,8 @@ fn a_hole_that_is_punched_while_a_datagram_is_on_its_way_lets_it_in() {
 fn a_mapping_ends_exactly_at_its_expiry() {
     let expiry = NatConfig::default().expiry;
     let instant = Duration::from_nanos(1);
-    for mapping in MAPPINGS {
-        for filtering in FILTERINGS {
+    for mapping in Mapping::ALL {
+        for filtering in Filtering::ALL {
             let mut lab = Lab::new(NatConfig::of(mapping, filtering));
             let seen = lab.out(REMOTE[0]);
             lab.pass(expiry - instant);

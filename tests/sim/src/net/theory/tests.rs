@@ -35,9 +35,9 @@ fn boxes_in_a_row_are_as_strict_as_the_strictest() {
 
 #[test]
 fn the_theory_is_what_ice_comes_to_through_real_boxes() {
-    let kinds: Vec<NatConfig> = MAPPINGS
+    let kinds: Vec<NatConfig> = Mapping::ALL
         .iter()
-        .flat_map(|mapping| FILTERINGS.map(|filtering| NatConfig::of(*mapping, filtering)))
+        .flat_map(|mapping| Filtering::ALL.map(|filtering| NatConfig::of(*mapping, filtering)))
         .collect();
     for a in &kinds {
         for b in &kinds {
@@ -113,14 +113,3 @@ fn own(host: HostId) -> SocketAddr {
     let text = ["192.168.1.2:5000", "192.168.1.2:5000", "192.0.2.1:3478"][host];
     text.parse().expect("an address")
 }
-
-const MAPPINGS: [Mapping; 3] = [
-    Mapping::EndpointIndependent,
-    Mapping::AddressDependent,
-    Mapping::AddressAndPortDependent,
-];
-const FILTERINGS: [Filtering; 3] = [
-    Filtering::EndpointIndependent,
-    Filtering::AddressDependent,
-    Filtering::AddressAndPortDependent,
-];

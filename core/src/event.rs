@@ -194,6 +194,15 @@ pub enum Event {
         /// Why it is another one.
         why: PathChange,
     },
+    /// The path in use does not answer any more, or answers again. A path that works takes over from one that does not; when
+    /// there is none the peer is [`PeerState::Disconnected`] soon after
+    /// ([`Reconnect`](crate::Reconnect) has the times).
+    PathHealth {
+        /// The peer.
+        peer: PeerId,
+        /// How the path is.
+        health: PathHealth,
+    },
     /// The search for candidates that all peers share began or ended.
     Gathering {
         /// How far it is.
@@ -397,6 +406,25 @@ pub struct Path {
     pub local: SocketAddr,
     /// The peer's address.
     pub remote: SocketAddr,
+}
+
+/// Whether the path in use answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PathHealth {
+    /// It answers, or another one that does takes over.
+    Good,
+    /// Connectivity checks on it are not answered.
+    Degraded,
+}
+
+impl fmt::Display for PathHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Good => "good",
+            Self::Degraded => "degraded",
+        })
+    }
 }
 
 /// Why datagrams take another path.

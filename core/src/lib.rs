@@ -83,7 +83,7 @@ pub mod nat {
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
 pub use config::{
     AddressRange, CandidateType, Config, ConfigBuilder, ConfigError, DtlsMode, NetworkCost, Preset,
-    TransportPolicy,
+    Reconnect, TransportPolicy,
 };
 pub use diagnosis::{Explanation, Finding, Suspect};
 pub use endpoint::io::{Input, Output, Signal, Transmit};
@@ -95,8 +95,8 @@ pub use error::{
 };
 pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, GatheringState, NegotiationFault, Path,
-    PathChange, PeerFault, PeerState, Phase, ServerFault, Side, SignalKind, SignalRefusal,
-    TransportFault,
+    PathChange, PathHealth, PeerFault, PeerState, Phase, ServerFault, Side, SignalKind,
+    SignalRefusal, TransportFault,
 };
 pub use ice::{CandidateInfo, IceServer, IceServerError, ServerTransport};
 pub use id::{

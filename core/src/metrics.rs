@@ -22,6 +22,8 @@ pub struct EndpointStats {
     pub datagrams_sent: u64,
     /// Bytes of datagrams sent.
     pub bytes_sent: u64,
+    /// Datagrams of data that were not sent, because the peer had not answered on the path for 30 s (RFC 7675 section 5.1).
+    pub datagrams_withheld: u64,
     /// Datagrams dropped, by cause.
     pub dropped: Drops,
     /// Signalling messages received, duplicates included.
@@ -51,7 +53,8 @@ pub struct Drops {
     pub unknown_transaction: u64,
     /// Anything else from an address that no peer uses.
     pub unknown_source: u64,
-    /// A check from an address that the peer has not named, made with another password than ours.
+    /// A check from an address that the peer has not named, made with another password than ours, or an answer made with
+    /// another than the peer's.
     pub wrong_password: u64,
     /// A check from one source too many.
     pub too_many_sources: u64,

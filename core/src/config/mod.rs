@@ -1,6 +1,7 @@
 //! Configuration: every number that bounds or paces an endpoint, with its default and unit.
 
 mod ice;
+mod reconnect;
 
 use std::time::Duration;
 
@@ -12,12 +13,14 @@ use crate::ice::{IceServer, IceServerError};
 pub use ice::{
     AddressRange, CandidateType, Ice, InvalidAddressRange, NetworkCost, TransportPolicy,
 };
+pub use reconnect::Reconnect;
 
 /// A checked configuration. Made by [`Config::builder`]; `Config::default()` is the `standard` preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) timing: Timing,
+    pub(crate) reconnect: Reconnect,
     pub(crate) channels: ChannelLimits,
     pub(crate) transport: Transport,
     pub(crate) ice: Ice,
@@ -45,6 +48,12 @@ impl Config {
     #[must_use]
     pub fn timing(&self) -> &Timing {
         &self.timing
+    }
+
+    /// When a path counts as lost, and what is tried then.
+    #[must_use]
+    pub fn reconnect(&self) -> &Reconnect {
+        &self.reconnect
     }
 
     /// The queue and message limits of channels.
@@ -129,10 +138,6 @@ pub struct Timing {
     pub connect_timeout: Duration,
     /// How long an offered peer waits for `accept` or `refuse`. After it: refused.
     pub accept_timeout: Duration,
-    /// From `Disconnected` until the peer is given up: `Failed`.
-    pub disconnect_budget: Duration,
-    /// How long one ICE restart may take before the next is tried.
-    pub restart_interval: Duration,
     /// How long a graceful close waits for queued messages to be delivered.
     pub close_drain: Duration,
     /// How long a closed peer repeats its farewell while it is not answered.
@@ -232,10 +237,14 @@ impl ConfigBuilder {
             Preset::Standard => standard,
             Preset::Game => Config {
                 timing: Timing {
-                    disconnect_budget: Duration::from_secs(20),
-                    restart_interval: Duration::from_secs(4),
                     close_drain: Duration::from_secs(1),
                     ..standard.timing
+                },
+                reconnect: Reconnect {
+                    degraded_after: Duration::from_millis(1_500),
+                    lost_after: Duration::from_secs(3),
+                    restart_timeout: Duration::from_secs(4),
+                    disconnect_budget: Duration::from_secs(20),
                 },
                 channels: ChannelLimits {
                     queue_bytes: 256 * KIB,
@@ -248,10 +257,14 @@ impl ConfigBuilder {
             },
             Preset::Battery => Config {
                 timing: Timing {
-                    disconnect_budget: Duration::from_secs(120),
-                    restart_interval: Duration::from_secs(15),
                     signal_retry: Duration::from_secs(1),
                     ..standard.timing
+                },
+                reconnect: Reconnect {
+                    degraded_after: Duration::from_secs(5),
+                    lost_after: Duration::from_secs(10),
+                    restart_timeout: Duration::from_secs(15),
+                    disconnect_budget: Duration::from_secs(120),
                 },
                 metrics_interval: None,
                 ..standard
@@ -274,8 +287,6 @@ impl ConfigBuilder {
         limits.max_relay_peers: usize, "Sets [`Limits::max_relay_peers`]. Default 4,096.";
         timing.connect_timeout: Duration, "Sets [`Timing::connect_timeout`]. Default 15 s.";
         timing.accept_timeout: Duration, "Sets [`Timing::accept_timeout`]. Default 15 s.";
-        timing.disconnect_budget: Duration, "Sets [`Timing::disconnect_budget`]. Default 60 s.";
-        timing.restart_interval: Duration, "Sets [`Timing::restart_interval`]. Default 8 s.";
         timing.close_drain: Duration, "Sets [`Timing::close_drain`]. Default 5 s.";
         timing.close_linger: Duration, "Sets [`Timing::close_linger`]. Default 2 s.";
         timing.signal_retry: Duration, "Sets [`Timing::signal_retry`]. Default 500 ms.";
@@ -283,6 +294,10 @@ impl ConfigBuilder {
         timing.dtls_retry: Duration, "Sets [`Timing::dtls_retry`]. Default 250 ms.";
         timing.stun_retry: Duration, "Sets [`Timing::stun_retry`]. Default 250 ms.";
         timing.channel_open_timeout: Duration, "Sets [`Timing::channel_open_timeout`]. Default 10 s.";
+        reconnect.degraded_after: Duration, "Sets [`Reconnect::degraded_after`]. Default 2.5 s.";
+        reconnect.lost_after: Duration, "Sets [`Reconnect::lost_after`]. Default 5 s.";
+        reconnect.restart_timeout: Duration, "Sets [`Reconnect::restart_timeout`]. Default 8 s.";
+        reconnect.disconnect_budget: Duration, "Sets [`Reconnect::disconnect_budget`]. Default 60 s.";
         channels.max_channels: usize, "Sets [`ChannelLimits::max_channels`]. Default 256.";
         channels.queue_bytes: usize, "Sets [`ChannelLimits::queue_bytes`]. Default 1 MiB.";
         channels.queue_messages: usize, "Sets [`ChannelLimits::queue_messages`]. Default 4,096.";
@@ -346,7 +361,8 @@ impl ConfigBuilder {
         let intervals = [
             ("connect_timeout", c.timing.connect_timeout),
             ("accept_timeout", c.timing.accept_timeout),
-            ("restart_interval", c.timing.restart_interval),
+            ("restart_timeout", c.reconnect.restart_timeout),
+            ("degraded_after", c.reconnect.degraded_after),
             ("signal_retry", c.timing.signal_retry),
             ("dtls_retry", c.timing.dtls_retry),
             ("stun_retry", c.timing.stun_retry),
@@ -421,13 +437,17 @@ impl ConfigBuilder {
                 });
             }
         }
-        if c.timing.signal_retry_max < c.timing.signal_retry {
-            return Err(ConfigError::TooShort {
-                option: "signal_retry_max",
-                least: c.timing.signal_retry,
-            });
-        }
         for (option, value, least) in [
+            (
+                "signal_retry_max",
+                c.timing.signal_retry_max,
+                c.timing.signal_retry,
+            ),
+            (
+                "lost_after",
+                c.reconnect.lost_after,
+                c.reconnect.degraded_after,
+            ),
             ("pacing", c.ice.pacing, MIN_PACING),
             ("keepalive", c.ice.keepalive, MIN_KEEPALIVE),
         ] {
@@ -474,8 +494,6 @@ fn standard() -> Config {
         timing: Timing {
             connect_timeout: Duration::from_secs(15),
             accept_timeout: Duration::from_secs(15),
-            disconnect_budget: Duration::from_secs(60),
-            restart_interval: Duration::from_secs(8),
             close_drain: Duration::from_secs(5),
             close_linger: Duration::from_secs(2),
             signal_retry: Duration::from_millis(500),
@@ -483,6 +501,12 @@ fn standard() -> Config {
             dtls_retry: Duration::from_millis(250),
             stun_retry: Duration::from_millis(250),
             channel_open_timeout: Duration::from_secs(10),
+        },
+        reconnect: Reconnect {
+            degraded_after: Duration::from_millis(2_500),
+            lost_after: Duration::from_secs(5),
+            restart_timeout: Duration::from_secs(8),
+            disconnect_budget: Duration::from_secs(60),
         },
         channels: ChannelLimits {
             max_channels: 256,

@@ -97,20 +97,17 @@ impl Demux {
         self.tuples.get(&tuple).copied()
     }
 
-    /// The peer whose check this answers, and how long the answer took. The answer must come from the address that was
-    /// asked (RFC 8445 §7.2.5.2.1), and ends the transaction.
-    pub(crate) fn take_check(
-        &mut self,
-        id: &TransactionId,
-        remote: SocketAddr,
-        now: Instant,
-    ) -> Option<(PeerKey, Duration)> {
-        let check = *self.checks.get(id)?;
-        if check.remote != remote {
-            return None;
-        }
-        self.checks.remove(id);
-        Some((check.peer, now.saturating_duration_since(check.sent)))
+    /// The peer whose check an answer from `remote` is for. It must come from the address that was asked (RFC 8445
+    /// §7.2.5.2.1).
+    pub(crate) fn by_check(&self, id: &TransactionId, remote: SocketAddr) -> Option<PeerKey> {
+        let check = self.checks.get(id)?;
+        (check.remote == remote).then_some(check.peer)
+    }
+
+    /// A check was answered: gives the time that it took, once.
+    pub(crate) fn end_check(&mut self, id: &TransactionId, now: Instant) -> Option<Duration> {
+        let check = self.checks.remove(id)?;
+        Some(now.saturating_duration_since(check.sent))
     }
 
     fn is_expired(&self, id: &TransactionId, now: Instant) -> bool {
@@ -150,12 +147,13 @@ mod tests {
         let start = Instant::now();
         let later = start + Duration::from_millis(30);
         demux.add_check([7; 12], PeerKey::first_of(0), addr(2), start);
-        assert_eq!(demux.take_check(&[7; 12], addr(3), later), None);
-        assert_eq!(
-            demux.take_check(&[7; 12], addr(2), later),
-            Some((PeerKey::first_of(0), Duration::from_millis(30)))
-        );
-        assert_eq!(demux.take_check(&[7; 12], addr(2), later), None);
+        assert_eq!(demux.by_check(&[7; 12], addr(3)), None);
+        let asked = demux.by_check(&[7; 12], addr(2));
+        assert_eq!(asked, Some(PeerKey::first_of(0)));
+        let took = demux.end_check(&[7; 12], later);
+        assert_eq!(took, Some(Duration::from_millis(30)));
+        assert_eq!(demux.by_check(&[7; 12], addr(2)), None);
+        assert_eq!(demux.end_check(&[7; 12], later), None);
     }
 
     #[test]
@@ -171,8 +169,8 @@ mod tests {
             demux.add_check(id(n), PeerKey::first_of(0), addr(2), start);
         }
         assert_eq!(demux.checks.len(), CHECKS_PER_PEER);
-        assert!(demux.take_check(&id(0), addr(2), start).is_none());
-        assert!(demux.take_check(&id(1), addr(2), start).is_some());
+        assert!(demux.by_check(&id(0), addr(2)).is_none());
+        assert!(demux.by_check(&id(1), addr(2)).is_some());
         let late = start + CHECK_LIFETIME + Duration::from_millis(1);
         demux.add_check(id(9_999), PeerKey::first_of(0), addr(2), late);
         assert_eq!((demux.checks.len(), demux.began.len()), (1, 1));

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use crate::fuzz::Script;
 
 use super::gate::{DropReason, Gate, MAX_DATAGRAM, SourceGate, classify};
-use super::stun::StunView;
 use super::stun::build::{fingerprinted, message};
+use super::stun::{Class, StunView};
 
 /// Classifies a datagram, and the same as a STUN message that is made whole.
 ///
@@ -37,8 +37,13 @@ fn check(datagram: &[u8]) {
             assert!(username.starts_with(ufrag.as_bytes()) && !ufrag.is_empty());
             assert_eq!(username.get(ufrag.len()), Some(&b':'));
         }
-        Gate::Response { transaction } => {
-            assert!(view.is_ok_and(|view| view.has_fingerprint));
+        Gate::Response {
+            transaction,
+            is_success,
+        } => {
+            let view = view.expect("a well-formed message");
+            assert!(view.has_fingerprint);
+            assert_eq!(is_success, view.class == Class::Success);
             assert_eq!(datagram.get(8..20), Some(&transaction[..]));
         }
         Gate::Indication => assert!(view.is_ok_and(|view| view.has_fingerprint)),

@@ -31,6 +31,8 @@ pub(crate) enum Gate<'a> {
     Response {
         /// The transaction id.
         transaction: [u8; 12],
+        /// Whether it is no error.
+        is_success: bool,
     },
     /// A keepalive: to the peer that uses the source, if any.
     Indication,
@@ -83,6 +85,7 @@ fn classify_stun(datagram: &[u8]) -> Gate<'_> {
         },
         Class::Success | Class::Error => Gate::Response {
             transaction: view.transaction,
+            is_success: view.class == Class::Success,
         },
         Class::Indication => Gate::Indication,
     }
@@ -191,9 +194,10 @@ mod tests {
 
     #[test]
     fn responses_and_indications_pass_with_a_fingerprint() {
-        for response in [0x0101, 0x0111] {
+        for (response, is_success) in [(0x0101, true), (0x0111, false)] {
             let expected = Gate::Response {
                 transaction: [7; 12],
+                is_success,
             };
             assert_eq!(classify(&fingerprinted(message(response, &[]))), expected);
             assert_eq!(

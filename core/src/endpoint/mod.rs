@@ -563,20 +563,10 @@ impl Endpoint {
                 Some(key) => key,
                 None => return drops.unknown_ufrag += 1,
             },
-            Gate::Response { transaction } => {
-                match self.demux.take_check(&transaction, remote, self.now) {
-                    Some((key, rtt)) => {
-                        self.ctx.pool.udp_works = true;
-                        if let Some(slot) = self.slots.get_mut(key) {
-                            slot.sources.validated(remote);
-                            slot.peer
-                                .on_check_answered(Path { local, remote }, rtt, self.now);
-                        }
-                        key
-                    }
-                    None => return drops.unknown_transaction += 1,
-                }
-            }
+            Gate::Response { transaction, .. } => match self.demux.by_check(&transaction, remote) {
+                Some(key) => key,
+                None => return drops.unknown_transaction += 1,
+            },
             Gate::Indication | Gate::Dtls => match self.demux.by_tuple(tuple) {
                 Some(key) => key,
                 None => return drops.unknown_source += 1,
@@ -602,6 +592,26 @@ impl Endpoint {
                 }
             }
             slot.peer.on_check_received();
+        }
+        if let Gate::Response {
+            transaction,
+            is_success,
+        } = gate
+        {
+            // Whoever sees a check on its way can answer it. A false answer must not take the place of the right one.
+            let is_authentic = |password: &str| stun::is_authentic(contents, password);
+            if !slot.peer.has_remote_password(is_authentic) {
+                self.stats.dropped.wrong_password += 1;
+                return;
+            }
+            let rtt = self.demux.end_check(&transaction, self.now);
+            if let Some(rtt) = rtt.filter(|_| is_success) {
+                self.ctx.pool.udp_works = true;
+                slot.sources.validated(remote);
+                let path = Path { local, remote };
+                slot.peer
+                    .on_check_answered(path, rtt, &mut self.ctx, self.now);
+            }
         }
         slot.peer.on_datagram(local, remote, contents, self.now);
         self.touch(key);

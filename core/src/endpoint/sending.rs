@@ -29,7 +29,7 @@ impl Endpoint {
             now: self.now,
         };
         let mut asked = Vec::new();
-        while let Some(datagram) = slot.peer.poll_datagram() {
+        while let Some(datagram) = slot.peer.poll_datagram(self.now) {
             let (local, remote) = (datagram.source, datagram.destination);
             let gate = gate::classify(&datagram.contents);
             match gate {
@@ -45,7 +45,7 @@ impl Endpoint {
                     if let Some(id) = transaction_of(&datagram) {
                         self.demux.add_check(id, key, remote, self.now);
                     }
-                    slot.peer.on_check_sent();
+                    slot.peer.on_check_sent(&datagram, self.now);
                 }
                 // The transport answers, and secures, only to addresses that it has authenticated.
                 Gate::Response { .. } | Gate::Dtls => {
@@ -64,6 +64,10 @@ impl Endpoint {
             }
             if matches!(gate, Gate::Dtls) {
                 let path = Path { local, remote };
+                if !slot.peer.may_send(path, self.now) {
+                    wires.stats.datagrams_withheld += 1;
+                    continue;
+                }
                 slot.peer.on_path_used(path, &mut self.ctx, self.now);
             }
             wires.send(slot, datagram);
@@ -97,7 +101,7 @@ impl Endpoint {
         if let Some(id) = transaction_of(&check) {
             self.demux.add_check(id, key, check.destination, self.now);
         }
-        slot.peer.on_check_sent();
+        slot.peer.on_check_sent(&check, self.now);
         let mut wires = Wires {
             gatherer: &mut self.gatherer,
             transmits: &mut self.transmits,

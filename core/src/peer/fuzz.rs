@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Timing};
+use crate::config::Config;
 use crate::event::{Cause, NegotiationFault, PeerFault, PeerState, Phase, TransportFault};
 use crate::fuzz::Script;
 
@@ -21,10 +21,10 @@ pub fn peer_state(data: &[u8]) {
     let config = Config::default();
     let start = Instant::now();
     for life in lives() {
-        let lifecycle = Lifecycle::starting_in(life, config.timing(), start);
+        let lifecycle = Lifecycle::starting_in(life, &config, start);
         let mut run = Run {
             lifecycle,
-            timing: config.timing(),
+            config: &config,
             now: start,
             ends: 0,
         };
@@ -39,7 +39,7 @@ pub fn peer_state(data: &[u8]) {
 
 struct Run<'a> {
     lifecycle: Lifecycle,
-    timing: &'a Timing,
+    config: &'a Config,
     now: Instant,
     /// Terminal states that were told.
     ends: u32,
@@ -59,7 +59,7 @@ impl Run<'_> {
     fn tell(&mut self, fact: Fact) {
         let (before, deadline) = (self.lifecycle.life(), self.lifecycle.deadline());
         let is_explained = self.lifecycle.is_explained(fact);
-        let told = self.lifecycle.on_fact(fact, self.timing, self.now);
+        let told = self.lifecycle.on_fact(fact, self.config, self.now);
         let after = self.lifecycle.life();
         let is_refused = |cause| matches!(cause, Cause::PeerRefused | Cause::PeerBusy);
         let needs_one = told.is_some_and(|t| t.to == PeerState::Failed || is_refused(t.cause));

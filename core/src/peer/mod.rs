@@ -4,6 +4,7 @@
 //! the transport in [`session`], the state in [`state`], the queues in [`crate::channel`], the messages in
 //! [`crate::signal`]. [`Peer::drive`] runs all of them until nothing is left to do at the present time.
 
+mod consent;
 mod echoes;
 mod explain;
 #[cfg(any(test, fuzzing))]
@@ -11,6 +12,7 @@ pub(crate) mod fuzz;
 mod naming;
 pub(crate) mod paths;
 mod pump;
+mod repair;
 pub(crate) mod session;
 mod signalling;
 pub(crate) mod state;
@@ -34,6 +36,7 @@ use crate::rng::Rng;
 use crate::signal::{ByeReason, EarlyCandidates, Envelope};
 use crate::tape::Tape;
 
+use consent::Consent;
 use paths::{PathQuality, Paths};
 pub(crate) use session::Datagram;
 use signalling::Signalling;
@@ -53,8 +56,9 @@ pub(crate) struct Peer {
     session: Option<TapedSession>,
     /// Where datagrams go.
     path: Option<Path>,
-    /// When a check on it was answered last.
-    path_answered: Option<Instant>,
+    consent: Consent,
+    /// The path that was left for another one because it did not answer, until data takes the other one.
+    left: Option<Path>,
     /// Those on which checks are answered.
     paths: Paths,
     /// Whether DTLS is up and the peer's certificate is the announced one. Nothing is delivered before.
@@ -170,7 +174,7 @@ impl Peer {
         ctx: &mut Context,
         now: Instant,
     ) -> Self {
-        let lifecycle = Lifecycle::offered(&ctx.config.timing, now);
+        let lifecycle = Lifecycle::offered(&ctx.config, now);
         let mut peer = Self::new(own, offer.from, offer.session, rng, lifecycle, ctx, now);
         peer.take_first_offer(offer, ctx, now);
         peer
@@ -197,7 +201,8 @@ impl Peer {
             next_restart: None,
             session: None,
             path: None,
-            path_answered: None,
+            consent: Consent::new(&ctx.config.reconnect),
+            left: None,
             paths: Paths::default(),
             secured: false,
             wrong_certificate: false,
@@ -312,6 +317,7 @@ impl Peer {
             self.channels.poll_timeout(),
             self.signalling.poll_timeout(),
             self.next_restart,
+            self.consent.poll_timeout(),
             self.next_metrics
                 .filter(|_| self.state() == PeerState::Connected),
         ]
@@ -357,7 +363,7 @@ impl Peer {
             .lifecycle
             .is_explained(fact)
             .then(|| Box::new(self.explain_end(fact, &ctx.pool, now)));
-        let told = self.lifecycle.on_fact(fact, &ctx.config.timing, now);
+        let told = self.lifecycle.on_fact(fact, &ctx.config, now);
         let is = self.lifecycle.life();
         if was == is {
             return;
@@ -457,18 +463,7 @@ impl Peer {
         {
             session.handle_timeout(now);
         }
-    }
-
-    /// Restarts ICE when it is time to: over and over while the path is lost, once when a restart that the application
-    /// wanted came too soon. Returns whether it was time.
-    fn drive_restart(&mut self, ctx: &mut Context, now: Instant) -> bool {
-        if self.next_restart.is_none_or(|at| at > now) {
-            return false;
-        }
-        let again = now.checked_add(ctx.config.timing.restart_interval);
-        self.next_restart = again.filter(|_| self.lifecycle.life() == Life::Disconnected);
-        self.restart_ice(ctx, now);
-        true
+        self.look_after_path(ctx, now);
     }
 
     fn tell_metrics(&self, ctx: &mut Context, now: Instant) {

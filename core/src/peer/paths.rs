@@ -34,10 +34,10 @@ pub(super) struct Paths {
 
 /// The last answer on a path.
 #[derive(Debug, Clone, Copy)]
-struct Answered {
+pub(super) struct Answered {
     path: Path,
-    rtt: Duration,
-    at: Instant,
+    pub(super) rtt: Duration,
+    pub(super) at: Instant,
 }
 
 impl Paths {
@@ -67,6 +67,12 @@ impl Paths {
             }
         }
         self.entries.push(answered);
+    }
+
+    /// The last answer on `path`, if there was one in this generation.
+    pub(super) fn last_answer(&self, path: Path) -> Option<Answered> {
+        let mut known = self.entries.iter();
+        known.find(|known| known.path == path).copied()
     }
 
     /// Some of our addresses cannot be sent from any more: keeps the paths whose ends `is_ours`.

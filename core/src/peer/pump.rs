@@ -1,15 +1,14 @@
 //! Between the transport and the channels of a peer: what rises from one goes down to the other.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::session::{Datagram, SessionEvent, Written};
 use super::state::{Fact, Life};
 use super::taped::TapedSession;
 use super::{Context, Peer};
 use crate::channel::{ChannelOutput, Framing, Role, StreamConfig};
-use crate::config::CandidateType;
-use crate::event::{Cause, Event, Path, PathChange, Phase, Side, TransportFault};
+use crate::event::{Cause, Event, Phase, Side, TransportFault};
 use crate::ice::gather::LocalCandidate;
 
 impl Peer {
@@ -44,55 +43,13 @@ impl Peer {
         self.checks.received += 1;
     }
 
-    /// A check of ours was sent.
-    pub(crate) fn on_check_sent(&mut self) {
-        self.checks.sent += 1;
-    }
-
-    /// A check of ours was answered after `rtt`.
-    pub(crate) fn on_check_answered(&mut self, path: Path, rtt: Duration, now: Instant) {
-        self.checks.answered += 1;
-        self.paths.on_answered(path, rtt, now);
-        if self.path.is_none_or(|used| used == path) {
-            self.path_answered = Some(now);
-            self.metrics.rtt = Some(rtt);
-            self.channels.on_check(rtt);
-        }
-    }
-
-    pub(crate) fn poll_datagram(&mut self) -> Option<Datagram> {
-        let datagram = self.session.as_mut()?.poll_transmit()?;
+    /// The next datagram to send: of the transport, or a check of its that is repeated.
+    pub(crate) fn poll_datagram(&mut self, now: Instant) -> Option<Datagram> {
+        let made = self.session.as_mut()?.poll_transmit();
+        let datagram = made.or_else(|| self.consent.poll_repeat(now))?;
         self.metrics.datagrams_sent += 1;
         self.metrics.bytes_sent += datagram.contents.len() as u64;
         Some(datagram)
-    }
-
-    /// Secured data was sent along `path`.
-    pub(crate) fn on_path_used(&mut self, path: Path, ctx: &mut Context, now: Instant) {
-        // The farewell may be the first secured datagram of all, and nothing is told after the end.
-        if self.path == Some(path) || self.state().is_terminal() {
-            return;
-        }
-        let from = self.path.replace(path);
-        let answered = self.path_answered.replace(now);
-        let why = match (from, answered) {
-            (None, _) => PathChange::First,
-            (Some(old), _) if !ctx.local.iter().any(|c| c.sends_from(old.local)) => {
-                PathChange::CandidateGone
-            }
-            (Some(_), Some(at)) if now.saturating_duration_since(at) >= SILENCE => {
-                PathChange::Silent
-            }
-            (Some(_), _) => PathChange::Preferred,
-        };
-        let relayed = ctx.is_relayed(path.local);
-        ctx.events.push_back(Event::PathChanged {
-            peer: self.id,
-            from,
-            to: path,
-            relayed,
-            why,
-        });
     }
 
     /// There is another candidate of ours.
@@ -118,16 +75,6 @@ impl Peer {
             if !self.send_candidate(line, ctx, now) {
                 self.want_generation_for(candidate, ctx, now);
             }
-        }
-    }
-
-    /// A candidate came too late for this generation. ICE restarts for it where it may matter: it is a new socket, or the path
-    /// is not direct. Otherwise it waits for the next generation.
-    fn want_generation_for(&mut self, candidate: LocalCandidate, ctx: &Context, now: Instant) {
-        let is_relayed = |path: Path| ctx.is_relayed(path.local);
-        if candidate.kind == CandidateType::Host || self.path.is_none_or(is_relayed) {
-            let at = now + LATE_CANDIDATES;
-            self.next_restart = Some(self.next_restart.map_or(at, |known| known.min(at)));
         }
     }
 
@@ -200,14 +147,10 @@ impl Peer {
     fn on_session_event(&mut self, event: SessionEvent, ctx: &mut Context, now: Instant) {
         match event {
             SessionEvent::PathUp => {
-                self.channels.on_path(true, now);
                 self.on_fact(Fact::Progress(Phase::Handshake), ctx, now);
-                self.on_fact(Fact::PathUp, ctx, now);
+                self.on_path_up(ctx, now);
             }
-            SessionEvent::PathDown => {
-                self.channels.on_path(false, now);
-                self.on_fact(Fact::PathDown, ctx, now);
-            }
+            SessionEvent::PathDown => self.on_path_down(ctx, now),
             SessionEvent::Secured => {
                 self.secured = true;
                 self.on_progress(ctx, now);
@@ -402,8 +345,3 @@ impl Peer {
         }
     }
 }
-
-/// A path on which nothing was answered for so long is silent: checks go out every three seconds.
-const SILENCE: Duration = Duration::from_secs(5);
-/// How long a restart for a late candidate waits for others, which come with it when a network appears.
-const LATE_CANDIDATES: Duration = Duration::from_millis(200);

@@ -33,7 +33,7 @@ use crate::channel::{
 use crate::config::CandidateType;
 use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, SessionCrypto};
-use crate::event::{NegotiationFault, PeerFault, TransportFault};
+use crate::event::{NegotiationFault, Path, PeerFault, TransportFault};
 use crate::ice::gather::LocalCandidate;
 use crate::rng::Rng;
 use crate::sdp::{self, Rewrite};
@@ -49,6 +49,8 @@ pub(crate) struct Session {
     pending: Option<PendingOffer>,
     /// Our candidates, in the order in which they are announced.
     local: Vec<LocalCandidate>,
+    /// The peer's candidates of this generation, as lines.
+    remote: Vec<String>,
     streams: BTreeMap<StreamKey, Stream>,
     /// The stream that made str0m offer a data channel section.
     placeholder: Option<StrChannelId>,
@@ -201,6 +203,7 @@ impl Session {
             credentials,
             pending: None,
             local: Vec::new(),
+            remote: Vec::new(),
             streams: BTreeMap::new(),
             placeholder: None,
             unwanted: Vec::new(),
@@ -328,8 +331,7 @@ impl Session {
             let replacement = credentials(&mut self.rng);
             self.use_credentials(replacement);
         }
-        self.negotiated = true;
-        self.ice_up = false;
+        self.on_generation();
         let text = self.rewrite(&answer.to_sdp_string(), &self.credentials, ended);
         self.settle(now);
         text.ok_or(NegotiationFault::Unsupported)
@@ -352,8 +354,7 @@ impl Session {
             .enter(|| rtc.sdp_api().accept_answer(pending.inner, answer))
             .map_err(|_| NegotiationFault::Unsupported)?;
         self.use_credentials(pending.announced);
-        self.negotiated = true;
-        self.ice_up = false;
+        self.on_generation();
         self.settle(now);
         Ok(())
     }
@@ -365,8 +366,39 @@ impl Session {
         };
         let rtc = &mut self.rtc;
         self.crypto.enter(|| rtc.add_remote_candidate(candidate));
+        self.remote.push(line.to_owned());
         self.settle(now);
         true
+    }
+
+    /// Forgets what the agent knows of a pair that is `silent`, so that it goes over to the `standby` at once instead of
+    /// when it has given the pair up. It is searched anew: the agent takes it back when it works again.
+    pub(crate) fn leave_pair(&mut self, silent: Path, standby: Path, now: Instant) {
+        // Candidates can be left, not pairs: the one that the standby does without.
+        let is_ours = silent.local != standby.local;
+        let left: Vec<StrCandidate> = if is_ours {
+            let host = StrCandidate::host(silent.local, Protocol::Udp).ok();
+            let ours = self.local.iter().filter(|c| c.sends_from(silent.local));
+            ours.filter_map(|c| str_candidate(*c)).chain(host).collect()
+        } else {
+            let lines = self.remote.iter();
+            let theirs = lines.filter_map(|line| StrCandidate::from_sdp_string(line).ok());
+            theirs.filter(|c| c.addr() == silent.remote).collect()
+        };
+        let rtc = &mut self.rtc;
+        self.crypto.enter(|| {
+            for candidate in left {
+                if !rtc.direct_api().invalidate_candidate(&candidate) {
+                    continue;
+                }
+                if is_ours {
+                    rtc.add_local_candidate(candidate);
+                } else {
+                    rtc.add_remote_candidate(candidate);
+                }
+            }
+        });
+        self.settle(now);
     }
 
     /// Opens a stream. Returns false when it cannot be opened: the id is in use, or the label does not fit.
@@ -647,6 +679,13 @@ impl Session {
         self.rtc
             .channel(id)
             .map_or(0, |mut channel| channel.buffered_amount())
+    }
+
+    /// Both descriptions of a generation are applied.
+    fn on_generation(&mut self) {
+        self.negotiated = true;
+        self.ice_up = false;
+        self.remote.clear();
     }
 
     /// Replaces what str0m minted from its weak generator.

@@ -77,6 +77,11 @@ impl Signalling {
         self.said_bye
     }
 
+    /// What the peer's answers to our checks are made with.
+    pub(super) fn remote_password(&self) -> Option<&str> {
+        self.remote.as_ref().map(|remote| remote.pwd.expose())
+    }
+
     /// Whether the peer has named an address of IPv4 that may be used, and one of IPv6.
     pub(super) fn families(&self) -> (bool, bool) {
         let candidates = self.candidates.as_ref();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::Timing;
+use crate::config::Config;
 use crate::event::{Cause, NegotiationFault, PeerFault, PeerState, Phase, TransportFault};
 
 /// Where a peer is in its life. What the application sees of it is [`Life::visible`].
@@ -104,21 +104,21 @@ impl Lifecycle {
     }
 
     /// A peer that made an offer.
-    pub(crate) fn offered(timing: &Timing, now: Instant) -> Self {
+    pub(crate) fn offered(config: &Config, now: Instant) -> Self {
         Self {
             life: Life::Offered,
             since: now,
-            deadline: now.checked_add(timing.accept_timeout),
+            deadline: now.checked_add(config.timing.accept_timeout),
         }
     }
 
     /// A peer that is in this state since `now`.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn starting_in(life: Life, timing: &Timing, now: Instant) -> Self {
+    pub(crate) fn starting_in(life: Life, config: &Config, now: Instant) -> Self {
         Self {
             life,
             since: now,
-            deadline: phase_time(life, timing).and_then(|time| now.checked_add(time)),
+            deadline: phase_time(life, config).and_then(|time| now.checked_add(time)),
         }
     }
 
@@ -126,11 +126,11 @@ impl Lifecycle {
     pub(crate) fn on_fact(
         &mut self,
         fact: Fact,
-        timing: &Timing,
+        config: &Config,
         now: Instant,
     ) -> Option<Transition> {
         let (next, cause) = next(self.life, fact)?;
-        self.transition_to(next, fact, timing, now);
+        self.transition_to(next, fact, config, now);
         cause.map(|(from, cause)| Transition {
             from,
             to: next.visible(),
@@ -164,7 +164,7 @@ impl Lifecycle {
         self.deadline
     }
 
-    fn transition_to(&mut self, next: Life, fact: Fact, timing: &Timing, now: Instant) {
+    fn transition_to(&mut self, next: Life, fact: Fact, config: &Config, now: Instant) {
         tracing::debug!(from = ?self.life, to = ?next, ?fact, "transition");
         // The phases of connecting share one deadline: 15 s are for all of them.
         let keeps = matches!(
@@ -172,7 +172,7 @@ impl Lifecycle {
             (Life::Connecting(_), Life::Connecting(_))
         );
         if !keeps {
-            self.deadline = phase_time(next, timing).and_then(|time| now.checked_add(time));
+            self.deadline = phase_time(next, config).and_then(|time| now.checked_add(time));
         }
         self.life = next;
         self.since = now;
@@ -204,11 +204,12 @@ impl Life {
     }
 }
 
-fn phase_time(life: Life, timing: &Timing) -> Option<Duration> {
+fn phase_time(life: Life, config: &Config) -> Option<Duration> {
+    let timing = &config.timing;
     match life {
         Life::Offered => Some(timing.accept_timeout),
         Life::Connecting(_) => Some(timing.connect_timeout),
-        Life::Disconnected => Some(timing.disconnect_budget),
+        Life::Disconnected => Some(config.reconnect.disconnect_budget),
         Life::Draining { .. } => Some(timing.close_drain),
         Life::Leaving { .. } => Some(timing.close_linger),
         Life::Connected | Life::Ended(_) => None,
@@ -327,7 +328,6 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::config::Config;
 
     const LIVES: [Life; 9] = [
         Life::Offered,
@@ -398,11 +398,7 @@ mod tests {
         let config = Config::default();
         for life in LIVES {
             let waits = life.phase().is_some();
-            assert_eq!(
-                phase_time(life, config.timing()).is_some(),
-                waits,
-                "{life:?}"
-            );
+            assert_eq!(phase_time(life, &config).is_some(), waits, "{life:?}");
             assert_eq!(next(life, Fact::Deadline).is_some(), waits, "{life:?}");
         }
     }
@@ -413,7 +409,7 @@ mod tests {
         let start = Instant::now();
         let later = start + Duration::from_secs(3);
         let mut lifecycle = Lifecycle::connecting(config.timing().connect_timeout, start);
-        let told = lifecycle.on_fact(Fact::Progress(Phase::Handshake), config.timing(), later);
+        let told = lifecycle.on_fact(Fact::Progress(Phase::Handshake), &config, later);
         assert_eq!(told, None);
         assert_eq!(
             lifecycle.deadline(),

@@ -11,7 +11,7 @@ use super::session::{Datagram, RemoteStream, Session, SessionEvent, Written};
 use crate::channel::{Room, StreamConfig, StreamKey, header_len};
 use crate::config::Config;
 use crate::crypto::Crypto;
-use crate::event::NegotiationFault;
+use crate::event::{NegotiationFault, Path};
 use crate::ice::gather::LocalCandidate;
 use crate::rng::Rng;
 use crate::tape::{Stamp, Tape, Taped, without_passwords};
@@ -228,6 +228,17 @@ impl TapedSession {
         self.call("has_password", false, |s| {
             s.password(ufrag).is_some_and(is_right)
         })
+    }
+
+    /// What the judge says of an answer to a check. Kept, because it needs the peer's password.
+    pub(crate) fn judge_answer(&mut self, judge: impl FnOnce() -> bool) -> bool {
+        self.call("judge_answer", false, |_| judge())
+    }
+
+    pub(crate) fn leave_pair(&mut self, silent: Path, standby: Path, now: Instant) {
+        if let Some(live) = &mut self.live {
+            live.leave_pair(silent, standby, now);
+        }
     }
 
     pub(crate) fn ufrags(&self) -> &Ufrags {

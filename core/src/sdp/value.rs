@@ -34,7 +34,6 @@ pub(crate) struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// The password itself.
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

@@ -536,6 +536,7 @@ fn peer_of(event: &Event) -> Option<PeerId> {
         | Event::NegotiationDone { peer, .. }
         | Event::NegotiationFailed { peer, .. }
         | Event::PathChanged { peer, .. }
+        | Event::PathHealth { peer, .. }
         | Event::Metrics { peer, .. } => *peer,
         Event::SignalRefused { .. } | Event::Gathering { .. } => return None,
         _ => unreachable!("no other event exists"),

@@ -224,7 +224,7 @@ fn a_peer_that_vanishes_is_missed_and_given_up_within_the_budget() {
         let (lost, cause) = lost.expect("it is missed");
         assert_eq!(cause, Cause::PathLost);
         assert!(
-            (secs(5)..=secs(25)).contains(&(lost - cut)),
+            (secs(5)..=secs(9)).contains(&(lost - cut)),
             "{:?}",
             lost - cut
         );

@@ -23,6 +23,8 @@ pub enum Invariant {
     Determinism,
     /// 9: queues stay within their configured bounds.
     Bounds,
+    /// 11: secured datagrams go only to addresses that answered a check on that path in the last 30 s.
+    Consent,
     /// 12: datagrams go only to addresses that were announced or have written first.
     KnownAddresses,
     /// 13: nothing is delivered, and nobody connected, before descriptions were agreed.
@@ -43,7 +45,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ExactlyOnceOrTold,
         Self::Order,
         Self::NoInvention,
@@ -52,6 +54,7 @@ impl Invariant {
         Self::NoSpinning,
         Self::Determinism,
         Self::Bounds,
+        Self::Consent,
         Self::KnownAddresses,
         Self::Authentication,
         Self::SignallingSafety,
@@ -74,6 +77,7 @@ impl Invariant {
             Self::NoSpinning => 6,
             Self::Determinism => 7,
             Self::Bounds => 9,
+            Self::Consent => 11,
             Self::KnownAddresses => 12,
             Self::Authentication => 13,
             Self::SignallingSafety => 14,

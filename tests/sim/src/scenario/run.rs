@@ -261,8 +261,11 @@ fn close(world: &mut World) {
 /// a session that had begun before times out and is begun anew.
 #[must_use]
 pub fn liveness_bound(config: &Config) -> Duration {
-    let timing = config.timing();
-    NOTICE + timing.restart_interval * 2 + timing.signal_retry_max * 2 + timing.connect_timeout * 2
+    let (timing, reconnect) = (config.timing(), config.reconnect());
+    NOTICE
+        + reconnect.restart_timeout * 2
+        + timing.signal_retry_max * 2
+        + timing.connect_timeout * 2
 }
 
 /// How long the loss of a path goes unnoticed (ICE consent and its repetitions).

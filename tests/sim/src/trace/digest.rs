@@ -135,6 +135,7 @@ pub(super) fn event(
             relayed,
             why,
         } => (peer, from, to, relayed, why).hash(hash),
+        Event::PathHealth { peer, health } => (peer, health).hash(hash),
         Event::Metrics { peer, metrics } => {
             peer.hash(hash);
             (metrics.datagrams_received, metrics.bytes_received).hash(hash);
@@ -209,6 +210,7 @@ pub(super) fn describe(event: &Event, time_of: impl Fn(Instant) -> Time) -> Stri
         Event::PathChanged { peer, to, .. } => {
             format!("path of {peer}: {} to {}", to.local, to.remote)
         }
+        Event::PathHealth { peer, health } => format!("path of {peer} is {health}"),
         other => format!("{other:?}"),
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Node {
     pub(super) known: BTreeSet<SocketAddr>,
     /// Addresses that were written to in this drain and are not known.
     pub(super) strangers: Vec<SocketAddr>,
+    /// When a check was answered last, by local and remote address.
+    pub(super) answers: BTreeMap<(SocketAddr, SocketAddr), Time>,
     /// Messages that wait for room, by peer.
     pub(super) bulk: BTreeMap<HostId, VecDeque<Bulk>>,
     /// Peers that told of room since the last drain.
@@ -68,6 +70,7 @@ impl Node {
             signals: BTreeSet::new(),
             known: BTreeSet::new(),
             strangers: Vec::new(),
+            answers: BTreeMap::new(),
             bulk: BTreeMap::new(),
             writable: Vec::new(),
             made: BTreeMap::new(),
@@ -92,6 +95,7 @@ impl Node {
         self.unread.clear();
         self.signals.clear();
         self.known.clear();
+        self.answers.clear();
         self.bulk.clear();
         self.endpoint.take()
     }

@@ -1,6 +1,7 @@
 //! What goes into an endpoint, and what comes out of it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bowline::{Endpoint, Event, Input, Output, Seed, Signal, UnixTime};
 
@@ -8,7 +9,7 @@ use crate::action::{Incoming, Reader};
 use crate::bus::Parcel;
 use crate::driver;
 use crate::findings::Invariant;
-use crate::net::{Datagram, Fate, HostId};
+use crate::net::{Class, Datagram, Fate, HostId};
 use crate::null_dtls::NullDtls;
 use crate::rng::{Purpose, Stream};
 use crate::time::Time;
@@ -94,6 +95,10 @@ impl World {
             return self.network.recycle(datagram);
         }
         self.nodes[host].known.insert(datagram.source);
+        if is_answer(&datagram.contents) {
+            let tuple = (datagram.destination, datagram.source);
+            self.nodes[host].answers.insert(tuple, self.clock.now());
+        }
         self.input(
             host,
             Input::Datagrams {
@@ -199,6 +204,7 @@ impl World {
 
     fn send_datagram(&mut self, host: HostId, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
         self.check_destination(host, tuple.1);
+        self.check_consent(host, tuple, contents);
         let fate = self.network.send(host, tuple, contents, self.clock.now());
         self.dispatch(host, contents, fate);
         if !self.attackers.is_empty() {
@@ -244,6 +250,20 @@ impl World {
         if !self.nodes[host].known.contains(&destination) && !self.is_server(host, destination) {
             self.nodes[host].strangers.push(destination);
         }
+    }
+
+    /// What goes through a relay is not seen here: it is addressed to the server.
+    fn check_consent(&mut self, host: HostId, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
+        if Class::of(contents) != Class::Dtls || self.is_server(host, tuple.1) {
+            return;
+        }
+        let now = self.clock.now();
+        let answered = self.nodes[host].answers.get(&tuple).copied();
+        let given = answered.is_some_and(|at| now.since(at) <= CONSENT);
+        self.findings.check(Invariant::Consent, given, || {
+            let (local, remote) = tuple;
+            format!("{host} sent data from {local} to {remote}, which answered at {answered:?}")
+        });
     }
 
     fn send_signal(&mut self, host: HostId, signal: Signal) {
@@ -397,8 +417,17 @@ pub(crate) fn subject(event: &Event) -> Option<bowline::PeerId> {
         | Event::NegotiationDone { peer, .. }
         | Event::NegotiationFailed { peer, .. }
         | Event::PathChanged { peer, .. }
+        | Event::PathHealth { peer, .. }
         | Event::Metrics { peer, .. } => Some(*peer),
         Event::SignalRefused { peer, .. } => *peer,
         _ => None,
     }
 }
+
+/// Whether a datagram is a Binding success response (RFC 8489 section 6.3.3).
+fn is_answer(contents: &[u8]) -> bool {
+    contents.starts_with(&[0x01, 0x01])
+}
+
+/// How long an answer is consent to send (RFC 7675 section 5.1).
+const CONSENT: Duration = Duration::from_secs(30);

@@ -112,6 +112,19 @@ pub(super) struct PeerSide {
     pub(super) received: u64,
     /// What those messages took of our credit.
     pub(super) position: u64,
+    /// How many bytes it holds of the message after those.
+    pub(super) partial: u64,
+}
+
+impl From<Ready> for PeerSide {
+    fn from(ready: Ready) -> Self {
+        Self {
+            epoch: ready.epoch,
+            received: ready.received,
+            position: ready.position,
+            partial: ready.partial,
+        }
+    }
 }
 
 /// What is to be said to the peer on META, beside new credit and acknowledgements.
@@ -403,6 +416,7 @@ impl Entry {
             negotiated: self.origin == Origin::Agreed,
             received: self.receiver.received(),
             position: self.receiver.finished(),
+            partial: self.receiver.partial(),
         })
     }
 }

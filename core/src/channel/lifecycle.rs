@@ -2,9 +2,9 @@
 //!
 //! A stream that closes although neither side closed its channel was reset. Both sides then open it again under the
 //! same id and tell each other on META how many messages they have (READY, with the epoch: how often they opened it
-//! again). When both are in the same epoch the sender goes on with the first message that the peer has not got. Frames
-//! carry the epoch too, so that nothing late of the stream before is taken for part of the new one. A side that hears
-//! of a higher epoch has missed a reset and resets its own stream. After [`MAX_REOPENS`] the channel is closed.
+//! again). When both are in the same epoch the sender goes on with the first byte that the peer has not got. Frames carry
+//! the epoch too, so that nothing late of the stream before is taken for part of the new one. A side that hears of a
+//! higher epoch has missed a reset and resets its own stream. After [`MAX_REOPENS`] the channel is closed.
 //!
 //! A foreign peer cannot resume, and closing a stream is how it closes a channel (RFC 8831 §6.7).
 
@@ -110,11 +110,7 @@ impl Channels {
         }
         let early = id.and_then(|id| self.meta.take_early_ready(id));
         if let Some(ready) = early.filter(|ready| entry.is_same_mode(ready)) {
-            entry.peer = Some(PeerSide {
-                epoch: ready.epoch,
-                received: ready.received,
-                position: ready.position,
-            });
+            entry.peer = Some(ready.into());
             entry.epoch = ready.epoch;
         }
         self.request_stream(channel, now);
@@ -141,10 +137,7 @@ impl Channels {
                 self.tell_error(channel, ChannelFault::Reset);
                 self.reset_stream(channel, false, now);
             }
-            Phase::Idle | Phase::Opening => {
-                entry.epoch = peer.epoch;
-                entry.receiver.reset();
-            }
+            Phase::Idle | Phase::Opening => entry.epoch = peer.epoch,
             Phase::Announced | Phase::Open | Phase::Resetting { .. } | Phase::Closing(_) => {}
         }
     }
@@ -260,7 +253,7 @@ impl Channels {
         self.queued -= entry.queue.unsent_bytes();
         let (maybe, never) = entry.queue.end();
         entry.sent_told = entry.queue.accepted();
-        entry.receiver.reset();
+        entry.receiver.drop_partial();
         self.tell_not_delivered(channel, maybe, true);
         self.tell_not_delivered(channel, never, false);
         if is_known {
@@ -416,7 +409,6 @@ impl Channels {
             );
         }
         entry.epoch = epoch;
-        entry.receiver.reset();
         self.request_stream(channel, now);
     }
 
@@ -461,7 +453,7 @@ impl Channels {
         entry.phase = Phase::Open;
         let ordered = entry.is_ordered();
         let resumed = entry.peer.filter(|_| entry.epoch > 0);
-        let rewound = resumed.map(|peer| entry.queue.rewind(peer.received, peer.position, ordered));
+        let rewound = resumed.map(|peer| entry.queue.rewind(peer, ordered));
         self.queued = self.queued - before + self.queued(channel);
         self.opens.clear(channel);
         self.tell_open(channel);

@@ -150,7 +150,7 @@ impl Channels {
         meta.reopened += 1;
         meta.message.clear();
         meta.offset = 0;
-        meta.receiver.reset();
+        meta.receiver.drop_partial();
         meta.closing.clear();
         if meta.reopened > MAX_REOPENS {
             self.life = Life::Ended;
@@ -216,7 +216,7 @@ impl Channels {
         let header = Header::decode(&mut data).map_err(malformed)?;
         let receiver = &mut self.meta.receiver;
         match header.part {
-            Part::Whole | Part::First { .. } => receiver.reset(),
+            Part::Whole | Part::First { .. } => receiver.drop_partial(),
             Part::Middle | Part::Last if !receiver.is_partial() => return Ok(None),
             Part::Middle | Part::Last => {}
         }
@@ -311,6 +311,7 @@ impl Channels {
                 epoch: 0,
                 received: 0,
                 position: 0,
+                partial: 0,
             });
         }
         self.set_up(channel, now);
@@ -347,12 +348,7 @@ impl Channels {
             self.close_channel(channel, false);
             return Ok(());
         }
-        let peer = PeerSide {
-            epoch: ready.epoch,
-            received: ready.received,
-            position: ready.position,
-        };
-        self.on_peer_ready(channel, peer, now);
+        self.on_peer_ready(channel, ready.into(), now);
         Ok(())
     }
 

@@ -146,8 +146,8 @@ impl Receiver {
         })
     }
 
-    /// The stream was reset: forgets the unfinished message.
-    pub(super) fn reset(&mut self) {
+    /// Forgets the unfinished message: what began it does not go on.
+    pub(super) fn drop_partial(&mut self) {
         self.partial = None;
     }
 
@@ -194,6 +194,13 @@ impl Receiver {
     /// Whether a message is unfinished.
     pub(super) fn is_partial(&self) -> bool {
         self.partial.is_some()
+    }
+
+    /// The bytes of the unfinished message that are there.
+    pub(super) fn partial(&self) -> u64 {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| partial.data.len() as u64)
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -630,13 +637,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_forgets_the_unfinished_message_and_keeps_the_credit() {
+    fn an_unfinished_message_that_is_forgotten_takes_no_credit() {
         let mut r = receiver(Overflow::Fault, true);
         assert_eq!(
             frame(&mut r, Part::First { total: 50_000 }, 40_000),
             Ok(None)
         );
-        r.reset();
+        r.drop_partial();
         assert_eq!(
             frame(&mut r, Part::First { total: 50_000 }, 40_000),
             Ok(None)

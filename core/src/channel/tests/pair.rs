@@ -477,6 +477,11 @@ impl Side {
         }
     }
 
+    /// How much of an unfinished message has come on the channel.
+    pub(super) fn partial(&self, channel: ChannelId) -> u64 {
+        self.channels.entries[&channel].receiver.partial()
+    }
+
     fn on_event(&mut self, event: &ChannelOutput) {
         match event {
             ChannelOutput::Open {

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! `epoch` counts how often the stream was opened again. A frame that a transport delivers late, after the stream was
-//! reset, carries an old epoch and is recognised, so that nothing is received twice. The first epoch is 0. A message of
-//! which some arrived before the stream was opened again goes on in the new epoch with the byte that READY names.
+//! reset, carries an old epoch and is recognised, so that nothing is received twice. The first epoch is 0, and 1
+//! on a transport that takes the place of another, where each side says READY first. A message of which some arrived before
+//! the stream was opened again goes on in the new epoch with the byte that READY names.
 //!
 //! The META stream carries messages in the same framing (always epoch 0); each holds one or more META frames: a type
 //! byte, then fields. Integers are LEB128 and must be in their shortest form, so that every value has one encoding.

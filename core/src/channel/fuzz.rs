@@ -15,6 +15,7 @@ use crate::fuzz::Script;
 use crate::id::{ChannelId, PeerId};
 
 use super::frame::{FRAGMENT_MIN, Header, MetaFrame, Open, Part, Ready};
+use super::io::Continuity;
 use super::kind::{ChannelConfig, Message, Ordering, Priority, Reliability};
 use super::receive::{Overflow, Receiver};
 use super::{ChannelOutput, Channels, Framing, Role, StreamKey};
@@ -216,7 +217,11 @@ impl Victim {
                 victim.channels.on_stream_open(stream, victim.now);
             }),
             11 => self.remote_stream(script),
-            12 => self.channels.on_path(script.byte() & 1 == 0, self.now),
+            12 => match script.byte() & 7 {
+                6 => self.replace_transport(Continuity::Kept),
+                7 => self.replace_transport(Continuity::Lost),
+                bits => self.channels.on_path(bits & 1 == 0, self.now),
+            },
             _ => self.write(script.byte()),
         }
     }
@@ -268,6 +273,12 @@ impl Victim {
         self.drain();
         let next = self.channels.poll_timeout();
         assert!(next.is_none_or(|next| next > self.now), "no spinning");
+    }
+
+    fn replace_transport(&mut self, continuity: Continuity) {
+        self.streams.clear();
+        self.channels.on_transport_replaced(continuity, self.now);
+        self.channels.start(self.framing, Role::Even, 0, self.now);
     }
 
     /// The transport takes some writes; then it has no room.

@@ -62,10 +62,10 @@ impl Queue {
         }
     }
 
-    /// Decides what is kept. Nothing was sent before.
+    /// Decides what is kept. Nothing is under way.
     pub(super) fn set_keep(&mut self, keep: Keep) {
-        debug_assert_eq!(
-            self.sent, 0,
+        debug_assert!(
+            self.settled == self.sent && self.offset == 0,
             "the mode is fixed before the first message leaves"
         );
         self.keep = keep;
@@ -172,6 +172,16 @@ impl Queue {
         self.position = peer.position;
         self.resume_front(peer.partial, begun)?;
         Ok((delivered, unknown))
+    }
+
+    /// The peer has forgotten all that it received, and counts from 0. What is not handed over whole is kept. Gives the
+    /// messages whose outcome cannot be known.
+    pub(super) fn start_over(&mut self) -> Range<u64> {
+        self.take_back_front();
+        let unknown = self.settle(self.sent);
+        self.position = 0;
+        self.uncounted = self.settled;
+        unknown
     }
 
     /// Ends the queue. Gives the messages that may have arrived, and those that cannot have.
@@ -464,6 +474,28 @@ mod tests {
         let mut whole = queue(Keep::Number, &[10]);
         whole.advance(10);
         assert_eq!(whole.rewind(peer(0, 0, 1), true), Err(NotSent));
+    }
+
+    #[test]
+    fn a_queue_that_starts_over_tells_what_was_handed_over_and_counts_from_0_on_the_wire() {
+        for keep in [Keep::Payload, Keep::Number] {
+            let mut queue = queue(keep, &[1, 1, 5_000]);
+            queue.advance(1);
+            queue.advance(1);
+            assert_eq!(queue.confirm(1, true), Ok(0..1));
+            queue.advance(3_000);
+            assert_eq!(queue.start_over(), 1..2);
+            queue.check_invariants();
+            let front = queue
+                .front()
+                .map(|(message, offset)| (message.len(), offset));
+            assert_eq!(front, Some((5_000, 0)), "from its beginning");
+            assert_eq!((queue.position(), queue.unsent_bytes()), (0, 5_000));
+            queue.advance(5_000);
+            assert_eq!(queue.confirm(2, true), Err(NotSent));
+            assert_eq!(queue.confirm(1, true), Ok(2..3));
+            queue.check_invariants();
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod chaos;
 mod framed;
 mod pair;
 mod plain;
+mod resume;
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! One channel.
 
+use std::ops::Range;
+
 use crate::id::{ChannelId, MessageId};
 use crate::metrics::ChannelMetrics;
 
@@ -25,11 +27,15 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
     /// How often the stream was opened again.
     pub(super) epoch: u8,
-    /// What the peer said last of its side.
+    /// What the peer said last of its side, on this transport.
     pub(super) peer: Option<PeerSide>,
     pub(super) owed: Owed,
-    /// Whether the peer has heard of the channel from us.
+    /// Whether the peer may have heard of the channel from us.
     pub(super) is_said: bool,
+    /// Whether we have heard of the channel from the peer.
+    pub(super) is_heard: bool,
+    /// Whether it was open on both sides, on this transport.
+    pub(super) has_opened: bool,
     /// Whether the application was told that the channel is open.
     pub(super) is_told: bool,
     pub(super) queue: Queue,
@@ -112,6 +118,19 @@ pub(super) struct PeerSide {
     pub(super) received: u64,
     /// What those messages took of our credit.
     pub(super) position: u64,
+    /// How many bytes it holds of the message after those.
+    pub(super) partial: u64,
+}
+
+impl From<Ready> for PeerSide {
+    fn from(ready: Ready) -> Self {
+        Self {
+            epoch: ready.epoch,
+            received: ready.received,
+            position: ready.position,
+            partial: ready.partial,
+        }
+    }
 }
 
 /// What is to be said to the peer on META, beside new credit and acknowledgements.
@@ -161,6 +180,8 @@ impl Entry {
             peer: None,
             owed: Owed::default(),
             is_said: false,
+            is_heard: false,
+            has_opened: false,
             is_told: false,
             queue: Queue::new(Keep::Nothing),
             receiver,
@@ -186,6 +207,33 @@ impl Entry {
         if overflow == Overflow::Fault {
             self.credit = INITIAL_CREDIT as u64;
         }
+    }
+
+    /// The peer says where its side is.
+    pub(super) fn hear(&mut self, peer: PeerSide) {
+        self.peer = Some(peer);
+        self.is_heard = true;
+    }
+
+    /// Nothing is known of the peer's side on the new transport, and what was said last may not have been heard.
+    pub(super) fn on_transport_replaced(&mut self) {
+        self.peer = None;
+        self.has_opened = false;
+        self.owed = Owed {
+            repeat: true,
+            ..Owed::default()
+        };
+    }
+
+    /// The peer has no memory of the channel: all but what the application knows begins anew. Gives the messages whose
+    /// outcome cannot be known.
+    pub(super) fn start_over(&mut self) -> Range<u64> {
+        self.phase = Phase::Idle;
+        self.owed = Owed::default();
+        (self.is_said, self.is_heard) = (false, false);
+        self.credit = u64::MAX;
+        self.receiver.start_over();
+        self.queue.start_over()
     }
 
     pub(super) fn stream_config(&self) -> StreamConfig {
@@ -220,14 +268,24 @@ impl Entry {
         self.is_told || self.origin != Origin::Remote
     }
 
+    /// Whether it is ours to announce, and the peer may not know of it.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.origin == Origin::Local && !self.is_heard
+    }
+
     /// Whether the peer treats the channel as we do.
     pub(super) fn is_same_mode(&self, ready: &Ready) -> bool {
         (ready.ordered, ready.reliable) == (self.is_ordered(), self.is_reliable())
     }
 
-    /// Whether the peer knows of the channel.
+    /// Whether the peer may know of the channel.
     pub(super) fn is_shared(&self) -> bool {
-        self.is_said || self.peer.is_some() || matches!(self.origin, Origin::Kind(_))
+        self.is_said || self.is_mutual()
+    }
+
+    /// Whether the peer has had the channel for certain.
+    pub(super) fn is_mutual(&self) -> bool {
+        self.is_heard || matches!(self.origin, Origin::Kind(_))
     }
 
     /// Whether the stream exists on our side, so that it makes sense to speak about it.
@@ -316,7 +374,7 @@ impl Entry {
 
     /// META was reset: has everything said again.
     pub(super) fn owe_again(&mut self) {
-        let is_unheard = self.origin == Origin::Local && self.peer.is_none();
+        let is_unheard = self.is_unheard();
         self.owed = Owed {
             open: is_unheard && self.is_up(),
             ready: self.is_up() && (!is_unheard || self.epoch > 0),
@@ -329,7 +387,7 @@ impl Entry {
             channel,
             messages_queued: self.queue.accepted(),
             messages_sent: self.messages_sent,
-            messages_received: self.receiver.received(),
+            messages_received: self.receiver.messages(),
             messages_dropped: self.receiver.dropped(),
             bytes_queued: self.bytes_queued,
             bytes_sent: self.bytes_sent,
@@ -403,6 +461,7 @@ impl Entry {
             negotiated: self.origin == Origin::Agreed,
             received: self.receiver.received(),
             position: self.receiver.finished(),
+            partial: self.receiver.partial(),
         })
     }
 }

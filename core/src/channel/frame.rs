@@ -10,7 +10,9 @@
 //! ```
 //!
 //! `epoch` counts how often the stream was opened again. A frame that a transport delivers late, after the stream was
-//! reset, carries an old epoch and is recognised, so that nothing is received twice. The first epoch is 0.
+//! reset, carries an old epoch and is recognised, so that nothing is received twice. The first epoch is 0, and 1
+//! on a transport that takes the place of another, where each side says READY first. A message of which some arrived before
+//! the stream was opened again goes on in the new epoch with the byte that READY names.
 //!
 //! The META stream carries messages in the same framing (always epoch 0); each holds one or more META frames: a type
 //! byte, then fields. Integers are LEB128 and must be in their shortest form, so that every value has one encoding.
@@ -92,7 +94,7 @@ pub(super) enum MetaFrame {
     Hello { max_message_size: u64 },
     /// I opened this stream; open it in the same mode.
     Open(Open),
-    /// My stream is open in this epoch, and I have this many messages.
+    /// My stream is open in this epoch, and I have this many messages, and so much of the next one.
     Ready(Ready),
     /// The channel is gone, or not wanted. Always answered by `Closed`.
     Close { stream: u16 },
@@ -127,6 +129,8 @@ pub(super) struct Ready {
     pub(super) received: u64,
     /// What those messages took of the credit, so that what was lost is not charged for ever.
     pub(super) position: u64,
+    /// How many bytes of the message after those are held: it goes on with the next byte. 0 when it is not begun.
+    pub(super) partial: u64,
 }
 
 impl MetaFrame {
@@ -255,6 +259,7 @@ impl Ready {
         out.push(mode | self.epoch << EPOCH_SHIFT);
         put_varint(out, self.received);
         put_varint(out, self.position);
+        put_varint(out, self.partial);
     }
 
     fn decode(data: &mut &[u8]) -> Result<Self, Malformed> {
@@ -271,6 +276,7 @@ impl Ready {
             negotiated: mode & 4 != 0,
             received: varint(data)?,
             position: varint(data)?,
+            partial: varint(data)?,
         })
     }
 }
@@ -423,10 +429,11 @@ mod tests {
                 stream.clone(),
                 0..16u8,
                 any::<[bool; 3]>(),
-                any::<[u64; 2]>()
+                any::<[u64; 3]>()
             )
                 .prop_map(
-                    |(stream, epoch, [ordered, reliable, negotiated], [received, position])| {
+                    |(stream, epoch, [ordered, reliable, negotiated], counts)| {
+                        let [received, position, partial] = counts;
                         MetaFrame::Ready(Ready {
                             stream,
                             epoch,
@@ -435,6 +442,7 @@ mod tests {
                             negotiated,
                             received,
                             position,
+                            partial,
                         })
                     }
                 ),

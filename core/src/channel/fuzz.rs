@@ -15,6 +15,7 @@ use crate::fuzz::Script;
 use crate::id::{ChannelId, PeerId};
 
 use super::frame::{FRAGMENT_MIN, Header, MetaFrame, Open, Part, Ready};
+use super::io::Continuity;
 use super::kind::{ChannelConfig, Message, Ordering, Priority, Reliability};
 use super::receive::{Overflow, Receiver};
 use super::{ChannelOutput, Channels, Framing, Role, StreamKey};
@@ -72,11 +73,11 @@ fn check_reassembly(script: &mut Script<'_>) {
         let header = any_header(script);
         let payload = Bytes::copy_from_slice(script.slice(MESSAGE_MAX));
         if receiver.on_frame(header, payload, true).is_err() {
-            receiver.reset();
+            receiver.drop_partial();
         }
         receiver.check_invariants();
     }
-    receiver.reset();
+    receiver.drop_partial();
     receiver.release(WINDOW);
     let message = pattern(usize::from(script.short()) % MESSAGE_MAX);
     let mut got = None;
@@ -216,7 +217,11 @@ impl Victim {
                 victim.channels.on_stream_open(stream, victim.now);
             }),
             11 => self.remote_stream(script),
-            12 => self.channels.on_path(script.byte() & 1 == 0, self.now),
+            12 => match script.byte() & 7 {
+                6 => self.replace_transport(Continuity::Kept),
+                7 => self.replace_transport(Continuity::Lost),
+                bits => self.channels.on_path(bits & 1 == 0, self.now),
+            },
             _ => self.write(script.byte()),
         }
     }
@@ -268,6 +273,12 @@ impl Victim {
         self.drain();
         let next = self.channels.poll_timeout();
         assert!(next.is_none_or(|next| next > self.now), "no spinning");
+    }
+
+    fn replace_transport(&mut self, continuity: Continuity) {
+        self.streams.clear();
+        self.channels.on_transport_replaced(continuity, self.now);
+        self.channels.start(self.framing, Role::Even, 0, self.now);
     }
 
     /// The transport takes some writes; then it has no room.
@@ -374,6 +385,7 @@ fn any_meta(script: &mut Script<'_>) -> MetaFrame {
             negotiated: choice & 8 == 0,
             received: u64::from(script.byte()),
             position: number,
+            partial: u64::from(script.byte()) * 64,
         }),
         3 => MetaFrame::Close { stream },
         4 => MetaFrame::Closed { stream },

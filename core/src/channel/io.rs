@@ -16,6 +16,19 @@ pub(crate) enum Framing {
     Plain,
 }
 
+/// What the peer knows of our channels when a transport takes the place of another.
+#[cfg_attr(
+    not(any(test, fuzzing)),
+    expect(dead_code, reason = "peers do not rebuild their transport yet")
+)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Continuity {
+    /// All: it moves to the new transport as we do.
+    Kept,
+    /// Nothing: it is another process, or a foreign peer.
+    Lost,
+}
+
 /// Which stream ids are ours to give out (RFC 8832 §6: the DTLS client has the even ones).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -113,6 +126,7 @@ pub(crate) enum ChannelOutput {
     },
     /// The peer broke a rule. Nothing more comes but what `abandon` tells.
     Fault(PeerFault),
-    /// The internal stream was reset too often: the transport is of no use any more.
+    /// The internal stream was reset too often: the transport is of no use any more, and is to be replaced, or the
+    /// channels abandoned.
     Broken,
 }

@@ -37,6 +37,11 @@ impl ChannelKind {
         ChannelId(self as u32)
     }
 
+    /// The stream that this kind has between bowline peers.
+    pub(crate) const fn stream(self) -> u16 {
+        self as u16
+    }
+
     /// The kind that has this id, if it is one of the four.
     #[must_use]
     pub fn from_id(id: ChannelId) -> Option<Self> {

@@ -2,9 +2,9 @@
 //!
 //! A stream that closes although neither side closed its channel was reset. Both sides then open it again under the
 //! same id and tell each other on META how many messages they have (READY, with the epoch: how often they opened it
-//! again). When both are in the same epoch the sender goes on with the first message that the peer has not got. Frames
-//! carry the epoch too, so that nothing late of the stream before is taken for part of the new one. A side that hears
-//! of a higher epoch has missed a reset and resets its own stream. After [`MAX_REOPENS`] the channel is closed.
+//! again). When both are in the same epoch the sender goes on with the first byte that the peer has not got. Frames carry
+//! the epoch too, so that nothing late of the stream before is taken for part of the new one. A side that hears of a
+//! higher epoch has missed a reset and resets its own stream. After [`MAX_REOPENS`] the channel is closed.
 //!
 //! A foreign peer cannot resume, and closing a stream is how it closes a channel (RFC 8831 §6.7).
 
@@ -28,8 +28,8 @@ impl Channels {
         if self.life == Life::Ended {
             return;
         }
-        if !std::mem::replace(&mut self.is_transport_up, true) {
-            self.opens.reset_all(now + self.open_timeout);
+        if self.first_epoch == 0 {
+            self.on_transport_up(now);
         }
         match stream {
             StreamKey::Meta => self.meta.on_open(),
@@ -108,16 +108,33 @@ impl Channels {
         if let Some(id) = id {
             self.by_stream.insert(id, channel);
         }
-        let early = id.and_then(|id| self.meta.take_early_ready(id));
+        self.open_first_stream(channel, now);
+    }
+
+    /// Asks for the first stream that a channel has on this transport.
+    pub(super) fn open_first_stream(&mut self, channel: ChannelId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&channel) else {
+            return;
+        };
+        entry.epoch = self.first_epoch;
+        let early = entry.stream.and_then(|id| self.meta.take_early_ready(id));
         if let Some(ready) = early.filter(|ready| entry.is_same_mode(ready)) {
-            entry.peer = Some(PeerSide {
-                epoch: ready.epoch,
-                received: ready.received,
-                position: ready.position,
-            });
+            entry.hear(ready.into());
             entry.epoch = ready.epoch;
         }
         self.request_stream(channel, now);
+    }
+
+    /// The transport carries: the deadlines for opening begin to count.
+    pub(super) fn on_transport_up(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.is_transport_up, true) {
+            self.opens.reset_all(now + self.open_timeout);
+        }
+    }
+
+    /// The last epoch that a stream is opened in.
+    pub(super) fn last_epoch(&self) -> u8 {
+        self.first_epoch + MAX_REOPENS
     }
 
     /// Whether another in-band channel finds a stream id.
@@ -133,7 +150,7 @@ impl Channels {
         if peer.epoch < entry.epoch {
             return;
         }
-        entry.peer = Some(peer);
+        entry.hear(peer);
         match entry.phase {
             Phase::Announced if peer.epoch == entry.epoch => self.become_open(channel, now),
             Phase::Announced | Phase::Open if peer.epoch > entry.epoch => {
@@ -141,10 +158,7 @@ impl Channels {
                 self.tell_error(channel, ChannelFault::Reset);
                 self.reset_stream(channel, false, now);
             }
-            Phase::Idle | Phase::Opening => {
-                entry.epoch = peer.epoch;
-                entry.receiver.reset();
-            }
+            Phase::Idle | Phase::Opening => entry.epoch = peer.epoch,
             Phase::Announced | Phase::Open | Phase::Resetting { .. } | Phase::Closing(_) => {}
         }
     }
@@ -223,10 +237,12 @@ impl Channels {
         let Some(entry) = self.entries.get(&channel) else {
             return;
         };
-        let (phase, epoch) = (entry.phase, entry.epoch);
-        match phase {
+        // The peer had the channel, so that another try may find it.
+        let was_shared = entry.epoch > self.first_epoch || entry.epoch > 0 && entry.is_mutual();
+        let may_retry = was_shared && entry.epoch < self.last_epoch();
+        match entry.phase {
             Phase::Resetting { asked: false } => self.reset_stream(channel, true, now),
-            Phase::Opening | Phase::Announced if epoch > 0 && epoch < MAX_REOPENS => {
+            Phase::Opening | Phase::Announced if may_retry => {
                 self.reset_stream(channel, true, now);
             }
             Phase::Idle
@@ -260,7 +276,7 @@ impl Channels {
         self.queued -= entry.queue.unsent_bytes();
         let (maybe, never) = entry.queue.end();
         entry.sent_told = entry.queue.accepted();
-        entry.receiver.reset();
+        entry.receiver.drop_partial();
         self.tell_not_delivered(channel, maybe, true);
         self.tell_not_delivered(channel, never, false);
         if is_known {
@@ -345,6 +361,7 @@ impl Channels {
 
     fn on_channel_stream_open(&mut self, channel: ChannelId, now: Instant) {
         let framing = self.framing();
+        let first_epoch = self.first_epoch;
         let Some(entry) = self.entries.get_mut(&channel) else {
             return;
         };
@@ -352,12 +369,9 @@ impl Channels {
             return;
         }
         entry.phase = Phase::Announced;
-        let is_kind = matches!(entry.origin, Origin::Kind(_));
-        if entry.epoch > 0 || matches!(entry.origin, Origin::Agreed | Origin::Remote) {
-            entry.owed.ready = true;
-        } else if !is_kind {
-            entry.owed.open = true;
-        }
+        entry.owed.ready |=
+            entry.epoch > 0 || matches!(entry.origin, Origin::Agreed | Origin::Remote);
+        entry.owed.open |= entry.epoch == first_epoch && entry.is_unheard();
         if framing == Some(Framing::Plain) || entry.is_peer_ready() {
             self.become_open(channel, now);
         } else {
@@ -398,12 +412,13 @@ impl Channels {
 
     /// The stream is closed: opens it again, in the next epoch or the one that the peer is in already.
     fn reopen(&mut self, channel: ChannelId, now: Instant) {
+        let last_epoch = self.last_epoch();
         let Some(entry) = self.entries.get_mut(&channel) else {
             return;
         };
         let peer_epoch = entry.peer.map_or(0, |peer| peer.epoch);
         let epoch = (entry.epoch + 1).max(peer_epoch);
-        if epoch > MAX_REOPENS {
+        if epoch > last_epoch {
             self.end(channel);
             let stream = Closure::Done;
             return self.set_closing(
@@ -416,7 +431,6 @@ impl Channels {
             );
         }
         entry.epoch = epoch;
-        entry.receiver.reset();
         self.request_stream(channel, now);
     }
 
@@ -441,7 +455,7 @@ impl Channels {
         };
         entry.phase = Phase::Opening;
         let config = entry.stream_config();
-        let is_awaited = matches!(entry.origin, Origin::Kind(_)) && entry.epoch == 0;
+        let is_awaited = matches!(entry.origin, Origin::Kind(_)) && entry.epoch == self.first_epoch;
         self.schedule.deactivate(channel);
         // The first opening of the kinds is a part of connecting, which has its own deadline.
         if !is_awaited {
@@ -459,9 +473,10 @@ impl Channels {
             return;
         };
         entry.phase = Phase::Open;
+        entry.has_opened = true;
         let ordered = entry.is_ordered();
         let resumed = entry.peer.filter(|_| entry.epoch > 0);
-        let rewound = resumed.map(|peer| entry.queue.rewind(peer.received, peer.position, ordered));
+        let rewound = resumed.map(|peer| entry.queue.rewind(peer, ordered));
         self.queued = self.queued - before + self.queued(channel);
         self.opens.clear(channel);
         self.tell_open(channel);
@@ -478,7 +493,7 @@ impl Channels {
     }
 
     /// Goes on with closing: the entry is forgotten when nothing is left to do.
-    fn set_closing(&mut self, channel: ChannelId, mut closing: Closing) {
+    pub(super) fn set_closing(&mut self, channel: ChannelId, mut closing: Closing) {
         if closing.say {
             self.meta.owe(channel);
         } else if closing.stream == Closure::Due {
@@ -495,7 +510,7 @@ impl Channels {
         }
     }
 
-    fn closing(&self, channel: ChannelId) -> Option<Closing> {
+    pub(super) fn closing(&self, channel: ChannelId) -> Option<Closing> {
         match self.entries.get(&channel)?.phase {
             Phase::Closing(closing) => Some(closing),
             Phase::Idle
@@ -506,7 +521,7 @@ impl Channels {
         }
     }
 
-    fn forget(&mut self, channel: ChannelId) {
+    pub(super) fn forget(&mut self, channel: ChannelId) {
         self.meta.disown(channel);
         let Some(entry) = self.entries.remove(&channel) else {
             return;
@@ -525,7 +540,7 @@ impl Channels {
         let entry = self.entries.get(&channel)?;
         match (framing, entry.origin) {
             (Framing::Plain, _) | (_, Origin::Agreed | Origin::Remote) => entry.stream,
-            (Framing::Bowline, Origin::Kind(kind)) => u16::try_from(kind.id().0).ok(),
+            (Framing::Bowline, Origin::Kind(kind)) => Some(kind.stream()),
             (Framing::Bowline, Origin::Local) => {
                 let id = self.find_stream()?;
                 self.next_stream = (id - self.first_stream()) / 2 + 1;

@@ -14,7 +14,7 @@ use crate::id::ChannelId;
 use super::entry::{Closing, Entry, Origin, PeerSide, Phase};
 use super::frame::{FRAGMENT, Header, META_MESSAGE_MAX, Malformed, MetaFrame, Open, Part, Ready};
 use super::io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey};
-use super::kind::{ChannelConfig, Ordering, Reliability};
+use super::kind::{ChannelConfig, ChannelKind, Ordering, Reliability};
 use super::receive::{Overflow, Receiver};
 use super::{Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS};
 
@@ -150,10 +150,9 @@ impl Channels {
         meta.reopened += 1;
         meta.message.clear();
         meta.offset = 0;
-        meta.receiver.reset();
+        meta.receiver.drop_partial();
         meta.closing.clear();
         if meta.reopened > MAX_REOPENS {
-            self.life = Life::Ended;
             self.outputs.push_back(ChannelOutput::Broken);
             return;
         }
@@ -170,6 +169,7 @@ impl Channels {
     }
 
     pub(super) fn on_meta_data(&mut self, data: &[u8], now: Instant) -> Result<(), PeerFault> {
+        self.on_transport_up(now);
         let Some(message) = self.meta_message(data)? else {
             return Ok(());
         };
@@ -179,6 +179,16 @@ impl Channels {
             self.on_meta_frame(frame, now)?;
         }
         Ok(())
+    }
+
+    /// Tells a peer without memory, which takes the four kinds for open, which of them are closed.
+    pub(super) fn deny_closed_kinds(&mut self) {
+        for kind in ChannelKind::ALL {
+            if !self.entries.contains_key(&kind.id()) {
+                let stream = kind.stream();
+                self.meta.answers.push_back(MetaFrame::Close { stream });
+            }
+        }
     }
 
     fn make_meta_message(&mut self) {
@@ -216,7 +226,7 @@ impl Channels {
         let header = Header::decode(&mut data).map_err(malformed)?;
         let receiver = &mut self.meta.receiver;
         match header.part {
-            Part::Whole | Part::First { .. } => receiver.reset(),
+            Part::Whole | Part::First { .. } => receiver.drop_partial(),
             Part::Middle | Part::Last if !receiver.is_partial() => return Ok(None),
             Part::Middle | Part::Last => {}
         }
@@ -307,10 +317,12 @@ impl Channels {
         };
         let channel = self.add(config, Origin::Remote);
         if let Some(entry) = self.entries.get_mut(&channel) {
-            entry.peer = Some(PeerSide {
+            // Later epochs begin with READY.
+            entry.hear(PeerSide {
                 epoch: 0,
                 received: 0,
                 position: 0,
+                partial: 0,
             });
         }
         self.set_up(channel, now);
@@ -326,7 +338,7 @@ impl Channels {
     }
 
     fn on_ready(&mut self, ready: Ready, now: Instant) -> Result<(), PeerFault> {
-        if ready.epoch > MAX_REOPENS {
+        if ready.epoch > self.last_epoch() {
             return Err(PeerFault::Frame);
         }
         let Some((channel, entry)) = self.entry_of(ready.stream) else {
@@ -347,12 +359,7 @@ impl Channels {
             self.close_channel(channel, false);
             return Ok(());
         }
-        let peer = PeerSide {
-            epoch: ready.epoch,
-            received: ready.received,
-            position: ready.position,
-        };
-        self.on_peer_ready(channel, peer, now);
+        self.on_peer_ready(channel, ready.into(), now);
         Ok(())
     }
 

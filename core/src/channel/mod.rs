@@ -21,6 +21,7 @@
 //! | `lifecycle` | streams open, close, reset and time out |
 //! | `transfer` | messages go out and come in |
 //! | `meta` | what the peers tell each other about channels |
+//! | `resume` | another transport takes the place of the one before |
 
 mod backlog;
 mod deadlines;
@@ -34,6 +35,7 @@ mod lifecycle;
 mod meta;
 mod queue;
 mod receive;
+mod resume;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -87,8 +89,10 @@ pub(crate) struct Channels {
     /// When a channel that opens is given up. They count while the path is up.
     opens: Deadlines,
     is_path_up: bool,
-    /// Whether any stream has opened.
+    /// Whether any stream has opened; after a move, whether the peer was heard of, which may move later.
     is_transport_up: bool,
+    /// The epoch in which streams begin on this transport.
+    first_epoch: u8,
     /// What `poll_write` has given out last.
     offer: Option<Offer>,
     frame: Vec<u8>,
@@ -142,6 +146,7 @@ impl Channels {
             opens: Deadlines::default(),
             is_path_up: true,
             is_transport_up: false,
+            first_epoch: 0,
             offer: None,
             frame: Vec::new(),
             retry_write: None,
@@ -181,8 +186,10 @@ impl Channels {
             retained_max,
         };
         self.life = Life::Running { limits, role };
-        if framing == Framing::Bowline {
-            self.open_meta();
+        match framing {
+            Framing::Bowline => self.open_meta(),
+            // It keeps nothing, whatever was said of the transport.
+            Framing::Plain => self.first_epoch = 0,
         }
         let channels: Vec<_> = self.entries.keys().copied().collect();
         for channel in channels {
@@ -396,12 +403,12 @@ impl Channels {
             .map_or(0, |entry| entry.queue.unsent_bytes())
     }
 
-    /// Whether all four kinds are open, or were.
+    /// Whether all four kinds are open on this transport, or were.
     pub(crate) fn is_ready(&self) -> bool {
         ChannelKind::ALL.into_iter().all(|kind| {
             self.entries
                 .get(&kind.id())
-                .is_none_or(|entry| entry.is_told)
+                .is_none_or(|entry| entry.has_opened || entry.is_closing())
         })
     }
 
@@ -617,7 +624,7 @@ const REMOTE_NAMES_MAX: usize = 512 * 1024;
 /// The longest label and protocol together that can be announced in-band: str0m marshals the announcement into a buffer
 /// of 1,500 bytes, of which 12 are its header, and panics when it does not fit.
 const IN_BAND_TEXT_MAX: usize = 1_488;
-/// How often the stream of a channel is opened again before the channel is closed.
+/// How often the stream of a channel is opened again on one transport before the channel is closed.
 const MAX_REOPENS: u8 = 3;
 /// How long an acknowledgement may wait for others.
 const ACK_DELAY: Duration = Duration::from_millis(20);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::entry::PeerSide;
 use super::frame::MESSAGE_OVERHEAD;
 use super::kind::Message;
 use crate::id::MessageId;
@@ -61,10 +62,10 @@ impl Queue {
         }
     }
 
-    /// Decides what is kept. Nothing was sent before.
+    /// Decides what is kept. Nothing is under way.
     pub(super) fn set_keep(&mut self, keep: Keep) {
-        debug_assert_eq!(
-            self.sent, 0,
+        debug_assert!(
+            self.settled == self.sent && self.offset == 0,
             "the mode is fixed before the first message leaves"
         );
         self.keep = keep;
@@ -140,20 +141,19 @@ impl Queue {
         self.settle(self.sent)
     }
 
-    /// The stream was opened again, and what was under way and is not among the `received` messages, which took
-    /// `position` of the credit, is lost. Gives the newly settled messages, and those whose outcome cannot be known
-    /// because nothing is kept to send again.
+    /// The stream was opened again, and what was under way and has not arrived at the `peer` is lost. Gives the newly
+    /// settled messages, and those whose outcome cannot be known because nothing is kept to send again.
     ///
     /// # Errors
     ///
     /// [`NotSent`] when the peer claims more than was sent.
     pub(super) fn rewind(
         &mut self,
-        received: u64,
-        position: u64,
+        peer: PeerSide,
         ordered: bool,
     ) -> Result<(Range<u64>, Range<u64>), NotSent> {
-        let delivered = self.confirm(received, ordered)?;
+        let delivered = self.confirm(peer.received, ordered)?;
+        let begun = self.handed_over_after_settled();
         self.take_back_front();
         let unknown = match self.keep {
             Keep::Payload => {
@@ -161,16 +161,27 @@ impl Queue {
                 self.sent..self.sent
             }
             Keep::Number => {
-                self.uncounted = self.sent.saturating_sub(received);
+                self.uncounted = self.sent.saturating_sub(peer.received);
                 self.settle(self.sent)
             }
             Keep::Nothing => self.sent..self.sent,
         };
-        if position > self.position {
+        if peer.position > self.position {
             return Err(NotSent);
         }
-        self.position = position;
+        self.position = peer.position;
+        self.resume_front(peer.partial, begun)?;
         Ok((delivered, unknown))
+    }
+
+    /// The peer has forgotten all that it received, and counts from 0. What is not handed over whole is kept. Gives the
+    /// messages whose outcome cannot be known.
+    pub(super) fn start_over(&mut self) -> Range<u64> {
+        self.take_back_front();
+        let unknown = self.settle(self.sent);
+        self.position = 0;
+        self.uncounted = self.settled;
+        unknown
     }
 
     /// Ends the queue. Gives the messages that may have arrived, and those that cannot have.
@@ -253,6 +264,32 @@ impl Queue {
         }
     }
 
+    /// How much was handed over of the first message without an outcome, where it can be sent again.
+    fn handed_over_after_settled(&self) -> usize {
+        match (self.keep, self.unacknowledged.front()) {
+            (Keep::Payload, Some(message)) => message.len(),
+            (Keep::Payload, None) => self.offset,
+            (Keep::Number | Keep::Nothing, _) => 0,
+        }
+    }
+
+    /// Goes on with the first message behind the `partial` bytes that the peer holds, of the `begun` ones that were
+    /// handed over.
+    fn resume_front(&mut self, partial: u64, begun: usize) -> Result<(), NotSent> {
+        let partial = usize::try_from(partial).map_err(|_| NotSent)?;
+        let len = self.unsent.front().map_or(0, Message::len);
+        // A peer that has all of a message counts it as received.
+        if partial > begun || partial > 0 && partial >= len {
+            return Err(NotSent);
+        }
+        if partial > 0 {
+            self.position += (partial + MESSAGE_OVERHEAD) as u64;
+            self.unsent_bytes -= partial;
+            self.offset = partial;
+        }
+        Ok(())
+    }
+
     fn take_back_front(&mut self) {
         self.unsent_bytes += self.offset;
         if self.offset > 0 {
@@ -303,6 +340,15 @@ mod tests {
             queue.push(Message::binary(vec![0; *size]));
         }
         queue
+    }
+
+    fn peer(received: u64, position: u64, partial: u64) -> PeerSide {
+        PeerSide {
+            epoch: 1,
+            received,
+            position,
+            partial,
+        }
     }
 
     #[test]
@@ -356,7 +402,7 @@ mod tests {
         let mut queue = queue(Keep::Payload, &[10, 20, 30, 40]);
         (0..3).for_each(|i| assert!(queue.advance((i + 1) * 10)));
         queue.advance(7);
-        assert_eq!(queue.rewind(1, 10 + 64, true), Ok((0..1, 1..1)));
+        assert_eq!(queue.rewind(peer(1, 10 + 64, 0), true), Ok((0..1, 1..1)));
         assert_eq!(
             queue
                 .front()
@@ -377,7 +423,7 @@ mod tests {
         queue.advance(1);
         queue.advance(1);
         // The peer has one of the two; which one cannot be told.
-        assert_eq!(queue.rewind(1, 1 + 64, false), Ok((0..0, 0..2)));
+        assert_eq!(queue.rewind(peer(1, 1 + 64, 0), false), Ok((0..0, 0..2)));
         assert_eq!(queue.position(), 1 + 64, "what was lost takes no credit");
         queue.advance(1);
         assert_eq!(queue.confirm(1, false), Ok(2..2));
@@ -389,7 +435,67 @@ mod tests {
     fn a_rewound_queue_refuses_a_position_that_it_has_not_reached() {
         let mut queue = queue(Keep::Number, &[1, 1]);
         queue.advance(1);
-        assert_eq!(queue.rewind(1, 66, false), Err(NotSent));
+        assert_eq!(queue.rewind(peer(1, 66, 0), false), Err(NotSent));
+    }
+
+    #[test]
+    fn a_message_of_which_the_peer_holds_some_goes_on_with_the_next_byte() {
+        // It was handed over whole, or in part.
+        for handed_over in [5_000, 3_000] {
+            let mut queue = queue(Keep::Payload, &[10, 5_000, 20]);
+            queue.advance(10);
+            queue.advance(handed_over);
+            let held = peer(1, 10 + 64, 3_000);
+            assert_eq!(queue.rewind(held, true), Ok((0..1, 1..1)));
+            let (_, offset) = queue.front().expect("unfinished");
+            assert_eq!((offset, queue.unsent_bytes()), (3_000, 2_020));
+            assert_eq!(queue.position(), 10 + 64 + 3_000 + 64);
+            queue.check_invariants();
+            assert!(queue.advance(2_000));
+            assert_eq!(queue.position(), 10 + 64 + 5_000 + 64, "charged once");
+            queue.check_invariants();
+        }
+    }
+
+    #[test]
+    fn a_peer_that_holds_more_of_a_message_than_was_sent_of_it_is_refused() {
+        let rewind = |handed_over, partial| {
+            let mut queue = queue(Keep::Payload, &[5_000]);
+            queue.advance(handed_over);
+            queue.rewind(peer(0, 0, partial), true)
+        };
+        assert!(rewind(3_000, 3_000).is_ok());
+        assert_eq!(rewind(3_000, 3_001), Err(NotSent));
+        assert!(rewind(5_000, 4_999).is_ok());
+        assert_eq!(rewind(5_000, 5_000), Err(NotSent), "it would be whole");
+        assert_eq!(rewind(5_000, u64::MAX), Err(NotSent));
+        let mut nothing = queue(Keep::Payload, &[]);
+        assert_eq!(nothing.rewind(peer(0, 0, 1), true), Err(NotSent));
+        let mut whole = queue(Keep::Number, &[10]);
+        whole.advance(10);
+        assert_eq!(whole.rewind(peer(0, 0, 1), true), Err(NotSent));
+    }
+
+    #[test]
+    fn a_queue_that_starts_over_tells_what_was_handed_over_and_counts_from_0_on_the_wire() {
+        for keep in [Keep::Payload, Keep::Number] {
+            let mut queue = queue(keep, &[1, 1, 5_000]);
+            queue.advance(1);
+            queue.advance(1);
+            assert_eq!(queue.confirm(1, true), Ok(0..1));
+            queue.advance(3_000);
+            assert_eq!(queue.start_over(), 1..2);
+            queue.check_invariants();
+            let front = queue
+                .front()
+                .map(|(message, offset)| (message.len(), offset));
+            assert_eq!(front, Some((5_000, 0)), "from its beginning");
+            assert_eq!((queue.position(), queue.unsent_bytes()), (0, 5_000));
+            queue.advance(5_000);
+            assert_eq!(queue.confirm(2, true), Err(NotSent));
+            assert_eq!(queue.confirm(1, true), Ok(2..3));
+            queue.check_invariants();
+        }
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(super) struct Receiver {
     received: u64,
     /// Their payload bytes.
     received_bytes: u64,
+    /// What was received of peers that have forgotten it: those messages, and their payload bytes.
+    forgotten: (u64, u64),
     /// What was given to the application and not released: payload and overhead.
     held: usize,
     dropped: u64,
@@ -58,6 +60,13 @@ struct Partial {
     data: Vec<u8>,
     total: usize,
     binary: bool,
+}
+
+impl Partial {
+    /// What it takes of the credit.
+    fn cost(&self) -> usize {
+        self.data.len() + MESSAGE_OVERHEAD
+    }
 }
 
 /// What a foreign peer may still send. Ordered by what is left.
@@ -81,6 +90,7 @@ impl Receiver {
             partial: None,
             received: 0,
             received_bytes: 0,
+            forgotten: (0, 0),
             held: 0,
             dropped: 0,
             announced: INITIAL_CREDIT as u64,
@@ -89,7 +99,7 @@ impl Receiver {
         }
     }
 
-    /// Decides how the sender behaves. Nothing was received before.
+    /// Decides how the sender behaves. Nothing was received from it before.
     pub(super) fn set_mode(&mut self, overflow: Overflow, fragments: bool) {
         self.overflow = overflow;
         self.fragments = fragments;
@@ -108,8 +118,11 @@ impl Receiver {
     ) -> Result<Option<Message>, PeerFault> {
         let begins = matches!(header.part, Part::Whole | Part::First { .. });
         let overhead = if begins { MESSAGE_OVERHEAD } else { 0 };
-        let charged = self.position() + (payload.len() + overhead) as u64;
-        if self.overflow == Overflow::Fault && charged > self.announced {
+        let cost = payload.len() + overhead;
+        let charged = self.position() + cost as u64;
+        let held = self.held + self.partial.as_ref().map_or(0, Partial::cost) + cost;
+        let is_too_much = charged > self.announced || held > self.held_max();
+        if self.overflow == Overflow::Fault && is_too_much {
             return Err(PeerFault::WindowExceeded);
         }
         let ends = matches!(header.part, Part::Whole | Part::Last);
@@ -137,6 +150,15 @@ impl Receiver {
         self.held = self.held.saturating_sub(cost);
     }
 
+    /// The peer has forgotten all that it sent. What the application holds still counts.
+    pub(super) fn start_over(&mut self) {
+        self.partial = None;
+        self.forgotten = (self.received, self.received_bytes);
+        self.announced = INITIAL_CREDIT as u64;
+        self.acknowledged = self.received;
+        self.unacknowledged_bytes = 0;
+    }
+
     /// What a foreign peer may still send here. `None` when nothing limits it, or something else does.
     pub(super) fn room(&self) -> Option<Room> {
         (self.overflow == Overflow::HoldBack).then(|| Room {
@@ -146,8 +168,8 @@ impl Receiver {
         })
     }
 
-    /// The stream was reset: forgets the unfinished message.
-    pub(super) fn reset(&mut self) {
+    /// Forgets the unfinished message: what began it does not go on.
+    pub(super) fn drop_partial(&mut self) {
         self.partial = None;
     }
 
@@ -177,7 +199,7 @@ impl Receiver {
     /// The number of messages to acknowledge, when it changed or is to be repeated.
     pub(super) fn unacknowledged(&self, repeat: bool) -> Option<u64> {
         let owed = repeat || self.received > self.acknowledged;
-        (owed && self.overflow == Overflow::Fault).then_some(self.received)
+        (owed && self.overflow == Overflow::Fault).then_some(self.received())
     }
 
     /// Whether the acknowledgement should not wait for its timer.
@@ -196,17 +218,32 @@ impl Receiver {
         self.partial.is_some()
     }
 
+    /// The bytes of the unfinished message that are there.
+    pub(super) fn partial(&self) -> u64 {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| partial.data.len() as u64)
+    }
+
+    /// Messages received whole, as the peer counts them.
     pub(super) fn received(&self) -> u64 {
+        self.received - self.forgotten.0
+    }
+
+    /// What those messages took of the credit: payload and overhead.
+    pub(super) fn finished(&self) -> u64 {
+        let bytes = self.received_bytes - self.forgotten.1;
+        bytes + self.received() * MESSAGE_OVERHEAD as u64
+    }
+
+    /// All messages received whole.
+    pub(super) fn messages(&self) -> u64 {
         self.received
     }
 
+    /// Their payload bytes.
     pub(super) fn received_bytes(&self) -> u64 {
         self.received_bytes
-    }
-
-    /// What the messages received whole took of the credit: payload and overhead.
-    pub(super) fn finished(&self) -> u64 {
-        self.received_bytes + self.received * MESSAGE_OVERHEAD as u64
     }
 
     /// Messages that found the window full.
@@ -216,11 +253,11 @@ impl Receiver {
 
     pub(super) fn check_invariants(&self) {
         assert!(self.acknowledged <= self.received);
-        assert!(self.held as u64 <= self.finished());
+        let all = self.received_bytes + self.received * MESSAGE_OVERHEAD as u64;
+        assert!(self.held as u64 <= all);
         if self.overflow == Overflow::Fault {
             assert!(self.position() <= self.announced, "the credit is kept");
-            let most = self.max_message_size + MESSAGE_OVERHEAD;
-            assert!(self.held <= self.window + most);
+            assert!(self.held <= self.held_max());
         }
         if let Some(partial) = &self.partial {
             assert!(partial.data.len() < partial.total && partial.total <= self.max_message_size);
@@ -307,18 +344,29 @@ impl Receiver {
 
     /// What came, an unfinished message included: payload and overhead.
     fn position(&self) -> u64 {
-        let unfinished = |partial: &Partial| (partial.data.len() + MESSAGE_OVERHEAD) as u64;
-        self.finished() + self.partial.as_ref().map_or(0, unfinished)
+        let unfinished = self.partial.as_ref().map_or(0, Partial::cost);
+        self.finished() + unfinished as u64
     }
 
     fn allowed(&self) -> u64 {
-        self.position() - self.held as u64 + self.window as u64
+        (self.position() + self.window as u64).saturating_sub(self.held as u64)
+    }
+
+    /// What an application that does not consume holds at most: what one peer can send it within its credit, and the
+    /// first credit of as many that came back without their memory.
+    fn held_max(&self) -> usize {
+        let message = self.max_message_size.saturating_add(MESSAGE_OVERHEAD);
+        let one = self.window.saturating_add(message);
+        one.saturating_add(RETURNS_HELD * INITIAL_CREDIT)
     }
 }
 
 /// What a sender may send on a channel before it hears of more: enough for one message in a single frame. A smaller
 /// `receive_window` counts as this much.
 pub(super) const INITIAL_CREDIT: usize = WHOLE_MAX + 1 + MESSAGE_OVERHEAD;
+/// So often a peer may come back without its memory and send all that it may at first, to an application that releases
+/// nothing. One that goes on after that is at fault: nothing else would bound what is held.
+pub(super) const RETURNS_HELD: usize = 8;
 /// What a foreign peer may send to a window that is full, as it is counted here: 1 MiB, for which SCTP has room, and
 /// [`MESSAGE_OVERHEAD`] for each of the 16,384 chunks that may be ahead.
 pub(super) const UNDER_WAY: usize = 2 * 1024 * 1024;
@@ -630,13 +678,49 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_forgets_the_unfinished_message_and_keeps_the_credit() {
+    fn a_receiver_that_starts_over_counts_from_0_and_keeps_what_is_held() {
+        let mut r = receiver(Overflow::Fault, true);
+        assert!(frame(&mut r, Part::Whole, 10_000).is_ok());
+        assert_eq!(frame(&mut r, Part::First { total: 5_000 }, 2_000), Ok(None));
+        r.start_over();
+        assert_eq!((r.received(), r.finished(), r.partial()), (0, 0, 0));
+        assert_eq!((r.messages(), r.received_bytes()), (1, 10_000));
+        let left = (WINDOW - 10_000 - MESSAGE_OVERHEAD) as u64;
+        assert_eq!(r.credit_due(), Some(left));
+        assert!(frame(&mut r, Part::Whole, 500).is_ok());
+        assert_eq!(r.unacknowledged(false), Some(1));
+        assert_eq!(r.finished(), 564);
+    }
+
+    #[test]
+    fn what_peers_without_memory_send_to_an_application_that_stands_still_is_bounded() {
+        let mut r = Receiver::new(INITIAL_CREDIT, WHOLE_MAX + 2_000);
+        r.set_mode(Overflow::Fault, true);
+        r.on_credit_announced(u64::MAX / 2);
+        let whole = INITIAL_CREDIT - MESSAGE_OVERHEAD;
+        let mut sent = 0;
+        while sent + INITIAL_CREDIT <= r.held_max() {
+            assert!(frame(&mut r, Part::Whole, whole).is_ok());
+            sent += INITIAL_CREDIT;
+            r.start_over();
+        }
+        assert!(sent > RETURNS_HELD * INITIAL_CREDIT);
+        let rest = r.held_max() - sent - MESSAGE_OVERHEAD;
+        assert_eq!(
+            frame(&mut r, Part::Whole, rest + 1),
+            Err(PeerFault::WindowExceeded)
+        );
+        assert!(frame(&mut r, Part::Whole, rest).is_ok());
+    }
+
+    #[test]
+    fn an_unfinished_message_that_is_forgotten_takes_no_credit() {
         let mut r = receiver(Overflow::Fault, true);
         assert_eq!(
             frame(&mut r, Part::First { total: 50_000 }, 40_000),
             Ok(None)
         );
-        r.reset();
+        r.drop_partial();
         assert_eq!(
             frame(&mut r, Part::First { total: 50_000 }, 40_000),
             Ok(None)

@@ -46,6 +46,12 @@ enum Op {
         side: usize,
         is_up: bool,
     },
+    Move {
+        side: usize,
+    },
+    Restart {
+        side: usize,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -66,7 +72,9 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..40u64).prop_map(Op::Advance),
         1 => (0..12_000u64).prop_map(Op::Advance),
         1 => prop_oneof![Just(0), Just(30)].prop_map(Op::Refusals),
-        1 => (side, any::<bool>()).prop_map(|(side, is_up)| Op::Path { side, is_up }),
+        1 => (side.clone(), any::<bool>()).prop_map(|(side, is_up)| Op::Path { side, is_up }),
+        2 => side.clone().prop_map(|side| Op::Move { side }),
+        1 => side.prop_map(|side| Op::Restart { side }),
     ]
 }
 
@@ -154,10 +162,14 @@ impl Script {
                 let now = self.pair.now;
                 self.pair.sides[side].channels.on_path(is_up, now);
             }
+            Op::Move { side } if self.pair.is_started() => self.pair.move_side(side),
+            Op::Restart { side } if self.pair.is_started() => self.pair.restart(side),
+            Op::Move { .. } | Op::Restart { .. } => {}
         }
     }
 
     fn heal(&mut self) {
+        self.pair.join();
         let now = self.pair.now;
         self.pair.refusals = 0;
         self.pair.losses = 0;
@@ -170,7 +182,7 @@ impl Script {
     /// Ordered channels deliver in the order of sending.
     fn check_order(&self) {
         for side in &self.pair.sides {
-            for app in side.apps.values().filter(|app| app.is_ordered) {
+            for (_, app) in side.all_apps().filter(|(_, app)| app.is_ordered) {
                 let stamps: Vec<_> = app.received.iter().map(|m| m.data.slice(..8)).collect();
                 assert!(
                     stamps.is_sorted_by(|a, b| a < b),

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::{CONTROL, FILE, RELIABLE, limits, message, meta};
-use crate::channel::frame::MetaFrame;
+use crate::channel::frame::{MetaFrame, Ready};
+use crate::channel::io::Continuity;
 use crate::channel::kind::ChannelConfig;
 use crate::channel::{ChannelOutput, Channels, Framing, Role, StreamKey};
 use crate::config::ChannelLimits;
+use crate::event::PeerFault;
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::linear::cpu_time;
 
@@ -281,4 +283,72 @@ fn sent_is_told_merged_and_before_delivered() {
         },
     ];
     assert_eq!(outputs(&mut channels), told);
+}
+
+fn ready(received: u64, position: u64, partial: u64) -> MetaFrame {
+    MetaFrame::Ready(Ready {
+        stream: 3,
+        epoch: 1,
+        ordered: true,
+        reliable: true,
+        negotiated: false,
+        received,
+        position,
+        partial,
+    })
+}
+
+#[test]
+fn a_peer_that_holds_more_than_was_sent_is_at_fault() {
+    let after = |frame: MetaFrame| {
+        let (mut channels, now) = open(&limits());
+        assert!(channels.send(FILE, message(30_000), now).is_ok());
+        assert_eq!(write_all(&mut channels, now), [16_389, 13_617]);
+        outputs(&mut channels);
+        channels.on_transport_replaced(Continuity::Kept, now);
+        channels.on_stream_open(StreamKey::Meta, now);
+        channels.on_stream_open(key(FILE), now);
+        hear(&mut channels, &[frame], now);
+        let fault = outputs(&mut channels)
+            .into_iter()
+            .find_map(|output| match output {
+                ChannelOutput::Fault(fault) => Some(fault),
+                _ => None,
+            });
+        let lens = write_all(&mut channels, now);
+        (fault, lens.last().copied())
+    };
+    assert_eq!(after(ready(0, 0, 29_999)), (None, Some(2)), "one byte");
+    assert_eq!(after(ready(0, 0, 0)), (None, Some(13_617)), "all again");
+    for frame in [ready(0, 0, 30_000), ready(0, 1, 0), ready(2, 0, 0)] {
+        assert_eq!(after(frame).0, Some(PeerFault::Frame));
+    }
+}
+
+#[test]
+fn what_was_asked_of_the_old_transport_is_not_asked_of_the_new_one() {
+    let (mut channels, now) = open(&limits());
+    let custom = channels.open(ChannelConfig::new("c"), now).expect("room");
+    channels.on_stream_open(key(custom), now);
+    write_all(&mut channels, now);
+    channels.close(custom, now).expect("known");
+    write_all(&mut channels, now);
+    channels.on_transport_replaced(Continuity::Kept, now);
+    channels.on_transport_replaced(Continuity::Kept, now);
+    let asked: Vec<_> = outputs(&mut channels)
+        .into_iter()
+        .filter_map(|output| match output {
+            ChannelOutput::OpenStream { stream, .. } => Some(stream),
+            ChannelOutput::CloseStream { .. } => panic!("of the old transport"),
+            _ => None,
+        })
+        .collect();
+    let kinds = (0..4).map(|id| key(ChannelId(id)));
+    assert_eq!(
+        asked,
+        [StreamKey::Meta]
+            .into_iter()
+            .chain(kinds)
+            .collect::<Vec<_>>()
+    );
 }

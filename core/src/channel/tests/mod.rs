@@ -4,6 +4,7 @@ mod chaos;
 mod framed;
 mod pair;
 mod plain;
+mod resume;
 
 use std::time::Duration;
 
@@ -783,6 +784,30 @@ fn a_reset_stream_is_opened_again_and_nothing_is_lost_or_doubled() {
         }
         pair.finish();
     }
+}
+
+#[test]
+fn after_a_reset_a_large_message_goes_on_where_it_stopped() {
+    let mut pair = Pair::connected();
+    let large = 900_000;
+    assert!(pair.send(0, FILE, message(large)));
+    let mut held = 0;
+    for round in 1..4 {
+        while pair.sides[1].partial(FILE) < round * 200_000 {
+            assert!(pair.step());
+        }
+        pair.reset(3);
+        assert!(pair.sides[1].partial(FILE) >= held, "nothing is forgotten");
+        held = pair.sides[1].partial(FILE);
+    }
+    let written = pair.sides[0].written;
+    pair.settle();
+    assert_eq!(received(&pair, 1, FILE), [message(large)]);
+    // The last third, and what was written to the stream before its reset was heard of.
+    let again = pair.sides[0].written - written;
+    assert!(again < 600_000, "{again} bytes");
+    assert_eq!(pair.faults(), []);
+    pair.finish();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::channel::io::Continuity;
 use crate::channel::kind::{ChannelConfig, Message, Ordering, Reliability};
 use crate::channel::{ChannelOutput, Channels, Framing, Role, StreamKey};
 use crate::config::{ChannelLimits, Config};
@@ -17,10 +18,23 @@ pub(super) struct Pair {
     /// Out of 100, the writes that the transport refuses and the unreliable messages that it loses.
     pub(super) refusals: u8,
     pub(super) losses: u8,
+    is_started: bool,
+    /// What holds of the newest transport, on both sides.
+    continuity: Continuity,
 }
 
 pub(super) struct Side {
+    name: &'static str,
+    limits: ChannelLimits,
     pub(super) channels: Channels,
+    /// Which of the transports is listened to.
+    transport: u32,
+    /// Which process this is.
+    process: u32,
+    /// The process that was met on a transport.
+    met: Option<u32>,
+    /// What the processes before have seen.
+    past: Vec<BTreeMap<ChannelId, App>>,
     /// The streams that the transport has, and whether they are open.
     streams: BTreeMap<StreamKey, Stream>,
     /// What is on the way to the other side, by stream id.
@@ -82,13 +96,15 @@ impl Pair {
     pub(super) fn new(limits: [ChannelLimits; 2], seed: u64) -> Self {
         let now = Instant::now();
         let [a, b] = limits;
-        let sides = [Side::new("a", &a), Side::new("b", &b)];
+        let sides = [Side::new("a", a), Side::new("b", b)];
         Self {
             sides,
             now,
             rng: fastrand::Rng::with_seed(seed),
             refusals: 0,
             losses: 0,
+            is_started: false,
+            continuity: Continuity::Lost,
         }
     }
 
@@ -100,12 +116,80 @@ impl Pair {
     }
 
     pub(super) fn start(&mut self) {
-        for (side, role) in [(0, Role::Even), (1, Role::Odd)] {
-            self.sides[side]
-                .channels
-                .start(Framing::Bowline, role, 262_144, self.now);
+        (0..2).for_each(|side| self.start_side(side));
+        if !std::mem::replace(&mut self.is_started, true) {
+            self.meet();
         }
         self.pump();
+    }
+
+    /// A side moves to the transport that the other has moved to already, or to a new one.
+    pub(super) fn move_side(&mut self, side: usize) {
+        let newest = self.sides[1 - side].transport;
+        if self.sides[side].transport < newest {
+            self.sides[side].transport = newest;
+        } else {
+            let has_met = |side: usize| self.sides[side].met == Some(self.sides[1 - side].process);
+            self.continuity = if has_met(0) && has_met(1) {
+                Continuity::Kept
+            } else {
+                Continuity::Lost
+            };
+            self.sides[side].transport += 1;
+        }
+        self.sides[side].leave_transport();
+        let (continuity, now) = (self.continuity, self.now);
+        self.sides[side]
+            .channels
+            .on_transport_replaced(continuity, now);
+        self.start_side(side);
+        self.meet();
+        self.pump();
+    }
+
+    /// A side comes back as a new process, on a new transport.
+    pub(super) fn restart(&mut self, side: usize) {
+        let newest = self.sides.iter().map(|side| side.transport).max();
+        self.continuity = Continuity::Lost;
+        self.sides[side].restart();
+        self.sides[side].transport = newest.unwrap_or(0) + 1;
+        self.start_side(side);
+        self.pump();
+    }
+
+    /// The side that is behind follows.
+    pub(super) fn join(&mut self) {
+        let [a, b] = [0, 1].map(|side| self.sides[side].transport);
+        match a.cmp(&b) {
+            std::cmp::Ordering::Less => self.move_side(0),
+            std::cmp::Ordering::Greater => self.move_side(1),
+            std::cmp::Ordering::Equal => {}
+        }
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        self.is_started
+    }
+
+    fn start_side(&mut self, side: usize) {
+        let role = [Role::Even, Role::Odd][side];
+        let channels = &mut self.sides[side].channels;
+        channels.start(Framing::Bowline, role, 262_144, self.now);
+    }
+
+    /// On one transport each side comes to know the other's process.
+    fn meet(&mut self) {
+        if self.is_apart() {
+            return;
+        }
+        let processes = [0, 1].map(|side| self.sides[side].process);
+        for (side, process) in [(0, processes[1]), (1, processes[0])] {
+            self.sides[side].met = Some(process);
+        }
+    }
+
+    fn is_apart(&self) -> bool {
+        self.sides[0].transport != self.sides[1].transport
     }
 
     pub(super) fn send(&mut self, side: usize, channel: ChannelId, message: Message) -> bool {
@@ -173,6 +257,9 @@ impl Pair {
 
     /// The transport resets a stream by itself: some of what is on the way is lost, and each side hears of it later.
     pub(super) fn reset(&mut self, id: u16) {
+        if self.is_apart() {
+            return;
+        }
         for side in 0..2 {
             if let Some(wire) = self.sides[side].wires.get_mut(&id) {
                 wire.truncate(self.rng.usize(0..=wire.len()));
@@ -255,24 +342,31 @@ impl Pair {
     /// What one side tells about its messages is what the other side has seen. Equal messages are counted together.
     pub(super) fn check_account(&self, is_final: bool) {
         for side in 0..2 {
-            for (channel, app) in &self.sides[side].apps {
-                let received = self.received_by_other(side, *channel);
+            for (channel, app) in self.sides[side].all_apps() {
+                let is_current = self.sides[side]
+                    .apps
+                    .get(channel)
+                    .is_some_and(|current| std::ptr::eq(current, app));
+                let received = self.received_by_other(side, *channel, app);
                 for (message, outcomes) in app.outcomes() {
                     let count = |outcome| outcomes.iter().filter(|o| **o == outcome).count();
-                    let copies = received.iter().filter(|other| **other == *message).count();
+                    let copies = received.iter().filter(|other| **other == message).count();
                     let case = format!("{} {channel}: {copies} of {outcomes:?}", app.label);
                     let never = count(Outcome::Never);
                     assert!(copies >= count(Outcome::Delivered), "{case}");
                     assert!(copies <= outcomes.len() - never, "{case}");
                     let untold = count(Outcome::Open);
                     assert!(
-                        !is_final || !app.is_reliable || untold == 0,
+                        !is_final || !is_current || !app.is_reliable || untold == 0,
                         "{case}: not told"
                     );
                 }
-                let invented = received
-                    .iter()
-                    .find(|m| !app.accepted.iter().any(|(a, _)| a == *m));
+                let apps = self.sides[side].all_apps();
+                let accepted: Vec<_> = apps
+                    .filter(|(id, other)| is_same(**id, other, *channel, app))
+                    .flat_map(|(_, app)| app.accepted.iter().map(|(message, _)| message))
+                    .collect();
+                let invented = received.iter().find(|message| !accepted.contains(message));
                 assert_eq!(invented, None);
             }
         }
@@ -306,14 +400,12 @@ impl Pair {
             .collect()
     }
 
-    fn received_by_other(&self, side: usize, channel: ChannelId) -> &[Message] {
-        let app = &self.sides[side].apps[&channel];
-        let mut others = self.sides[1 - side].apps.iter();
-        let other = others.find(|(other, theirs)| match channel.0 {
-            0..4 => **other == channel,
-            _ => other.0 >= 4 && theirs.label == app.label,
-        });
-        other.map_or(&[], |(_, theirs)| &theirs.received)
+    fn received_by_other(&self, side: usize, channel: ChannelId, app: &App) -> Vec<&Message> {
+        let others = self.sides[1 - side].all_apps();
+        others
+            .filter(|(other, theirs)| is_same(**other, theirs, channel, app))
+            .flat_map(|(_, theirs)| &theirs.received)
+            .collect()
     }
 
     fn write(&mut self, side: usize) {
@@ -379,6 +471,9 @@ impl Pair {
             return;
         };
         self.sides[side].facts.push_back(Fact::Closed(key));
+        if self.is_apart() {
+            return;
+        }
         let other = &mut self.sides[1 - side];
         let theirs = other
             .streams
@@ -412,6 +507,9 @@ impl Pair {
 
     /// Brings one message of `side` to the other.
     fn carry(&mut self, side: usize) -> bool {
+        if self.is_apart() {
+            return false;
+        }
         let [a, b] = &mut self.sides;
         let (from, to) = if side == 0 { (a, b) } else { (b, a) };
         let open = |id: &u16| to.streams.iter().find(|(_, s)| s.id == *id && s.is_open);
@@ -438,6 +536,20 @@ impl Pair {
 }
 
 impl App {
+    fn kinds() -> BTreeMap<ChannelId, Self> {
+        let kind = |(id, is_reliable)| {
+            let app = Self {
+                label: format!("kind {id}"),
+                is_reliable,
+                is_ordered: is_reliable,
+                ..Self::default()
+            };
+            (ChannelId(id), app)
+        };
+        let kinds = [(0, true), (1, true), (2, false), (3, true)];
+        kinds.into_iter().map(kind).collect()
+    }
+
     fn outcomes(&self) -> Vec<(&Message, Vec<Outcome>)> {
         let mut groups: Vec<(&Message, Vec<Outcome>)> = Vec::new();
         for (message, outcome) in &self.accepted {
@@ -450,31 +562,72 @@ impl App {
     }
 }
 
+/// Whether two applications see the two ends of one channel, or of one and the one that came after it.
+fn is_same(a: ChannelId, one: &App, b: ChannelId, other: &App) -> bool {
+    if a.0 < 4 || b.0 < 4 {
+        a == b
+    } else {
+        one.label == other.label
+    }
+}
+
 impl Side {
-    fn new(name: &str, limits: &ChannelLimits) -> Self {
+    fn new(name: &'static str, limits: ChannelLimits) -> Self {
         let own = PeerId::new(name).expect("valid");
-        let kind = |(id, is_reliable)| {
-            let app = App {
-                label: format!("kind {id}"),
-                is_reliable,
-                is_ordered: is_reliable,
-                ..App::default()
-            };
-            (ChannelId(id), app)
-        };
         Self {
-            channels: Channels::new(own, limits, OPEN_TIMEOUT),
+            name,
+            channels: Channels::new(own, &limits, OPEN_TIMEOUT),
+            limits,
+            transport: 0,
+            process: 0,
+            met: None,
+            past: Vec::new(),
             streams: BTreeMap::new(),
             wires: BTreeMap::new(),
             facts: VecDeque::new(),
             events: Vec::new(),
-            apps: [(0, true), (1, true), (2, false), (3, true)]
-                .into_iter()
-                .map(kind)
-                .collect(),
+            apps: App::kinds(),
             written: 0,
             meta_written: 0,
         }
+    }
+
+    fn leave_transport(&mut self) {
+        self.streams.clear();
+        self.wires.clear();
+        self.facts.clear();
+    }
+
+    fn restart(&mut self) {
+        self.leave_transport();
+        let own = PeerId::new(self.name).expect("valid");
+        self.channels = Channels::new(own, &self.limits, OPEN_TIMEOUT);
+        self.past
+            .push(std::mem::replace(&mut self.apps, App::kinds()));
+        self.process += 1;
+        self.met = None;
+    }
+
+    /// What this process and those before it have seen.
+    pub(super) fn all_apps(&self) -> impl Iterator<Item = (&ChannelId, &App)> {
+        self.past.iter().chain([&self.apps]).flatten()
+    }
+
+    /// The transport takes long to open the stream.
+    pub(super) fn hold_back(&mut self, channel: ChannelId) {
+        let key = StreamKey::Channel(channel);
+        self.facts
+            .retain(|fact| !matches!(fact, Fact::Open(other) if *other == key));
+    }
+
+    pub(super) fn let_go(&mut self, channel: ChannelId) {
+        self.facts
+            .push_back(Fact::Open(StreamKey::Channel(channel)));
+    }
+
+    /// How much of an unfinished message has come on the channel.
+    pub(super) fn partial(&self, channel: ChannelId) -> u64 {
+        self.channels.entries[&channel].receiver.partial()
     }
 
     fn on_event(&mut self, event: &ChannelOutput) {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{CONTROL, FILE, RELIABLE, UNRELIABLE, limits, message};
 use crate::channel::frame::MESSAGE_OVERHEAD;
+use crate::channel::io::Continuity;
 use crate::channel::kind::{ChannelConfig, Message, Ordering, Reliability};
 use crate::channel::{ChannelOutput, Channels, Framing, Role, StreamKey};
 use crate::config::ChannelLimits;
@@ -361,4 +362,76 @@ fn streams_of_the_foreign_peer_are_taken_until_their_names_fill_the_limit() {
         now,
     );
     assert!(next.is_some(), "there is room again");
+}
+
+#[test]
+fn over_a_new_transport_a_foreign_peer_gets_what_was_not_handed_over() {
+    // It keeps nothing, whatever is said of it.
+    for continuity in [Continuity::Lost, Continuity::Kept] {
+        let (mut channels, now) = open(&limits(), 65_536);
+        let local = channels.open(ChannelConfig::new("c"), now).expect("room");
+        channels.on_stream_open(key(local), now);
+        let (label, protocol) = ("theirs".to_owned(), String::new());
+        let remote = channels
+            .on_remote_stream(
+                label,
+                protocol,
+                Ordering::Ordered,
+                Reliability::Reliable,
+                now,
+            )
+            .expect("room");
+        let StreamKey::Channel(remote) = remote else {
+            panic!("a channel")
+        };
+        for _ in 0..8 {
+            assert!(channels.send(FILE, message(60_000), now).is_ok());
+        }
+        assert!(channels.send(remote, message(1), now).is_ok());
+        let files = |writes: Vec<(StreamKey, bool, Vec<u8>)>| {
+            writes.iter().filter(|write| write.0 == key(FILE)).count() as u64
+        };
+        let written = files(write_all(&mut channels, now));
+        assert!((1..8).contains(&written));
+        outputs(&mut channels);
+        channels.on_transport_replaced(continuity, now);
+        assert_eq!(channels.backlog(), 0);
+        let not = |channel, last| ChannelOutput::NotDelivered {
+            channel,
+            first: MessageId(0),
+            last: MessageId(last),
+            maybe: true,
+        };
+        let told = [
+            not(FILE, written - 1),
+            not(remote, 0),
+            ChannelOutput::Closed { channel: remote },
+        ];
+        assert_eq!(outputs(&mut channels), told);
+        assert!(!channels.is_ready());
+
+        channels.start(Framing::Plain, Role::Even, 65_536, now);
+        let opened: Vec<_> = outputs(&mut channels)
+            .into_iter()
+            .map(|output| match output {
+                ChannelOutput::OpenStream { stream, config } => (stream, config.negotiated),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected = (0..5).map(|id| (key(ChannelId(id)), None));
+        assert_eq!(opened, expected.collect::<Vec<_>>());
+        (0..5).for_each(|id| channels.on_stream_open(key(ChannelId(id)), now));
+        assert_eq!(outputs(&mut channels), [], "the application knows them");
+        assert!(channels.is_ready());
+        let mut rest = 0;
+        while rest < 8 - written {
+            rest += files(write_all(&mut channels, now));
+            channels.on_backlog(key(FILE), 0, now);
+        }
+        let delivered = ChannelOutput::Delivered {
+            channel: FILE,
+            through: MessageId(7),
+        };
+        assert_eq!(outputs(&mut channels).last(), Some(&delivered));
+    }
 }

@@ -124,6 +124,14 @@ pub struct ChannelMetrics {
     pub bytes_sent: u64,
     /// Payload bytes received.
     pub bytes_received: u64,
+    /// Messages in the queue now: accepted, and not handed to the transport whole.
+    pub queue_messages: usize,
     /// Payload bytes in the queue now.
-    pub queue: usize,
+    pub queue_bytes: usize,
+    /// How long the oldest message in the queue has waited since it was accepted. `None` when none waits. One that has
+    /// to be sent again, because its stream was reset, has waited since then, too.
+    pub queue_age: Option<Duration>,
+    /// Messages of a reliable channel that were handed to the transport and whose outcome is not known now. Always 0
+    /// on an unreliable one, which is told of none.
+    pub messages_unacknowledged: u64,
 }

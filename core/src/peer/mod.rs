@@ -339,7 +339,7 @@ impl Peer {
         PeerMetrics {
             connected_time: self.metrics.connected_time + running,
             backlog: self.channels.backlog(),
-            channels: self.channels.metrics(),
+            channels: self.channels.metrics(now),
             ..self.metrics.clone()
         }
     }
@@ -487,7 +487,7 @@ impl Peer {
 
     /// Tells what was not delivered and never will be.
     fn abandon_messages(&mut self, ctx: &mut Context, now: Instant) {
-        self.channels.abandon();
+        self.channels.abandon(now);
         self.drive_channels(ctx, now);
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn row(
         return row;
     };
     let metrics = connection.metrics();
-    let queued: usize = metrics.channels.iter().map(|channel| channel.queue).sum();
+    let queued: usize = metrics.channels.iter().map(|channel| channel.queue_bytes).sum();
     let queued = u64::try_from(queued + metrics.backlog).unwrap_or(u64::MAX);
     let rate = |moved: Option<(u64, Duration)>| {
         moved.map_or_else(none, |(bytes, elapsed)| text::rate(bytes, elapsed))

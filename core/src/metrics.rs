@@ -79,6 +79,14 @@ impl Drops {
 }
 
 /// The figures of one peer since it was made.
+///
+/// # Loss
+///
+/// There is no count of lost packets, because nobody knows it: a receiver does not tell SCTP which packets it has lost, only
+/// what it has (RFC 9260 section 3.3.4), and a packet that is late or out of order looks the same for a while. What is
+/// known is what the sender took for lost and sent again: [`chunks_retransmitted`](Self::chunks_retransmitted). It counts
+/// a little more than was lost where packets are reordered or round trips leap, and less where a channel
+/// does not repeat: what an unreliable channel loses is nowhere.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PeerMetrics {
@@ -90,6 +98,11 @@ pub struct PeerMetrics {
     pub datagrams_sent: u64,
     /// Bytes of datagrams sent.
     pub bytes_sent: u64,
+    /// DATA chunks of SCTP that were sent again (RFC 9260 sections 6.3.3 and 7.2.4): each time that one is sent
+    /// whose number was sent before. Between bowline peers a chunk carries up to a datagram of one message.
+    pub chunks_retransmitted: u64,
+    /// Payload bytes of those chunks.
+    pub bytes_retransmitted: u64,
     /// The round trip time of the last connectivity check on the path in use.
     pub rtt: Option<Duration>,
     /// From `connect` or the offer to the first `Connected`.

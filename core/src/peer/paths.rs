@@ -74,6 +74,12 @@ impl Paths {
         self.entries.retain(|known| is_ours(&known.path));
     }
 
+    /// The round trip time of the last check on `path` that was answered, if it is known.
+    pub(super) fn rtt(&self, path: Path) -> Option<Duration> {
+        let mut known = self.entries.iter().filter(|known| known.path == path);
+        known.next().map(|known| known.rtt)
+    }
+
     /// Those that work at `now`: the one that is `used`, and then by their round trip times.
     pub(super) fn working(
         &self,
@@ -127,6 +133,10 @@ mod tests {
         paths.on_answered(path(1), RTT * 2, later);
         let again = working(&paths, None, later);
         assert_eq!((again[0].rtt, again[0].answered), (RTT * 2, later));
+        assert_eq!(
+            (paths.rtt(path(1)), paths.rtt(path(2))),
+            (Some(RTT * 2), None)
+        );
     }
 
     #[test]

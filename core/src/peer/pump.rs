@@ -11,6 +11,7 @@ use crate::channel::{ChannelOutput, Framing, Role, StreamConfig};
 use crate::config::CandidateType;
 use crate::event::{Cause, Event, Path, PathChange, Phase, Side, TransportFault};
 use crate::ice::gather::LocalCandidate;
+use crate::metrics::Rtt;
 
 impl Peer {
     pub(crate) fn on_datagram(
@@ -55,8 +56,13 @@ impl Peer {
         self.paths.on_answered(path, rtt, now);
         if self.path.is_none_or(|used| used == path) {
             self.path_answered = Some(now);
-            self.metrics.rtt = Some(rtt);
             self.channels.on_check(rtt);
+        }
+        if self.path == Some(path) {
+            match &mut self.metrics.rtt {
+                Some(known) => known.on_sample(rtt),
+                None => self.metrics.rtt = Some(Rtt::new(rtt)),
+            }
         }
     }
 
@@ -86,6 +92,8 @@ impl Peer {
             (Some(_), _) => PathChange::Preferred,
         };
         let relayed = ctx.is_relayed(path.local);
+        self.metrics.relayed = relayed;
+        self.metrics.rtt = self.paths.rtt(path).map(Rtt::new);
         ctx.events.push_back(Event::PathChanged {
             peer: self.id,
             from,

@@ -17,6 +17,8 @@ use tokio::sync::{broadcast, watch};
 use crate::connection::{Connection, Handle};
 use crate::driver::Driver;
 use crate::needs::{Tls, Untrusted};
+#[cfg(feature = "openmetrics")]
+use crate::openmetrics::Snapshot;
 use crate::session::{Session, until};
 use crate::shared::{Life, Shared, State};
 use crate::signalling::{LinkStatus, Signalling};
@@ -205,6 +207,19 @@ impl Endpoint {
     #[must_use]
     pub fn stats(&self) -> EndpointStats {
         self.root.shared.lock().core.stats()
+    }
+
+    /// The figures of this endpoint and all its peers now, as text for Prometheus; see [`openmetrics`](crate::openmetrics).
+    #[cfg(feature = "openmetrics")]
+    #[must_use]
+    pub fn openmetrics(&self) -> String {
+        let (mut state, now) = (self.root.shared.lock(), Instant::now());
+        let ids: Vec<_> = state.core.peers().collect();
+        let of = |id| Some((id, state.core.peer(id).ok()?.metrics(now)));
+        let peers = ids.into_iter().filter_map(of).collect();
+        let stats = state.core.stats();
+        drop(state);
+        Snapshot { stats, peers }.encode()
     }
 
     /// How the signalling link is doing. `None` when there is none.

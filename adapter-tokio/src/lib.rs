@@ -30,6 +30,11 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Features
+//!
+//! `openmetrics` adds `Endpoint::openmetrics`, which gives the figures of an endpoint and its peers in the text format that
+//! Prometheus reads.
+//!
 //! # Dropping and cancelling
 //!
 //! Every future of this crate may be dropped at any time; each says what that means. Dropping handles never blocks: the
@@ -48,6 +53,8 @@ mod endpoint;
 mod inbox;
 mod ledger;
 mod needs;
+#[cfg(feature = "openmetrics")]
+pub mod openmetrics;
 pub mod relay;
 mod session;
 mod shared;

@@ -102,7 +102,7 @@ pub use ice::{CandidateInfo, IceServer, IceServerError, ServerTransport};
 pub use id::{
     ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId,
 };
-pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics};
+pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics, Rtt};
 pub use need::{Need, NeedId};
 pub use peer::paths::PathQuality;
 pub use rng::Seed;

@@ -5,6 +5,8 @@ mod connect;
 mod drops;
 mod flow;
 mod link;
+#[cfg(feature = "openmetrics")]
+mod openmetrics;
 mod processes;
 mod program;
 mod relay;

@@ -1,6 +1,7 @@
 //! One channel.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use crate::id::{ChannelId, MessageId};
 use crate::metrics::ChannelMetrics;
@@ -382,7 +383,8 @@ impl Entry {
         };
     }
 
-    pub(super) fn metrics(&self, channel: ChannelId) -> ChannelMetrics {
+    pub(super) fn metrics(&self, channel: ChannelId, now: Instant) -> ChannelMetrics {
+        let age = |since| now.saturating_duration_since(since);
         ChannelMetrics {
             channel,
             messages_queued: self.queue.accepted(),
@@ -392,7 +394,10 @@ impl Entry {
             bytes_queued: self.bytes_queued,
             bytes_sent: self.bytes_sent,
             bytes_received: self.receiver.received_bytes(),
-            queue: self.queue.unsent_bytes(),
+            queue_messages: self.queue.unsent(),
+            queue_bytes: self.queue.unsent_bytes(),
+            queue_age: self.queue.oldest().map(age),
+            messages_unacknowledged: self.queue.unsettled(),
         }
     }
 

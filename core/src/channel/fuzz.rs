@@ -182,7 +182,7 @@ impl Victim {
             self.drain();
             self.channels.check_invariants();
         }
-        self.channels.abandon();
+        self.channels.abandon(self.now);
         self.drain();
         assert_eq!(self.channels.poll_timeout(), None, "nothing is left to do");
     }

@@ -206,7 +206,7 @@ impl Channels {
         &mut self,
         channel: ChannelId,
         message: Message,
-        _now: Instant,
+        now: Instant,
     ) -> Result<MessageId, SendError> {
         match self.admit(channel, message.len()) {
             Ok(()) => {}
@@ -220,7 +220,7 @@ impl Channels {
         };
         self.queued += message.len();
         entry.bytes_queued += message.len() as u64;
-        let id = entry.queue.push(message);
+        let id = entry.queue.push(message, now);
         self.activate(channel);
         Ok(id)
     }
@@ -316,9 +316,9 @@ impl Channels {
     }
 
     /// Ends all channels: tells what was not delivered and closes them. Nothing comes after.
-    pub(crate) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self, now: Instant) {
         if self.life != Life::Ended {
-            self.last_metrics = self.metrics();
+            self.last_metrics = self.metrics(now);
         }
         self.life = Life::Ended;
         self.offer = None;
@@ -387,12 +387,12 @@ impl Channels {
     }
 
     /// The figures of every channel, in the order of their ids; after the end those of the end.
-    pub(crate) fn metrics(&self) -> Vec<ChannelMetrics> {
+    pub(crate) fn metrics(&self, now: Instant) -> Vec<ChannelMetrics> {
         if self.life == Life::Ended {
             return self.last_metrics.clone();
         }
         let live = self.entries.iter().filter(|(_, entry)| !entry.is_closing());
-        live.map(|(channel, entry)| entry.metrics(*channel))
+        live.map(|(channel, entry)| entry.metrics(*channel, now))
             .collect()
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Instant;
 
 use super::entry::PeerSide;
 use super::frame::MESSAGE_OVERHEAD;
@@ -27,11 +28,11 @@ pub(super) enum Keep {
 pub(super) struct Queue {
     keep: Keep,
     /// Messages `sent..accepted`.
-    unsent: VecDeque<Message>,
+    unsent: VecDeque<Accepted>,
     /// How much of the first unsent message was handed over.
     offset: usize,
     /// Messages `settled..sent`, with [`Keep::Payload`].
-    unacknowledged: VecDeque<Message>,
+    unacknowledged: VecDeque<Accepted>,
     unsent_bytes: usize,
     /// The cost of `unacknowledged`: payload and overhead.
     retained: usize,
@@ -43,6 +44,13 @@ pub(super) struct Queue {
     accepted: u64,
     /// How many messages below `settled` the peer does not count as received.
     uncounted: u64,
+}
+
+/// A message, and when it was accepted.
+#[derive(Debug)]
+struct Accepted {
+    message: Message,
+    at: Instant,
 }
 
 impl Queue {
@@ -71,22 +79,28 @@ impl Queue {
         self.keep = keep;
     }
 
-    pub(super) fn push(&mut self, message: Message) -> MessageId {
+    pub(super) fn push(&mut self, message: Message, now: Instant) -> MessageId {
         let id = MessageId(self.accepted);
         self.accepted += 1;
         self.unsent_bytes += message.len();
-        self.unsent.push_back(message);
+        self.unsent.push_back(Accepted { message, at: now });
         id
     }
 
     /// The message whose turn it is, and how much of it was handed over.
     pub(super) fn front(&self) -> Option<(&Message, usize)> {
-        self.unsent.front().map(|message| (message, self.offset))
+        let front = self.unsent.front()?;
+        Some((&front.message, self.offset))
+    }
+
+    /// When the oldest message was accepted that is not handed over whole.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.unsent.front().map(|front| front.at)
     }
 
     /// Records that `bytes` more of the first message were handed over; true when that was its end.
     pub(super) fn advance(&mut self, bytes: usize) -> bool {
-        let Some(front) = self.unsent.front() else {
+        let Some(Accepted { message: front, .. }) = self.unsent.front() else {
             return false;
         };
         let bytes = bytes.min(front.len() - self.offset);
@@ -112,7 +126,7 @@ impl Queue {
             "outcomes are in order"
         );
         let front = self.unsent.pop_front()?;
-        self.unsent_bytes -= front.len();
+        self.unsent_bytes -= front.message.len();
         let id = MessageId(self.sent);
         self.sent += 1;
         self.settled = self.sent;
@@ -231,15 +245,20 @@ impl Queue {
 
     /// Whether messages were handed over whose outcome is not known.
     pub(super) fn is_waiting(&self) -> bool {
-        self.settled < self.sent
+        self.unsettled() > 0
+    }
+
+    /// How many messages were handed over whose outcome is not known.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.sent - self.settled
     }
 
     pub(super) fn check_invariants(&self) {
         assert!(self.settled <= self.sent && self.sent <= self.accepted);
         assert_eq!(self.accepted - self.sent, self.unsent.len() as u64);
-        let unsent: usize = self.unsent.iter().map(Message::len).sum();
+        let unsent: usize = self.unsent.iter().map(|a| a.message.len()).sum();
         assert_eq!(self.unsent_bytes, unsent - self.offset);
-        let retained: usize = self.unacknowledged.iter().map(cost).sum();
+        let retained: usize = self.unacknowledged.iter().map(|a| cost(&a.message)).sum();
         assert_eq!(self.retained, retained);
         if self.keep == Keep::Payload {
             assert_eq!(self.sent - self.settled, self.unacknowledged.len() as u64);
@@ -251,13 +270,13 @@ impl Queue {
     fn finish_front(&mut self) {
         self.offset = 0;
         self.sent += 1;
-        let Some(message) = self.unsent.pop_front() else {
+        let Some(accepted) = self.unsent.pop_front() else {
             return;
         };
         match self.keep {
             Keep::Payload => {
-                self.retained += cost(&message);
-                self.unacknowledged.push_back(message);
+                self.retained += cost(&accepted.message);
+                self.unacknowledged.push_back(accepted);
             }
             Keep::Number => {}
             Keep::Nothing => self.settled = self.sent,
@@ -299,10 +318,10 @@ impl Queue {
     }
 
     fn take_back_unacknowledged(&mut self) {
-        while let Some(message) = self.unacknowledged.pop_back() {
-            self.position -= cost(&message) as u64;
-            self.unsent_bytes += message.len();
-            self.unsent.push_front(message);
+        while let Some(accepted) = self.unacknowledged.pop_back() {
+            self.position -= cost(&accepted.message) as u64;
+            self.unsent_bytes += accepted.message.len();
+            self.unsent.push_front(accepted);
         }
         self.retained = 0;
         self.sent = self.settled;
@@ -311,7 +330,7 @@ impl Queue {
     fn settle(&mut self, through: u64) -> Range<u64> {
         let settled = self.settled..through;
         if self.keep == Keep::Payload {
-            for message in
+            for Accepted { message, .. } in
                 (settled.start..settled.end).filter_map(|_| self.unacknowledged.pop_front())
             {
                 self.retained -= cost(&message);
@@ -332,12 +351,14 @@ fn cost(message: &Message) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn queue(keep: Keep, sizes: &[usize]) -> Queue {
         let mut queue = Queue::new(keep);
         for size in sizes {
-            queue.push(Message::binary(vec![0; *size]));
+            queue.push(Message::binary(vec![0; *size]), Instant::now());
         }
         queue
     }
@@ -354,7 +375,10 @@ mod tests {
     #[test]
     fn messages_are_numbered_without_gaps_and_handed_over_in_parts() {
         let mut queue = queue(Keep::Payload, &[10, 0, 5]);
-        assert_eq!(queue.push(Message::binary(vec![1])), MessageId(3));
+        assert_eq!(
+            queue.push(Message::binary(vec![1]), Instant::now()),
+            MessageId(3)
+        );
         assert!(!queue.advance(4));
         assert_eq!(
             queue
@@ -496,6 +520,32 @@ mod tests {
             assert_eq!(queue.confirm(1, true), Ok(2..3));
             queue.check_invariants();
         }
+    }
+
+    #[test]
+    fn the_oldest_message_is_the_first_that_is_not_handed_over_whole() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut queue = queue(Keep::Payload, &[]);
+        assert_eq!(queue.oldest(), None);
+        for second in 0..3 {
+            queue.push(Message::binary(vec![0; 10]), at(second));
+        }
+        queue.advance(4);
+        assert_eq!(queue.oldest(), Some(at(0)));
+        queue.advance(6);
+        assert_eq!((queue.oldest(), queue.unsettled()), (Some(at(1)), 1));
+        queue.advance(10);
+        assert_eq!((queue.oldest(), queue.unsettled()), (Some(at(2)), 2));
+        queue.rewind(1, 10 + 64, true).expect("was sent");
+        assert_eq!((queue.oldest(), queue.unsettled()), (Some(at(1)), 0));
+        queue.end();
+        assert_eq!(queue.oldest(), None);
+    }
+
+    #[test]
+    fn a_message_takes_no_more_memory_than_its_overhead_says() {
+        assert!(size_of::<Accepted>() <= MESSAGE_OVERHEAD);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use str0m_proto::crypto::{CryptoError, DtlsVersion};
 
 use super::attempt::Attempts;
 use super::guard::{SctpGuard, Verdict};
+use super::retransmitted::Sent;
 use super::sctp::{self, Repairs, chunks};
 use super::timer::Timer;
 use super::{Maker, Shared};
@@ -36,6 +37,7 @@ pub(super) struct Instance {
     active: bool,
     timer: Timer,
     guard: SctpGuard,
+    sent: Sent,
     shared: Arc<Shared>,
     connected: bool,
     /// Whether SCTP is to acknowledge before it is given more.
@@ -63,6 +65,7 @@ impl Instance {
             active: false,
             timer: Timer::new(maker.retry, now),
             guard,
+            sent: Sent::default(),
             shared,
             connected: false,
             pauses: false,
@@ -249,6 +252,7 @@ impl DtlsInstance for Instance {
         if sent != packet.len() {
             return Ok(0);
         }
+        self.shared.retransmitted.add(self.sent.on_packet(data));
         if let Some(wanted) = self.guard.on_sent(data) {
             let is_lowered = self.shared.window.on_announced(wanted);
             self.lowered = is_lowered.then(|| data.to_vec());

@@ -31,6 +31,7 @@ mod convoy;
 mod dtls;
 mod guard;
 mod held;
+mod retransmitted;
 mod sctp;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -55,6 +56,8 @@ use crate::rng::Rng;
 use convoy::Convoy;
 use dtls::{Dimpl, Instance};
 use guard::SctpGuard;
+pub(crate) use retransmitted::Retransmitted;
+use retransmitted::Tally;
 use sctp::{MARKER_LEN, marker_message};
 use window::Window;
 
@@ -137,6 +140,7 @@ impl Crypto {
             expected: OnceLock::new(),
             wrong_certificate: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
+            retransmitted: Tally::default(),
             convoy: Convoy::default(),
             window: Window::new(),
         });
@@ -230,6 +234,11 @@ impl SessionCrypto {
     /// SCTP has handed up so many messages of the peer.
     pub(crate) fn on_delivered(&self, messages: u64) {
         self.shared.delivered.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// What SCTP has sent again since the last call, if anything.
+    pub(crate) fn take_retransmitted(&self) -> Option<Retransmitted> {
+        self.shared.retransmitted.take()
     }
 
     /// There is `room` for bytes of the peer. Returns whether it should be told at once, because that is `step` more than
@@ -370,6 +379,7 @@ struct Shared {
     wrong_certificate: AtomicBool,
     /// Messages of the peer that SCTP has handed up.
     delivered: AtomicU64,
+    retransmitted: Tally,
     convoy: Convoy,
     window: Window,
 }

@@ -31,7 +31,7 @@ use crate::event::{Cause, Event, Path, PeerState, SignalRefusal};
 use crate::ice::gather::{LocalCandidate, PoolView};
 use crate::ice::{CandidateFilter, Lookups};
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
-use crate::metrics::PeerMetrics;
+use crate::metrics::{Interval, PeerMetrics};
 use crate::rng::Rng;
 use crate::signal::{ByeReason, EarlyCandidates, Envelope};
 use crate::tape::Tape;
@@ -67,6 +67,8 @@ pub(crate) struct Peer {
     wrong_certificate: bool,
     channels: Channels,
     metrics: PeerMetrics,
+    /// What the rates in the metrics are of.
+    interval: Interval,
     connected_since: Option<Instant>,
     next_metrics: Option<Instant>,
     checks: Checks,
@@ -207,6 +209,7 @@ impl Peer {
             secured: false,
             wrong_certificate: false,
             channels: Channels::new(own, channels, timing.channel_open_timeout),
+            interval: Interval::new(&PeerMetrics::default(), now),
             metrics: PeerMetrics::default(),
             connected_since: None,
             next_metrics: None,
@@ -342,12 +345,15 @@ impl Peer {
         let running = self
             .connected_since
             .map_or(Duration::ZERO, |since| now - since);
-        PeerMetrics {
+        let mut metrics = PeerMetrics {
+            path: self.path,
             connected_time: self.metrics.connected_time + running,
             backlog: self.channels.backlog(),
-            channels: self.channels.metrics(),
+            channels: self.channels.metrics(now),
             ..self.metrics.clone()
-        }
+        };
+        self.interval.rate(&mut metrics, now);
+        metrics
     }
 
     /// The paths that work: the one in use, and then the standbys.
@@ -397,6 +403,7 @@ impl Peer {
     fn on_connected(&mut self, ctx: &Context, now: Instant) {
         self.metrics.connect_time.get_or_insert(now - self.created);
         self.connected_since = Some(now);
+        self.interval = Interval::new(&self.metrics, now);
         self.next_restart = None;
         self.forget_restart_requests();
         self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
@@ -466,8 +473,9 @@ impl Peer {
         self.look_after_path(ctx, now);
     }
 
-    fn tell_metrics(&self, ctx: &mut Context, now: Instant) {
+    fn tell_metrics(&mut self, ctx: &mut Context, now: Instant) {
         let metrics = Box::new(self.metrics(now));
+        self.interval = Interval::new(&self.metrics, now);
         ctx.events.push_back(Event::Metrics {
             peer: self.id,
             metrics,
@@ -482,7 +490,7 @@ impl Peer {
 
     /// Tells what was not delivered and never will be.
     fn abandon_messages(&mut self, ctx: &mut Context, now: Instant) {
-        self.channels.abandon();
+        self.channels.abandon(now);
         self.drive_channels(ctx, now);
     }
 

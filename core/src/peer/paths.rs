@@ -133,6 +133,10 @@ mod tests {
         paths.on_answered(path(1), RTT * 2, later);
         let again = working(&paths, None, later);
         assert_eq!((again[0].rtt, again[0].answered), (RTT * 2, later));
+        assert_eq!(
+            (paths.rtt(path(1)), paths.rtt(path(2))),
+            (Some(RTT * 2), None)
+        );
     }
 
     #[test]

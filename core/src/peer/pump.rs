@@ -185,6 +185,10 @@ impl Peer {
             } => {
                 self.channels.on_data(stream, binary, data, now);
             }
+            SessionEvent::Retransmitted(again) => {
+                self.metrics.chunks_retransmitted += again.chunks;
+                self.metrics.bytes_retransmitted += again.bytes;
+            }
             SessionEvent::Closed => match self.lifecycle.life() {
                 Life::Leaving { .. } => self.on_fact(Fact::FarewellAnswered, ctx, now),
                 // A farewell before the handshake is done comes from an attempt that the peer gave up.

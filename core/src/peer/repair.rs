@@ -8,6 +8,7 @@ use super::{Context, Datagram, PathQuality, Peer};
 use crate::config::CandidateType;
 use crate::event::{Event, Path, PathChange};
 use crate::ice::gather::LocalCandidate;
+use crate::metrics::Rtt;
 
 impl Peer {
     /// A check of ours was sent.
@@ -37,8 +38,13 @@ impl Peer {
         let is_exact = self.consent.on_answered(path, rtt, now);
         self.paths.on_answered(path, rtt, now);
         if is_exact && self.path.is_none_or(|used| used == path) {
-            self.metrics.rtt = Some(rtt);
             self.channels.on_check(rtt);
+        }
+        if is_exact && self.path == Some(path) {
+            match &mut self.metrics.rtt {
+                Some(known) => known.on_sample(rtt),
+                None => self.metrics.rtt = Some(Rtt::new(rtt)),
+            }
         }
         self.tell_health(was, ctx);
         if was == Condition::Lost && self.consent.condition() == Condition::Good {
@@ -79,6 +85,9 @@ impl Peer {
             self.tell_health(was, ctx);
         }
         let relayed = ctx.is_relayed(path.local);
+        self.metrics.relayed = relayed;
+        let known = self.paths.last_answer(path);
+        self.metrics.rtt = known.map(|known| Rtt::new(known.rtt));
         ctx.events.push_back(Event::PathChanged {
             peer: self.id,
             from,

@@ -32,7 +32,7 @@ use crate::channel::{
 };
 use crate::config::CandidateType;
 use crate::config::{Config, DtlsMode};
-use crate::crypto::{Crypto, SessionCrypto};
+use crate::crypto::{Crypto, Retransmitted, SessionCrypto};
 use crate::event::{NegotiationFault, Path, PeerFault, TransportFault};
 use crate::ice::gather::LocalCandidate;
 use crate::rng::Rng;
@@ -162,6 +162,8 @@ pub(crate) enum SessionEvent {
         #[serde(with = "bytes_text")]
         data: Vec<u8>,
     },
+    /// SCTP has sent something again.
+    Retransmitted(Retransmitted),
     /// The peer closed.
     Closed,
     /// DTLS saw another certificate than the announced one, and may yet see the right one.
@@ -791,6 +793,10 @@ impl Session {
         // A flight that cannot be sent for want of a path must not use up its repetitions.
         self.crypto.hold_retransmissions(!self.ice_up);
         self.deadline = drained.filter(|at| at.saturating_duration_since(now) < NEVER);
+        if let Some(again) = self.crypto.take_retransmitted() {
+            let event = SessionEvent::Retransmitted(again);
+            self.events.push_back(Pending::Own(event));
+        }
         if self.crypto.take_wrong_certificate() {
             let event = SessionEvent::WrongCertificate;
             self.events.push_back(Pending::Own(event));

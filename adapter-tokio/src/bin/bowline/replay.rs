@@ -72,10 +72,15 @@ fn describe(output: &Output) -> Option<String> {
             ..
         }) => Some(format!("{peer}: {from} -> {to}, {cause}")),
         Output::Event(Event::Metrics { peer, metrics }) => {
-            let rtt = metrics.rtt.unwrap_or_default().as_secs_f64() * 1e3;
             let (received, sent) = (metrics.bytes_received, metrics.bytes_sent);
+            let again = metrics.bytes_retransmitted;
+            let ms = |time: Duration| time.as_secs_f64() * 1e3;
+            let rtt = metrics.rtt.map_or_else(String::new, |rtt| {
+                let (smoothed, jitter) = (ms(rtt.smoothed), ms(rtt.jitter));
+                format!(", rtt {smoothed:.2} ms, jitter {jitter:.2} ms")
+            });
             Some(format!(
-                "{peer}: metrics, {received} bytes in, {sent} out, rtt {rtt:.2} ms"
+                "{peer}: metrics, {received} bytes in, {sent} out, {again} of them again{rtt}"
             ))
         }
         Output::Event(event) => Some(format!("{event:?}")),

@@ -89,7 +89,7 @@ fn after_the_end_no_write_is_tried_again() {
     assert!(channels.poll_write(now).is_some());
     channels.on_write_refused(now);
     assert!(channels.poll_timeout().is_some());
-    channels.abandon();
+    channels.abandon(now);
     assert_eq!(channels.poll_timeout(), None);
 }
 
@@ -110,9 +110,10 @@ fn what_is_kept_for_a_peer_that_does_not_acknowledge_is_bounded() {
         channels.check_invariants();
     }
     let bound = limits().backlog_max + limits().queue_bytes;
-    let written = channels.metrics()[1].messages_sent;
+    let written = channels.metrics(now)[1].messages_sent;
     // Each message counts with an allowance of 64 bytes.
     assert_eq!(written, bound.div_ceil(1_064) as u64);
+    assert_eq!(channels.metrics(now)[1].messages_unacknowledged, written);
     hear(
         &mut channels,
         &[MetaFrame::Ack {
@@ -240,7 +241,7 @@ fn what_was_learnt_of_a_path_is_forgotten_when_it_was_lost() {
         assert!(written > 0);
         now += Duration::from_millis(20);
         channels.on_backlog(key(RELIABLE), 0, now);
-        let received = channels.metrics()[1].messages_sent;
+        let received = channels.metrics(now)[1].messages_sent;
         hear(
             &mut channels,
             &[MetaFrame::Ack {

@@ -926,7 +926,7 @@ fn abandoning_tells_every_message_once_and_closes_every_channel() {
     for channel in [CONTROL, RELIABLE, FILE] {
         (0..20).for_each(|_| assert!(pair.send(0, channel, message(16_000))));
     }
-    pair.sides[0].channels.abandon();
+    pair.sides[0].channels.abandon(pair.now);
     pair.pump();
     for channel in [CONTROL, RELIABLE, FILE] {
         assert!(
@@ -945,14 +945,33 @@ fn the_metrics_count_messages_and_payload() {
     let mut pair = Pair::connected();
     (0..3).for_each(|_| assert!(pair.send(0, RELIABLE, message(20_000))));
     pair.settle();
-    let metrics = pair.sides[0].channels.metrics();
+    let metrics = pair.sides[0].channels.metrics(pair.now);
     let sent = metrics[1];
     assert_eq!(
         (sent.messages_queued, sent.messages_sent, sent.bytes_sent),
         (3, 3, 60_000)
     );
-    let got = pair.sides[1].channels.metrics()[1];
+    let got = pair.sides[1].channels.metrics(pair.now)[1];
     assert_eq!((got.messages_received, got.bytes_received), (3, 60_000));
+}
+
+#[test]
+fn the_metrics_tell_what_waits_for_how_long_and_what_is_not_acknowledged() {
+    let (mut pair, second) = (Pair::new([limits(), limits()], 2), Duration::from_secs(1));
+    let start = pair.now;
+    assert!(pair.send(0, RELIABLE, message(100)));
+    pair.now += second;
+    assert!(pair.send(0, RELIABLE, message(200)));
+    let at = |pair: &Pair, now| pair.sides[0].channels.metrics(now)[1];
+    let waiting = at(&pair, start + second * 3);
+    assert_eq!((waiting.queue_messages, waiting.queue_bytes), (2, 300));
+    assert_eq!(waiting.queue_age, Some(second * 3));
+    assert_eq!(waiting.messages_unacknowledged, 0);
+    pair.start();
+    pair.settle();
+    let done = at(&pair, pair.now);
+    assert_eq!((done.queue_messages, done.queue_bytes), (0, 0));
+    assert_eq!((done.queue_age, done.messages_unacknowledged), (None, 0));
 }
 
 #[test]

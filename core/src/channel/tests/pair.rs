@@ -333,7 +333,7 @@ impl Pair {
             .any(|side| side.events.contains(&ChannelOutput::Broken));
         for side in &mut self.sides {
             assert!(is_broken || side.channels.is_drained());
-            side.channels.abandon();
+            side.channels.abandon(self.now);
         }
         self.pump();
         self.check_account(true);

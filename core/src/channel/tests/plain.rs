@@ -191,7 +191,7 @@ fn an_unreliable_channel_whose_window_is_full_drops_and_counts() {
     assert_eq!(
         (
             outputs(&mut channels),
-            channels.metrics()[2].messages_dropped
+            channels.metrics(now)[2].messages_dropped
         ),
         (vec![], 1)
     );
@@ -309,7 +309,7 @@ fn a_label_too_long_for_what_the_remote_turns_out_to_be_closes_the_channel() {
     assert_eq!(told, expected, "and the stream is not asked for");
     let late = channels.send(channel, message(1), now).expect_err("gone");
     assert_eq!(late.reason, SendRefusal::UnknownChannel);
-    assert_eq!(channels.metrics().len(), 4);
+    assert_eq!(channels.metrics(now).len(), 4);
 }
 
 #[test]

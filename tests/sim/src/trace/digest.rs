@@ -140,6 +140,7 @@ pub(super) fn event(
             peer.hash(hash);
             (metrics.datagrams_received, metrics.bytes_received).hash(hash);
             (metrics.datagrams_sent, metrics.bytes_sent, metrics.backlog).hash(hash);
+            (metrics.chunks_retransmitted, metrics.bytes_retransmitted).hash(hash);
             (metrics.rtt, metrics.connect_time, metrics.connected_time).hash(hash);
         }
         // The enum may grow: what is not known here counts by its kind alone.

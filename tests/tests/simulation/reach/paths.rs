@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bowline::{ChannelKind, Endpoint, Event, Path, PathChange, PathQuality, TransportPolicy};
+use bowline::{
+    ChannelKind, Endpoint, Event, Path, PathChange, PathQuality, PeerMetrics, TransportPolicy,
+};
 use bowline_sim::{Action, HostId, Incoming, Misbehaviour, NatConfig, PeerSpec, ServerSpec, World};
 
 use super::{Between, connect};
@@ -69,6 +71,13 @@ fn paths(world: &mut World, host: HostId, peer: HostId) -> Vec<PathQuality> {
     let now = world.instant();
     let paths = world.with_peer(host, peer, |peer| peer.paths(now));
     paths.expect("the peer is there")
+}
+
+/// The figures that a host has of the other one now.
+fn metrics(world: &mut World, host: HostId, peer: HostId) -> PeerMetrics {
+    let now = world.instant();
+    let metrics = world.with_peer(host, peer, |peer| peer.metrics(now));
+    metrics.expect("the peer is there")
 }
 
 /// No datagram gets from one host to the other for a while, but through the relay.
@@ -155,6 +164,9 @@ fn the_direct_path_is_in_use_and_the_relay_stands_by_until_it_is_needed() {
         assert!(known.iter().all(is_lately), "{known:?}");
     }
     let direct = path(&world, ALICE);
+    let before = metrics(&mut world, ALICE, BOB);
+    assert_eq!((before.path, before.relayed), (Some(direct), false));
+    assert_eq!(before.rtt.map(|rtt| rtt.min), Some(LATENCY * 2));
     cut(&mut world, seconds(600));
     assert!(arrives(&mut world, ALICE, BOB, seconds(60)));
     world.run_for(seconds(10));
@@ -162,6 +174,17 @@ fn the_direct_path_is_in_use_and_the_relay_stands_by_until_it_is_needed() {
     assert!(known[0].in_use, "{known:?}");
     assert_eq!(known[0].path, path(&world, ALICE));
     assert!(known.iter().all(|known| known.path != direct), "{known:?}");
+    let after = metrics(&mut world, ALICE, BOB);
+    assert_eq!(
+        (after.path, after.relayed),
+        (Some(known[0].path), known[0].relayed)
+    );
+    let least = after.rtt.map(|rtt| rtt.min);
+    assert_eq!(
+        least,
+        Some(known[0].rtt),
+        "the round trips of the direct path are gone"
+    );
     world.assert_no_violation();
 }
 

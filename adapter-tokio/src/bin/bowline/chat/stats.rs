@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use bowline::{Path, PathQuality};
+use bowline::{Path, PathQuality, Rtt};
 use bowline_tokio::Connection;
 
 use crate::text;
@@ -41,7 +41,11 @@ pub(crate) fn row(
         return row;
     };
     let metrics = connection.metrics();
-    let queued: usize = metrics.channels.iter().map(|channel| channel.queue).sum();
+    let queued: usize = metrics
+        .channels
+        .iter()
+        .map(|channel| channel.queue_bytes)
+        .sum();
     let queued = u64::try_from(queued + metrics.backlog).unwrap_or(u64::MAX);
     let rate = |moved: Option<(u64, Duration)>| {
         moved.map_or_else(none, |(bytes, elapsed)| text::rate(bytes, elapsed))
@@ -50,13 +54,19 @@ pub(crate) fn row(
         name.to_owned(),
         connection.state().to_string(),
         path.map_or_else(none, |path| format!("{} - {}", path.local, path.remote)),
-        metrics.rtt.map_or_else(none, text::duration),
+        metrics.rtt.map_or_else(none, round_trip),
         standby(&connection.paths()).unwrap_or_else(none),
         rate(sample.sent),
         rate(sample.received),
         text::bytes(queued),
         metrics.restarts.to_string(),
     ]
+}
+
+/// The smoothed round trip time and its jitter.
+fn round_trip(rtt: Rtt) -> String {
+    let (smoothed, jitter) = (text::duration(rtt.smoothed), text::duration(rtt.jitter));
+    format!("{smoothed} ± {jitter}")
 }
 
 /// The best of the paths that could take over, and how many others could.

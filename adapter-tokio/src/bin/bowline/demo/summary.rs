@@ -38,7 +38,7 @@ fn row(one: &Player, other: &Player, throughput: Option<f64>) -> Vec<String> {
     let mut row = vec![
         pair(one, other),
         duration(there.connect_time),
-        duration(there.rtt),
+        duration(there.rtt.map(|rtt| rtt.smoothed)),
         restarts.to_string(),
     ];
     for kind in [

@@ -698,14 +698,16 @@ mod tests {
         r.set_mode(Overflow::Fault, true);
         r.on_credit_announced(u64::MAX / 2);
         let whole = INITIAL_CREDIT - MESSAGE_OVERHEAD;
+        let message = WHOLE_MAX + 2_000 + MESSAGE_OVERHEAD;
+        let most = INITIAL_CREDIT + message + RETURNS_HELD * INITIAL_CREDIT;
         let mut sent = 0;
-        while sent + INITIAL_CREDIT <= r.held_max() {
+        while sent + INITIAL_CREDIT <= most {
             assert!(frame(&mut r, Part::Whole, whole).is_ok());
             sent += INITIAL_CREDIT;
             r.start_over();
         }
         assert!(sent > RETURNS_HELD * INITIAL_CREDIT);
-        let rest = r.held_max() - sent - MESSAGE_OVERHEAD;
+        let rest = most - sent - MESSAGE_OVERHEAD;
         assert_eq!(
             frame(&mut r, Part::Whole, rest + 1),
             Err(PeerFault::WindowExceeded)

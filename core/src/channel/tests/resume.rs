@@ -154,8 +154,10 @@ fn credit_that_was_lost_with_the_transport_is_given_again() {
     let mut pair = Pair::new([tight_limits(), tight_limits()], 3);
     pair.start();
     for _ in 0..6 {
-        while pair.send(0, RELIABLE, message(30_000)) {}
-        while pair.step() {}
+        for _ in 0..8 {
+            pair.send(0, RELIABLE, message(30_000));
+            while pair.step() {}
+        }
         // CREDIT is said to a side that does not listen any more.
         pair.move_side(0);
         pair.release_all();
@@ -257,6 +259,7 @@ fn a_channel_that_was_being_closed_is_closed_on_both_sides_and_forgotten() {
                 let apps = &pair.sides[side].apps;
                 assert!(ids.iter().all(|id| apps[id].is_closed), "{steps}");
                 assert_eq!(pair.sides[side].channels.entries.len(), 4);
+                assert!(!errors(&pair, side).contains(&ChannelFault::OpenTimeout));
             }
             // The agreed id is good again.
             let one = pair.open(0, agreed()).expect("free");

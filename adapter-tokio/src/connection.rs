@@ -248,6 +248,14 @@ impl Connection {
         self.shared().wake_driver();
     }
 
+    /// Builds a new transport under this connection. See [`bowline::Peer::rebuild`].
+    pub fn rebuild(&self) {
+        if let Some(mut peer) = self.shared().lock().peer(self.session()) {
+            peer.rebuild(Instant::now());
+        }
+        self.shared().wake_driver();
+    }
+
     /// Closes the connection gracefully and tells how it ended. When this is dropped the closing goes on.
     pub async fn close(&self) -> CloseReport {
         if let Some(mut peer) = self.shared().lock().peer(self.session()) {

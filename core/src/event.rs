@@ -104,7 +104,7 @@ pub enum Event {
         /// The last message handed over.
         through: MessageId,
     },
-    /// All messages of a reliable channel up to this one reached the peer.
+    /// All messages of a reliable channel up to this one reached the peer, but those of which [`Event::NotDelivered`] was told.
     Delivered {
         /// The peer.
         peer: PeerId,
@@ -203,6 +203,41 @@ pub enum Event {
         /// How the path is.
         health: PathHealth,
     },
+    /// The connection is lost, and this will be tried at `at` ([`Reconnect`](crate::Reconnect)).
+    ReconnectScheduled {
+        /// The peer.
+        peer: PeerId,
+        /// What will be tried.
+        rung: Rung,
+        /// The how manieth attempt of this rung it is, from 1.
+        attempt: u32,
+        /// When.
+        at: Instant,
+        /// When the peer is given up.
+        deadline: Option<Instant>,
+    },
+    /// An attempt to bring the connection back begins.
+    ReconnectAttempt {
+        /// The peer.
+        peer: PeerId,
+        /// What is tried.
+        rung: Rung,
+        /// The how manieth attempt of this rung it is, from 1.
+        attempt: u32,
+    },
+    /// A lost connection is back. The change to [`PeerState::Connected`] follows.
+    Restored {
+        /// The peer.
+        peer: PeerId,
+        /// What was tried last, by this side. `None` when nothing was: the path came back, or the peer brought it back.
+        rung: Option<Rung>,
+        /// Attempts in all.
+        attempts: u32,
+        /// How long it was lost.
+        took: Duration,
+        /// What has survived.
+        kept: Kept,
+    },
     /// The search for candidates that all peers share began or ended.
     Gathering {
         /// How far it is.
@@ -293,6 +328,10 @@ pub enum Cause {
     PathRestored,
     /// No datagram of the peer came for too long.
     PathLost,
+    /// The transport has ended, and is built anew.
+    TransportLost(TransportFault),
+    /// The transport is built anew, because one of the two sides wants it.
+    Rebuilt,
     /// The application called `close` and everything is drained.
     LocalClose,
     /// The peer closed.
@@ -322,6 +361,8 @@ impl fmt::Display for Cause {
             Self::Established => f.write_str("established"),
             Self::PathRestored => f.write_str("path restored"),
             Self::PathLost => f.write_str("path lost"),
+            Self::TransportLost(fault) => write!(f, "transport lost: {fault}"),
+            Self::Rebuilt => f.write_str("transport built anew"),
             Self::LocalClose => f.write_str("closed by us"),
             Self::RemoteClose => f.write_str("closed by the peer"),
             Self::PeerForgot => f.write_str("the peer forgot the session"),
@@ -423,6 +464,48 @@ impl fmt::Display for PathHealth {
         f.pad(match self {
             Self::Good => "good",
             Self::Degraded => "degraded",
+        })
+    }
+}
+
+/// What brings a lost connection back: a rung of the reconnection ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Rung {
+    /// New ICE credentials and candidates; the transport stays (RFC 8445 section 9).
+    IceRestart,
+    /// A new transport.
+    Rebuild,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::IceRestart => "ice restart",
+            Self::Rebuild => "rebuild",
+        })
+    }
+}
+
+/// What of a connection has survived its loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Kept {
+    /// All of it: DTLS, SCTP and the channels.
+    Transport,
+    /// The channels, on a new transport: every message goes on exactly once and in order.
+    Channels,
+    /// Nothing that the peer had: it is a new process, or no bowline peer. What it had not acknowledged was told as
+    /// [`Event::NotDelivered`], what was not sent yet is sent to it.
+    Queues,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Transport => "the transport",
+            Self::Channels => "the channels",
+            Self::Queues => "what was not sent",
         })
     }
 }

@@ -82,8 +82,8 @@ pub mod nat {
 
 pub use channel::kind::{ChannelConfig, ChannelKind, Message, Ordering, Priority, Reliability};
 pub use config::{
-    AddressRange, CandidateType, Config, ConfigBuilder, ConfigError, DtlsMode, NetworkCost, Preset,
-    Reconnect, TransportPolicy,
+    AddressRange, Backoff, CandidateType, Config, ConfigBuilder, ConfigError, DtlsMode, Jitter,
+    NetworkCost, Preset, Reconnect, TransportPolicy,
 };
 pub use diagnosis::{Explanation, Finding, Suspect};
 pub use endpoint::io::{Input, Output, Signal, Transmit};
@@ -94,8 +94,8 @@ pub use error::{
     SendRefusal, UnknownChannel, UnknownPeer,
 };
 pub use event::{
-    CandidateRefusal, Cause, ChannelFault, Event, GatheringState, NegotiationFault, Path,
-    PathChange, PathHealth, PeerFault, PeerState, Phase, ServerFault, Side, SignalKind,
+    CandidateRefusal, Cause, ChannelFault, Event, GatheringState, Kept, NegotiationFault, Path,
+    PathChange, PathHealth, PeerFault, PeerState, Phase, Rung, ServerFault, Side, SignalKind,
     SignalRefusal, TransportFault,
 };
 pub use ice::{CandidateInfo, IceServer, IceServerError, ServerTransport};

@@ -66,6 +66,12 @@ impl Rng {
         Duration::from_micros(micros)
     }
 
+    /// Anything up to `most`, in whole microseconds.
+    pub(crate) fn duration_up_to(&mut self, most: Duration) -> Duration {
+        let half = most / 2;
+        self.jitter(half, 1.0)
+    }
+
     /// `len` characters of the 64 that RFC 8839 calls `ice-char`, 6 bits of randomness each.
     pub(crate) fn ice_chars(&mut self, len: usize) -> String {
         const ICE_CHARS: &[u8; 64] =

@@ -8,6 +8,7 @@ mod simulation {
     mod determinism;
     mod drivers;
     mod figures;
+    mod hold;
     mod metrics;
     mod mixed_traffic;
     mod premises;

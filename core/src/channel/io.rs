@@ -17,10 +17,6 @@ pub(crate) enum Framing {
 }
 
 /// What the peer knows of our channels when a transport takes the place of another.
-#[cfg_attr(
-    not(any(test, fuzzing)),
-    expect(dead_code, reason = "peers do not rebuild their transport yet")
-)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Continuity {
     /// All: it moves to the new transport as we do.

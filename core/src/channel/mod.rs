@@ -60,7 +60,7 @@ use schedule::Schedule;
 use transfer::Offer;
 
 pub(crate) use frame::header_len;
-pub(crate) use io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey};
+pub(crate) use io::{ChannelOutput, Continuity, Framing, Role, StreamConfig, StreamKey};
 pub(crate) use receive::Room;
 
 /// The channels of one peer.

@@ -286,7 +286,7 @@ impl Queue {
     /// How much was handed over of the first message without an outcome, where it can be sent again.
     fn handed_over_after_settled(&self) -> usize {
         match (self.keep, self.unacknowledged.front()) {
-            (Keep::Payload, Some(message)) => message.len(),
+            (Keep::Payload, Some(accepted)) => accepted.message.len(),
             (Keep::Payload, None) => self.offset,
             (Keep::Number | Keep::Nothing, _) => 0,
         }
@@ -296,7 +296,7 @@ impl Queue {
     /// handed over.
     fn resume_front(&mut self, partial: u64, begun: usize) -> Result<(), NotSent> {
         let partial = usize::try_from(partial).map_err(|_| NotSent)?;
-        let len = self.unsent.front().map_or(0, Message::len);
+        let len = self.unsent.front().map_or(0, |next| next.message.len());
         // A peer that has all of a message counts it as received.
         if partial > begun || partial > 0 && partial >= len {
             return Err(NotSent);
@@ -537,7 +537,7 @@ mod tests {
         assert_eq!((queue.oldest(), queue.unsettled()), (Some(at(1)), 1));
         queue.advance(10);
         assert_eq!((queue.oldest(), queue.unsettled()), (Some(at(2)), 2));
-        queue.rewind(1, 10 + 64, true).expect("was sent");
+        queue.rewind(peer(1, 10 + 64, 0), true).expect("was sent");
         assert_eq!((queue.oldest(), queue.unsettled()), (Some(at(1)), 0));
         queue.end();
         assert_eq!(queue.oldest(), None);

@@ -31,10 +31,6 @@ impl Channels {
     /// any more. Then say [`Channels::start`] for the new one, as on the first: it counts where nothing was kept.
     ///
     /// Both sides have to say [`Continuity::Kept`] of a transport, or neither. A foreign peer never keeps anything.
-    #[cfg_attr(
-        not(any(test, fuzzing)),
-        expect(dead_code, reason = "peers do not rebuild their transport yet")
-    )]
     pub(crate) fn on_transport_replaced(&mut self, continuity: Continuity, now: Instant) {
         if self.life == Life::Ended {
             return;

@@ -13,7 +13,7 @@ use crate::ice::{IceServer, IceServerError};
 pub use ice::{
     AddressRange, CandidateType, Ice, InvalidAddressRange, NetworkCost, TransportPolicy,
 };
-pub use reconnect::Reconnect;
+pub use reconnect::{Backoff, Jitter, Reconnect};
 
 /// A checked configuration. Made by [`Config::builder`]; `Config::default()` is the `standard` preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,10 +94,17 @@ pub enum Preset {
     /// Balanced: what an application wants that has not measured yet.
     #[default]
     Standard,
+    /// A lost connection is tried again after 1, 2, 4, 8 and 16 s, each with up to a second more.
+    Classic,
     /// Small queues and quick decisions: late data is worthless.
     Game,
     /// Few wake-ups: slower checks, no periodic metrics.
     Battery,
+}
+
+impl Preset {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Standard, Self::Classic, Self::Game, Self::Battery];
 }
 
 /// Limits on what peers and strangers can make an endpoint keep.
@@ -235,17 +242,16 @@ impl ConfigBuilder {
         let standard = standard();
         let config = match preset {
             Preset::Standard => standard,
+            Preset::Classic => Config {
+                reconnect: Reconnect::CLASSIC,
+                ..standard
+            },
             Preset::Game => Config {
                 timing: Timing {
                     close_drain: Duration::from_secs(1),
                     ..standard.timing
                 },
-                reconnect: Reconnect {
-                    degraded_after: Duration::from_millis(1_500),
-                    lost_after: Duration::from_secs(3),
-                    restart_timeout: Duration::from_secs(4),
-                    disconnect_budget: Duration::from_secs(20),
-                },
+                reconnect: Reconnect::GAME,
                 channels: ChannelLimits {
                     queue_bytes: 256 * KIB,
                     low_water: 64 * KIB,
@@ -260,12 +266,7 @@ impl ConfigBuilder {
                     signal_retry: Duration::from_secs(1),
                     ..standard.timing
                 },
-                reconnect: Reconnect {
-                    degraded_after: Duration::from_secs(5),
-                    lost_after: Duration::from_secs(10),
-                    restart_timeout: Duration::from_secs(15),
-                    disconnect_budget: Duration::from_secs(120),
-                },
+                reconnect: Reconnect::BATTERY,
                 metrics_interval: None,
                 ..standard
             },
@@ -296,7 +297,10 @@ impl ConfigBuilder {
         timing.channel_open_timeout: Duration, "Sets [`Timing::channel_open_timeout`]. Default 10 s.";
         reconnect.degraded_after: Duration, "Sets [`Reconnect::degraded_after`]. Default 2.5 s.";
         reconnect.lost_after: Duration, "Sets [`Reconnect::lost_after`]. Default 5 s.";
-        reconnect.restart_timeout: Duration, "Sets [`Reconnect::restart_timeout`]. Default 8 s.";
+        reconnect.restart: Backoff, "Sets [`Reconnect::restart`]. Default three attempts, at once.";
+        reconnect.rebuild: Backoff, "Sets [`Reconnect::rebuild`]. Default ten attempts, after 0, 0.3, 0.6 and up to 7 s, with full jitter.";
+        reconnect.attempt_timeout: Duration, "Sets [`Reconnect::attempt_timeout`]. Default 8 s.";
+        reconnect.stable_after: Duration, "Sets [`Reconnect::stable_after`]. Default 30 s.";
         reconnect.disconnect_budget: Duration, "Sets [`Reconnect::disconnect_budget`]. Default 60 s.";
         channels.max_channels: usize, "Sets [`ChannelLimits::max_channels`]. Default 256.";
         channels.queue_bytes: usize, "Sets [`ChannelLimits::queue_bytes`]. Default 1 MiB.";
@@ -361,7 +365,7 @@ impl ConfigBuilder {
         let intervals = [
             ("connect_timeout", c.timing.connect_timeout),
             ("accept_timeout", c.timing.accept_timeout),
-            ("restart_timeout", c.reconnect.restart_timeout),
+            ("attempt_timeout", c.reconnect.attempt_timeout),
             ("degraded_after", c.reconnect.degraded_after),
             ("signal_retry", c.timing.signal_retry),
             ("dtls_retry", c.timing.dtls_retry),
@@ -502,12 +506,7 @@ fn standard() -> Config {
             stun_retry: Duration::from_millis(250),
             channel_open_timeout: Duration::from_secs(10),
         },
-        reconnect: Reconnect {
-            degraded_after: Duration::from_millis(2_500),
-            lost_after: Duration::from_secs(5),
-            restart_timeout: Duration::from_secs(8),
-            disconnect_budget: Duration::from_secs(60),
-        },
+        reconnect: Reconnect::STANDARD,
         channels: ChannelLimits {
             max_channels: 256,
             queue_bytes: 1024 * KIB,
@@ -601,7 +600,7 @@ mod tests {
 
     #[test]
     fn every_preset_passes_its_own_checks() {
-        for preset in [Preset::Standard, Preset::Game, Preset::Battery] {
+        for preset in Preset::ALL {
             assert!(Config::preset(preset).build().is_ok(), "{preset:?}");
         }
         assert_eq!(Config::builder().build(), Ok(Config::default()));

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::slots::PeerKey;
+use crate::peer::Took;
 
 /// The tables. Nothing is ever iterated in hash order.
 pub(crate) struct Demux {
@@ -30,7 +31,9 @@ pub(crate) type TransactionId = [u8; 12];
 struct Check {
     peer: PeerKey,
     remote: SocketAddr,
+    /// When it was sent first.
     sent: Instant,
+    is_repeated: bool,
 }
 
 impl Demux {
@@ -61,7 +64,7 @@ impl Demux {
         self.tuples.remove(&tuple);
     }
 
-    /// Remembers a check. The oldest is forgotten at [`CHECKS_PER_PEER`] for each peer that there may be.
+    /// Remembers a check, or that it was sent again. The oldest is forgotten at [`CHECKS_PER_PEER`] for each peer that there may be.
     pub(crate) fn add_check(
         &mut self,
         id: TransactionId,
@@ -69,14 +72,18 @@ impl Demux {
         remote: SocketAddr,
         now: Instant,
     ) {
+        if let Some(check) = self.checks.get_mut(&id) {
+            check.is_repeated = true;
+            return;
+        }
         let check = Check {
             peer,
             remote,
             sent: now,
+            is_repeated: false,
         };
-        if self.checks.insert(id, check).is_none() {
-            self.began.push_back(id);
-        }
+        self.checks.insert(id, check);
+        self.began.push_back(id);
         while self.began.len() > self.max_checks
             || self
                 .began
@@ -105,9 +112,12 @@ impl Demux {
     }
 
     /// A check was answered: gives the time that it took, once.
-    pub(crate) fn end_check(&mut self, id: &TransactionId, now: Instant) -> Option<Duration> {
+    pub(crate) fn end_check(&mut self, id: &TransactionId, now: Instant) -> Option<Took> {
         let check = self.checks.remove(id)?;
-        Some(now.saturating_duration_since(check.sent))
+        Some(Took {
+            time: now.saturating_duration_since(check.sent),
+            is_exact: !check.is_repeated,
+        })
     }
 
     fn is_expired(&self, id: &TransactionId, now: Instant) -> bool {
@@ -150,10 +160,30 @@ mod tests {
         assert_eq!(demux.by_check(&[7; 12], addr(3)), None);
         let asked = demux.by_check(&[7; 12], addr(2));
         assert_eq!(asked, Some(PeerKey::first_of(0)));
-        let took = demux.end_check(&[7; 12], later);
-        assert_eq!(took, Some(Duration::from_millis(30)));
+        let took = Took {
+            time: Duration::from_millis(30),
+            is_exact: true,
+        };
+        assert_eq!(demux.end_check(&[7; 12], later), Some(took));
         assert_eq!(demux.by_check(&[7; 12], addr(2)), None);
         assert_eq!(demux.end_check(&[7; 12], later), None);
+    }
+
+    #[test]
+    fn a_check_that_was_sent_twice_took_no_longer_than_since_the_first() {
+        let mut demux = Demux::new(1);
+        let start = Instant::now();
+        for sent in [0, 10] {
+            let sent = start + Duration::from_millis(sent);
+            demux.add_check([7; 12], PeerKey::first_of(0), addr(2), sent);
+        }
+        let took = Took {
+            time: Duration::from_millis(30),
+            is_exact: false,
+        };
+        let later = start + took.time;
+        assert_eq!(demux.end_check(&[7; 12], later), Some(took));
+        assert_eq!(demux.began.len(), 1);
     }
 
     #[test]

@@ -604,13 +604,13 @@ impl Endpoint {
                 self.stats.dropped.wrong_password += 1;
                 return;
             }
-            let rtt = self.demux.end_check(&transaction, self.now);
-            if let Some(rtt) = rtt.filter(|_| is_success) {
+            let took = self.demux.end_check(&transaction, self.now);
+            if let Some(took) = took.filter(|_| is_success) {
                 self.ctx.pool.udp_works = true;
                 slot.sources.validated(remote);
                 let path = Path { local, remote };
                 slot.peer
-                    .on_check_answered(path, rtt, &mut self.ctx, self.now);
+                    .on_check_answered(path, took, &mut self.ctx, self.now);
             }
         }
         slot.peer.on_datagram(local, remote, contents, self.now);
@@ -657,7 +657,12 @@ impl Endpoint {
     }
 
     fn sync_ufrags(&mut self, key: PeerKey) {
-        let Self { slots, demux, .. } = self;
+        let Self {
+            slots,
+            demux,
+            pacer,
+            ..
+        } = self;
         let Some(slot) = slots.get_mut(key) else {
             return;
         };
@@ -669,6 +674,10 @@ impl Endpoint {
             .eq(slot.ufrags.iter().map(String::as_str))
         {
             return;
+        }
+        // Checks of a generation that is over are of no use to anybody.
+        if current[0] != slot.ufrags.first().map(String::as_str) {
+            pacer.forget(key);
         }
         slot.ufrags.iter().for_each(|old| demux.remove_ufrag(old));
         slot.ufrags = current.iter().flatten().map(|s| (*s).to_owned()).collect();
@@ -908,6 +917,14 @@ impl Peer<'_> {
             Step::RestartIce { peer: self.id },
             peer::Peer::restart_ice,
         );
+    }
+
+    /// Builds a new transport (ICE, DTLS and SCTP) under the same peer, as the reconnection ladder does when a restart of ICE
+    /// does not help. The state is [`PeerState::Disconnected`] meanwhile. Between bowline peers every message goes on exactly
+    /// once and in order; a foreign peer sees a new connection. Nothing happens unless the peer is connected or
+    /// disconnected.
+    pub fn rebuild(&mut self, now: Instant) {
+        self.command(now, Step::Rebuild { peer: self.id }, peer::Peer::rebuild);
     }
 
     /// The state.

@@ -136,6 +136,9 @@ pub(super) enum Step {
     RestartIce {
         peer: PeerId,
     },
+    Rebuild {
+        peer: PeerId,
+    },
     Close,
     /// `poll_output` let the next peer that was touched do its work.
     Drive,

@@ -238,7 +238,8 @@ impl Endpoint {
             | Step::OpenChannel { peer, .. }
             | Step::CloseChannel { peer, .. }
             | Step::ClosePeer { peer }
-            | Step::RestartIce { peer } => {
+            | Step::RestartIce { peer }
+            | Step::Rebuild { peer } => {
                 if let Ok(peer) = self.peer(peer) {
                     peer.replay(step, now);
                 }
@@ -274,6 +275,7 @@ impl Peer<'_> {
             }
             Step::ClosePeer { .. } => self.close(now),
             Step::RestartIce { .. } => self.restart_ice(now),
+            Step::Rebuild { .. } => self.rebuild(now),
             Step::SocketBound { .. }
             | Step::SocketClosed { .. }
             | Step::Datagrams { .. }
@@ -362,6 +364,7 @@ fn describe(step: &Step) -> String {
         Step::CloseChannel { peer, channel } => format!("close channel {channel} to {peer}"),
         Step::ClosePeer { peer } => format!("close {peer}"),
         Step::RestartIce { peer } => format!("restart ice with {peer}"),
+        Step::Rebuild { peer } => format!("rebuild the transport to {peer}"),
         Step::Close => "close all".to_owned(),
         Step::Drive => "drive".to_owned(),
     }

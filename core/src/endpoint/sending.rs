@@ -1,82 +1,39 @@
 //! From the peers to the sockets: what they send, at its pace and through relays.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
 
+use super::Endpoint;
 use super::gate::{self, Gate};
 use super::slots::PeerKey;
-use super::transmit::TransmitQueue;
-use super::{Endpoint, Slot};
 use crate::config::MIN_PACING;
 use crate::event::Path;
-use crate::ice::gather::{Carried, Gatherer};
-use crate::metrics::EndpointStats;
-use crate::need::NeedId;
+use crate::ice::gather::Carried;
 use crate::peer::Datagram;
 
 impl Endpoint {
     /// Takes the datagrams of a peer. Checks to addresses that have not asked for any wait for their turn.
     pub(super) fn take_datagrams(&mut self, key: PeerKey) {
-        let Some(slot) = self.slots.get_mut(key) else {
-            return;
-        };
-        let mut wires = Wires {
-            gatherer: &mut self.gatherer,
-            transmits: &mut self.transmits,
-            streams: &mut self.streams,
-            stats: &mut self.stats,
-            now: self.now,
-        };
-        let mut asked = Vec::new();
-        while let Some(datagram) = slot.peer.poll_datagram(self.now) {
+        while let Some(datagram) = self.poll_datagram(key) {
             let (local, remote) = (datagram.source, datagram.destination);
-            let gate = gate::classify(&datagram.contents);
-            match gate {
-                Gate::Request { .. } => {
-                    // In another private network the peer can have the address that we have in ours.
-                    if wires.gatherer.sockets().contains(&remote) {
-                        continue;
-                    }
-                    if !slot.is_asked_by(remote) {
-                        self.pacer.push(key, datagram);
-                        continue;
-                    }
-                    if let Some(id) = transaction_of(&datagram) {
-                        self.demux.add_check(id, key, remote, self.now);
-                    }
-                    slot.peer.on_check_sent(&datagram, self.now);
+            match gate::classify(&datagram.contents) {
+                // In another private network the peer can have the address that we have in ours.
+                Gate::Request { .. } if self.gatherer.sockets().contains(&remote) => {}
+                Gate::Request { .. } if self.is_asked(key, datagram.destination) => {
+                    self.send_check(key, datagram);
                 }
+                Gate::Request { .. } => self.pacer.push(key, datagram),
                 // The transport answers, and secures, only to addresses that it has authenticated.
-                Gate::Response { .. } | Gate::Dtls => {
-                    let tuple = (local, remote);
-                    if !slot.tuples.contains(&tuple) && self.demux.add_tuple(tuple, key) {
-                        slot.tuples.push_back(tuple);
-                        asked.push(tuple);
-                    }
-                    if slot.tuples.len() > MAX_TUPLES
-                        && let Some(oldest) = slot.tuples.pop_front()
-                    {
-                        self.demux.remove_tuple(oldest);
+                Gate::Response { .. } => self.send_authenticated(key, datagram),
+                Gate::Dtls => {
+                    let path = Path { local, remote };
+                    if self.may_send(key, path) {
+                        self.send_authenticated(key, datagram);
+                    } else {
+                        self.stats.datagrams_withheld += 1;
                     }
                 }
-                Gate::Indication | Gate::Unsupported | Gate::Drop(_) => {}
+                Gate::Indication | Gate::Unsupported | Gate::Drop(_) => self.send(key, datagram),
             }
-            if matches!(gate, Gate::Dtls) {
-                let path = Path { local, remote };
-                if !slot.peer.may_send(path, self.now) {
-                    wires.stats.datagrams_withheld += 1;
-                    continue;
-                }
-                slot.peer.on_path_used(path, &mut self.ctx, self.now);
-            }
-            wires.send(slot, datagram);
-        }
-        let due = asked
-            .into_iter()
-            .filter_map(|tuple| self.pacer.take(key, tuple));
-        for check in due.collect::<Vec<_>>() {
-            self.send_check(key, check);
         }
         self.send_checks();
     }
@@ -94,50 +51,79 @@ impl Endpoint {
         self.take_gathered();
     }
 
-    fn send_check(&mut self, key: PeerKey, check: Datagram) {
+    fn poll_datagram(&mut self, key: PeerKey) -> Option<Datagram> {
+        self.slots.get_mut(key)?.peer.poll_datagram(self.now)
+    }
+
+    /// Whether a check that was made with our password has come from an address, which asks for ours.
+    fn is_asked(&self, key: PeerKey, remote: SocketAddr) -> bool {
+        let slot = self.slots.get(key);
+        slot.is_some_and(|slot| slot.tuples.iter().any(|(_, known)| *known == remote))
+    }
+
+    /// Whether the peer has consented to data on `path`. Notes that data takes it.
+    fn may_send(&mut self, key: PeerKey, path: Path) -> bool {
         let Some(slot) = self.slots.get_mut(key) else {
-            return;
+            return false;
         };
+        // The transport goes on sending from a candidate that is gone until it has another pair.
+        let mut ours = self.ctx.local.iter();
+        let may = ours.any(|c| c.sends_from(path.local)) && slot.peer.may_send(path, self.now);
+        if may {
+            slot.peer.on_path_used(path, &mut self.ctx, self.now);
+        }
+        may
+    }
+
+    /// Sends to a pair of addresses that is the peer's, and the check that waits for it behind the first.
+    fn send_authenticated(&mut self, key: PeerKey, datagram: Datagram) {
+        let tuple = (datagram.source, datagram.destination);
+        let is_new = self.note_tuple(key, tuple);
+        self.send(key, datagram);
+        if is_new && let Some(check) = self.pacer.take(key, tuple) {
+            self.send_check(key, check);
+        }
+    }
+
+    /// Has what comes on a pair of addresses brought to the peer. Returns whether it is new.
+    fn note_tuple(&mut self, key: PeerKey, tuple: (SocketAddr, SocketAddr)) -> bool {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return false;
+        };
+        if slot.tuples.contains(&tuple) || !self.demux.add_tuple(tuple, key) {
+            return false;
+        }
+        slot.tuples.push_back(tuple);
+        if slot.tuples.len() > MAX_TUPLES
+            && let Some(oldest) = slot.tuples.pop_front()
+        {
+            self.demux.remove_tuple(oldest);
+        }
+        true
+    }
+
+    fn send_check(&mut self, key: PeerKey, check: Datagram) {
         if let Some(id) = transaction_of(&check) {
             self.demux.add_check(id, key, check.destination, self.now);
         }
-        slot.peer.on_check_sent(&check, self.now);
-        let mut wires = Wires {
-            gatherer: &mut self.gatherer,
-            transmits: &mut self.transmits,
-            streams: &mut self.streams,
-            stats: &mut self.stats,
-            now: self.now,
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.peer.on_check_sent(&check, self.now);
+        }
+        self.send(key, check);
+    }
+
+    fn send(&mut self, key: PeerKey, datagram: Datagram) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
         };
-        wires.send(slot, check);
-    }
-}
-
-impl Slot {
-    /// Whether a check that was made with our password has come from an address, which asks for ours.
-    fn is_asked_by(&self, remote: SocketAddr) -> bool {
-        self.tuples.iter().any(|(_, known)| *known == remote)
-    }
-}
-
-/// Where datagrams of peers go out.
-struct Wires<'a> {
-    gatherer: &'a mut Gatherer,
-    transmits: &'a mut TransmitQueue,
-    streams: &'a mut VecDeque<(NeedId, Vec<u8>)>,
-    stats: &'a mut EndpointStats,
-    now: Instant,
-}
-
-impl Wires<'_> {
-    fn send(&mut self, slot: &mut Slot, datagram: Datagram) {
         let (local, remote) = (datagram.source, datagram.destination);
+        slot.peer.on_sent(datagram.contents.len());
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += datagram.contents.len() as u64;
         if !self.gatherer.is_relayed(local) {
             return self.transmits.push(datagram);
         }
-        slot.reach(remote, self.gatherer, self.now);
+        slot.reach(remote, &mut self.gatherer, self.now);
         let contents = datagram.contents;
         match self.gatherer.relay(local, remote, contents, self.now) {
             Some(Carried::Datagram(datagram)) => self.transmits.push(datagram.into()),

@@ -37,8 +37,6 @@ struct Asked {
     check: Datagram,
     /// When it is sent again.
     again: Instant,
-    /// Whether it was.
-    is_repeated: bool,
 }
 
 /// How the path is.
@@ -109,23 +107,18 @@ impl Consent {
             since: self.asked.as_ref().map_or(now, |asked| asked.since),
             check: check.clone(),
             again: now + self.pause(),
-            is_repeated: false,
         });
     }
 
-    /// A check on `path` was answered. Returns whether `rtt` is the round trip time: when the check was sent twice, nobody
-    /// knows which was answered.
-    pub(super) fn on_answered(&mut self, path: Path, rtt: Duration, now: Instant) -> bool {
+    /// A check on `path` was answered, after `rtt` where that is known.
+    pub(super) fn on_answered(&mut self, path: Path, rtt: Option<Duration>, now: Instant) {
         if self.path != Some(path) {
-            return true;
+            return;
         }
         self.answered = Some(now);
         self.condition = Condition::Good;
-        let is_exact = self.asked.take().is_none_or(|asked| !asked.is_repeated);
-        if is_exact {
-            self.rtt = rtt;
-        }
-        is_exact
+        self.asked = None;
+        self.rtt = rtt.unwrap_or(self.rtt);
     }
 
     /// The path that is watched.
@@ -169,7 +162,6 @@ impl Consent {
         let is_lost = self.condition == Condition::Lost;
         let asked = self.asked.as_mut().filter(|a| a.again <= now && !is_lost)?;
         asked.again = now + pause;
-        asked.is_repeated = true;
         Some(asked.check.clone())
     }
 
@@ -238,7 +230,7 @@ mod tests {
     fn watching(now: Instant) -> Consent {
         let mut consent = Consent::new(&config());
         consent.watch(path(), None);
-        assert!(consent.on_answered(path(), RTT, now));
+        consent.on_answered(path(), Some(RTT), now);
         consent
     }
 
@@ -249,7 +241,7 @@ mod tests {
         assert_eq!(consent.poll_timeout(), None);
         consent.on_asked(&check(1), start);
         assert!(consent.poll_timeout().is_some());
-        assert!(consent.on_answered(path(), RTT, start + RTT));
+        consent.on_answered(path(), Some(RTT), start + RTT);
         assert_eq!(consent.poll_timeout(), None);
     }
 
@@ -267,12 +259,12 @@ mod tests {
         let lost = start + config.lost_after + RTT;
         assert_eq!(consent.handle_timeout(lost), Some(Condition::Lost));
         assert_eq!(consent.poll_timeout(), None);
-        consent.on_answered(path(), RTT, lost);
+        consent.on_answered(path(), Some(RTT), lost);
         assert_eq!(consent.condition(), Condition::Good);
     }
 
     #[test]
-    fn a_check_is_repeated_until_it_is_answered_and_times_nothing_then() {
+    fn a_check_is_repeated_until_it_is_answered() {
         let start = Instant::now();
         let mut consent = watching(start);
         consent.on_asked(&check(1), start);
@@ -284,7 +276,8 @@ mod tests {
         assert_eq!(consent.silent_since(), Some(start));
         assert!(consent.poll_repeat(start + REPEAT).is_none());
         assert!(consent.poll_repeat(start + REPEAT * 2).is_some());
-        assert!(!consent.on_answered(path(), REPEAT * 3, start + REPEAT * 3));
+        consent.on_answered(path(), None, start + REPEAT * 3);
+        assert_eq!(consent.poll_timeout(), None);
         assert_eq!(consent.rtt, RTT);
     }
 
@@ -293,7 +286,7 @@ mod tests {
         let (config, start) = (config(), Instant::now());
         let mut consent = watching(start);
         let long = Duration::from_secs(2);
-        consent.on_answered(path(), long, start);
+        consent.on_answered(path(), Some(long), start);
         consent.on_asked(&check(1), start);
         assert_eq!(consent.poll_timeout(), Some(start + long * 2));
         let degraded = start + config.degraded_after + long;
@@ -327,7 +320,7 @@ mod tests {
             local: remote,
             remote: local,
         };
-        consent.on_answered(other, RTT, last);
+        consent.on_answered(other, Some(RTT), last);
         assert!(!consent.is_given(start + CONSENT));
         assert!(!Consent::new(&config()).is_given(start));
     }

@@ -139,7 +139,7 @@ fn lives() -> Vec<Life> {
 }
 
 fn any_fact(script: &mut Script<'_>) -> Fact {
-    match script.byte() % 15 {
+    match script.byte() % 16 {
         0 => Fact::Accepted,
         1 => Fact::Refused,
         2 => Fact::Progress(script.pick(&PHASES)),
@@ -154,6 +154,7 @@ fn any_fact(script: &mut Script<'_>) -> Fact {
         11 => Fact::NegotiationFailed(NegotiationFault::Fingerprint),
         12 => Fact::TransportFailed(TransportFault::Dtls),
         13 => Fact::Misbehaved(PeerFault::Frame),
+        14 => Fact::TransportLost(Cause::Rebuilt),
         _ => Fact::Deadline,
     }
 }

@@ -9,6 +9,7 @@ mod echoes;
 mod explain;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod ladder;
 mod naming;
 pub(crate) mod paths;
 mod pump;
@@ -27,7 +28,7 @@ use crate::channel::kind::{ChannelConfig, Message};
 use crate::config::{CandidateType, Config};
 use crate::crypto::Crypto;
 use crate::error::{NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel};
-use crate::event::{Cause, Event, Path, PeerState, SignalRefusal};
+use crate::event::{Cause, Event, Kept, Path, PeerState, SignalRefusal};
 use crate::ice::gather::{LocalCandidate, PoolView};
 use crate::ice::{CandidateFilter, Lookups};
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
@@ -37,6 +38,8 @@ use crate::signal::{ByeReason, EarlyCandidates, Envelope};
 use crate::tape::Tape;
 
 use consent::Consent;
+use ladder::Ladder;
+pub(crate) use paths::Took;
 use paths::{PathQuality, Paths};
 pub(crate) use session::Datagram;
 use signalling::Signalling;
@@ -51,8 +54,13 @@ pub(crate) struct Peer {
     lifecycle: Lifecycle,
     created: Instant,
     signalling: Signalling,
-    /// When the next ICE restart is tried, while the path is lost.
+    /// When ICE is to restart although the connection is not lost.
     next_restart: Option<Instant>,
+    /// Whether ICE is to restart once the descriptions are exchanged.
+    restart_when_negotiated: bool,
+    ladder: Ladder,
+    /// What has survived since the connection was lost.
+    kept: Kept,
     session: Option<TapedSession>,
     /// Where datagrams go.
     path: Option<Path>,
@@ -201,6 +209,9 @@ impl Peer {
             created: now,
             signalling: Signalling::new(own, id, session, &mut rng, &ctx.config),
             next_restart: None,
+            restart_when_negotiated: false,
+            ladder: Ladder::default(),
+            kept: Kept::Transport,
             session: None,
             path: None,
             consent: Consent::new(&ctx.config.reconnect),
@@ -294,7 +305,7 @@ impl Peer {
         let mut busy = true;
         for _ in 0..MAX_ROUNDS {
             busy = self.drive_session(ctx, now);
-            busy |= self.drive_restart(ctx, now);
+            busy |= self.drive_repair(ctx, now);
             busy |= self.drive_channels(ctx, now);
             busy |= self.drive_writes(ctx, now);
             if self.state().is_terminal() {
@@ -320,6 +331,7 @@ impl Peer {
             self.channels.poll_timeout(),
             self.signalling.poll_timeout(),
             self.next_restart,
+            self.ladder.poll_timeout(),
             self.consent.poll_timeout(),
             self.next_metrics
                 .filter(|_| self.state() == PeerState::Connected),
@@ -376,10 +388,11 @@ impl Peer {
         }
         match is {
             Life::Connected => self.on_connected(ctx, now),
-            Life::Disconnected => self.on_disconnected(now),
+            Life::Disconnected => self.stop_connected_clock(now),
             Life::Leaving { .. } => self.leave(ctx, now),
             Life::Ended(_) => self.on_ended(fact, ctx, now),
-            Life::Offered | Life::Connecting(_) | Life::Draining { .. } => {}
+            Life::Draining { .. } => self.ladder.stop(),
+            Life::Offered | Life::Connecting(_) => {}
         }
         if let Some(Transition { from, to, cause }) = told {
             tracing::info!(peer = %self.id, %from, %to, %cause, "peer state");
@@ -400,24 +413,20 @@ impl Peer {
         }
     }
 
-    fn on_connected(&mut self, ctx: &Context, now: Instant) {
+    fn on_connected(&mut self, ctx: &mut Context, now: Instant) {
         self.metrics.connect_time.get_or_insert(now - self.created);
         self.connected_since = Some(now);
         self.interval = Interval::new(&self.metrics, now);
-        self.next_restart = None;
         self.forget_restart_requests();
+        self.tell_restored(ctx, now);
         self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
-    }
-
-    fn on_disconnected(&mut self, now: Instant) {
-        self.stop_connected_clock(now);
-        self.next_restart = Some(now);
     }
 
     /// Everything that could be delivered is. Says farewell.
     fn leave(&mut self, ctx: &mut Context, now: Instant) {
         self.stop_connected_clock(now);
         self.next_restart = None;
+        self.ladder.stop();
         self.abandon_messages(ctx, now);
         if let Some(session) = &mut self.session {
             session.close(now);
@@ -427,6 +436,7 @@ impl Peer {
 
     fn on_ended(&mut self, fact: Fact, ctx: &mut Context, now: Instant) {
         self.stop_connected_clock(now);
+        self.ladder.stop();
         self.abandon_messages(ctx, now);
         let reason = match fact {
             // The peer ended it, knows of the end, or will take the farewell that is being repeated.
@@ -443,7 +453,8 @@ impl Peer {
             | Fact::Progress(_)
             | Fact::Established
             | Fact::PathUp
-            | Fact::PathDown => None,
+            | Fact::PathDown
+            | Fact::TransportLost(_) => None,
         };
         if let Some(reason) = reason {
             self.say_bye(reason, ctx);

@@ -23,6 +23,15 @@ pub struct PathQuality {
     pub answered: Instant,
 }
 
+/// The time that a check took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Took {
+    pub(crate) time: Duration,
+    /// Whether it is the round trip time. Of a check that was sent twice nobody knows which copy was answered, and the time
+    /// since the first is the most that it can be.
+    pub(crate) is_exact: bool,
+}
+
 /// What was answered where.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
@@ -47,17 +56,24 @@ impl Paths {
         self.since = Some(now);
     }
 
-    /// A check on `path` was answered after `rtt`. At [`MAX_PATHS`] the one that was silent longest gives its place.
-    pub(super) fn on_answered(&mut self, path: Path, rtt: Duration, now: Instant) {
-        let is_of_before = |since: Instant| now.saturating_duration_since(since) < rtt;
+    /// A check on `path` was answered. At [`MAX_PATHS`] the one that was silent longest gives its place.
+    pub(super) fn on_answered(&mut self, path: Path, took: Took, now: Instant) {
+        let is_of_before = |since: Instant| now.saturating_duration_since(since) < took.time;
         if self.since.is_some_and(is_of_before) {
             return;
         }
-        let answered = Answered { path, rtt, at: now };
         if let Some(known) = self.entries.iter_mut().find(|known| known.path == path) {
-            *known = answered;
+            known.at = now;
+            if took.is_exact {
+                known.rtt = took.time;
+            }
             return;
         }
+        let answered = Answered {
+            path,
+            rtt: took.time,
+            at: now,
+        };
         self.entries.retain(|known| known.works(now));
         if self.entries.len() >= MAX_PATHS {
             let at = |(_, known): &(usize, &Answered)| known.at;
@@ -126,17 +142,32 @@ mod tests {
     fn a_path_is_one_as_long_as_it_answers() {
         let mut paths = Paths::default();
         let start = Instant::now();
-        paths.on_answered(path(1), RTT, start);
+        paths.on_answered(path(1), took(RTT), start);
         assert_eq!(ports(&paths, None, start + SILENT), [1]);
         let later = start + SILENT + Duration::from_nanos(1);
         assert!(ports(&paths, None, later).is_empty());
-        paths.on_answered(path(1), RTT * 2, later);
+        paths.on_answered(path(1), took(RTT * 2), later);
         let again = working(&paths, None, later);
         assert_eq!((again[0].rtt, again[0].answered), (RTT * 2, later));
-        assert_eq!(
-            (paths.rtt(path(1)), paths.rtt(path(2))),
-            (Some(RTT * 2), None)
-        );
+        let rtt = |port| paths.last_answer(path(port)).map(|known| known.rtt);
+        assert_eq!((rtt(1), rtt(2)), (Some(RTT * 2), None));
+    }
+
+    #[test]
+    fn a_time_that_is_not_exact_counts_only_where_none_is_known() {
+        let mut paths = Paths::default();
+        let start = Instant::now();
+        let long = Took {
+            time: RTT * 9,
+            is_exact: false,
+        };
+        paths.on_answered(path(1), long, start);
+        let rtt = |paths: &Paths| paths.last_answer(path(1)).map(|known| known.rtt);
+        assert_eq!(rtt(&paths), Some(RTT * 9));
+        paths.on_answered(path(1), took(RTT), start);
+        paths.on_answered(path(1), long, start + RTT);
+        assert_eq!(rtt(&paths), Some(RTT));
+        assert_eq!(working(&paths, None, start)[0].answered, start + RTT);
     }
 
     #[test]
@@ -144,7 +175,7 @@ mod tests {
         let mut paths = Paths::default();
         let now = Instant::now();
         for (port, rtt) in [(5, 30), (4, 10), (3, 20), (2, 10)] {
-            paths.on_answered(path(port), Duration::from_millis(rtt), now);
+            paths.on_answered(path(port), took(Duration::from_millis(rtt)), now);
         }
         assert_eq!(ports(&paths, Some(path(5)), now), [5, 2, 4, 3]);
         assert_eq!(ports(&paths, Some(path(9)), now), [2, 4, 3, 5]);
@@ -162,11 +193,11 @@ mod tests {
         let at = |port: u16| start + Duration::from_millis(u64::from(port));
         let last = u16::try_from(MAX_PATHS).expect("small");
         for port in 1..=last {
-            paths.on_answered(path(port), RTT, at(port));
+            paths.on_answered(path(port), took(RTT), at(port));
         }
         assert_eq!(working(&paths, None, at(last)).len(), MAX_PATHS);
-        paths.on_answered(path(1), RTT, at(last));
-        paths.on_answered(path(last + 1), RTT, at(last + 1));
+        paths.on_answered(path(1), took(RTT), at(last));
+        paths.on_answered(path(last + 1), took(RTT), at(last + 1));
         let known = ports(&paths, None, at(last + 1));
         assert_eq!(known.len(), MAX_PATHS);
         assert!(known.contains(&1) && !known.contains(&2));
@@ -177,8 +208,8 @@ mod tests {
         let mut paths = Paths::default();
         let start = Instant::now();
         let last = u16::try_from(MAX_PATHS).expect("small");
-        (1..=last).for_each(|port| paths.on_answered(path(port), RTT, start));
-        paths.on_answered(path(0), RTT, start + SILENT * 2);
+        (1..=last).for_each(|port| paths.on_answered(path(port), took(RTT), start));
+        paths.on_answered(path(0), took(RTT), start + SILENT * 2);
         assert_eq!(paths.entries.len(), 1);
     }
 
@@ -186,11 +217,15 @@ mod tests {
     fn a_generation_knows_no_answer_to_a_check_of_the_one_before() {
         let mut paths = Paths::default();
         let start = Instant::now();
-        paths.on_answered(path(1), RTT, start);
+        paths.on_answered(path(1), took(RTT), start);
         paths.on_generation(start + RTT);
-        paths.on_answered(path(2), RTT, start + RTT * 2 - Duration::from_nanos(1));
+        paths.on_answered(
+            path(2),
+            took(RTT),
+            start + RTT * 2 - Duration::from_nanos(1),
+        );
         assert!(ports(&paths, None, start + RTT * 2).is_empty());
-        paths.on_answered(path(2), RTT, start + RTT * 2);
+        paths.on_answered(path(2), took(RTT), start + RTT * 2);
         assert_eq!(ports(&paths, None, start + RTT * 2), [2]);
     }
 
@@ -198,8 +233,8 @@ mod tests {
     fn paths_from_an_address_that_is_gone_are_none() {
         let mut paths = Paths::default();
         let now = Instant::now();
-        paths.on_answered(path(1), RTT, now);
-        paths.on_answered(path(2), RTT, now);
+        paths.on_answered(path(1), took(RTT), now);
+        paths.on_answered(path(2), took(RTT), now);
         paths.retain(|path| path.local.port() != 1);
         assert_eq!(ports(&paths, None, now), [2]);
     }
@@ -221,6 +256,13 @@ mod tests {
             .iter()
             .map(|known| known.path.local.port())
             .collect()
+    }
+
+    fn took(time: Duration) -> Took {
+        Took {
+            time,
+            is_exact: true,
+        }
     }
 
     fn path(port: u16) -> Path {

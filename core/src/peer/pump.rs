@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::consent::Consent;
+use super::paths::Paths;
 use super::session::{Datagram, SessionEvent, Written};
 use super::state::{Fact, Life};
 use super::taped::TapedSession;
 use super::{Context, Peer};
-use crate::channel::{ChannelOutput, Framing, Role, StreamConfig};
-use crate::event::{Cause, Event, Phase, Side, TransportFault};
+use crate::channel::{ChannelOutput, Continuity, Framing, Role, StreamConfig};
+use crate::event::{Cause, Event, Kept, Phase, Side, TransportFault};
 use crate::ice::gather::LocalCandidate;
 
 impl Peer {
@@ -46,10 +48,13 @@ impl Peer {
     /// The next datagram to send: of the transport, or a check of its that is repeated.
     pub(crate) fn poll_datagram(&mut self, now: Instant) -> Option<Datagram> {
         let made = self.session.as_mut()?.poll_transmit();
-        let datagram = made.or_else(|| self.consent.poll_repeat(now))?;
+        made.or_else(|| self.consent.poll_repeat(now))
+    }
+
+    /// A datagram of `len` bytes has left.
+    pub(crate) fn on_sent(&mut self, len: usize) {
         self.metrics.datagrams_sent += 1;
-        self.metrics.bytes_sent += datagram.contents.len() as u64;
-        Some(datagram)
+        self.metrics.bytes_sent += len as u64;
     }
 
     /// There is another candidate of ours.
@@ -112,10 +117,22 @@ impl Peer {
             }
         }
         self.session = Some(session);
+        self.secured = false;
+        self.wrong_certificate = false;
+        self.path = None;
+        self.left = None;
+        self.consent = Consent::new(&ctx.config.reconnect);
+        self.paths = Paths::default();
     }
 
-    /// The descriptions are exchanged: tells the channels how to speak.
-    pub(super) fn start_channels(&mut self, framing: Framing, limit: usize, now: Instant) {
+    /// The descriptions of a transport are exchanged: tells the channels how to speak, or that they go on there.
+    pub(super) fn start_channels(
+        &mut self,
+        framing: Framing,
+        limit: usize,
+        continuity: Option<Continuity>,
+        now: Instant,
+    ) {
         if let Some(session) = &mut self.session {
             session.set_framed(framing == Framing::Bowline);
         }
@@ -124,6 +141,13 @@ impl Peer {
         } else {
             Role::Odd
         };
+        if let Some(continuity) = continuity {
+            self.kept = match continuity {
+                Continuity::Kept => Kept::Channels,
+                Continuity::Lost => Kept::Queues,
+            };
+            self.channels.on_transport_replaced(continuity, now);
+        }
         self.channels.start(framing, role, limit, now);
     }
 
@@ -202,14 +226,17 @@ impl Peer {
                 | Life::Ended(_) => self.on_fact(Fact::Bye(Cause::RemoteClose), ctx, now),
             },
             SessionEvent::WrongCertificate => self.wrong_certificate = true,
-            SessionEvent::Failed(fault) => self.on_fact(Fact::TransportFailed(fault), ctx, now),
+            SessionEvent::Failed(fault) => self.on_transport_failed(fault, ctx, now),
             SessionEvent::Misbehaved(fault) => self.on_fact(Fact::Misbehaved(fault), ctx, now),
         }
     }
 
     /// Connected means: the path works, the certificate is right, and the channels are open.
     fn on_progress(&mut self, ctx: &mut Context, now: Instant) {
-        if self.secured && self.channels.is_ready() {
+        // A path that is lost comes back by its checks, and not by what is still up above it.
+        let is_awaited =
+            self.lifecycle.life() != Life::Disconnected || self.kept != Kept::Transport;
+        if is_awaited && self.secured && self.channels.is_ready() {
             self.on_fact(Fact::Established, ctx, now);
         }
     }
@@ -220,6 +247,10 @@ impl Peer {
         while let Some(output) = self.channels.poll_output() {
             busy = true;
             self.on_channel_output(output, ctx, now);
+        }
+        // Channels that go on where they were say nothing of it.
+        if self.lifecycle.life() == Life::Disconnected {
+            self.on_progress(ctx, now);
         }
         busy
     }
@@ -248,7 +279,7 @@ impl Peer {
                 return;
             }
             ChannelOutput::Broken => {
-                self.on_fact(Fact::TransportFailed(TransportFault::Sctp), ctx, now);
+                self.on_transport_failed(TransportFault::Sctp, ctx, now);
                 return;
             }
             ChannelOutput::Open {

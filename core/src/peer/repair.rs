@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::consent::{Condition, is_fresh};
+use super::ladder::{Repaired, Step};
 use super::state::{Fact, Life};
-use super::{Context, Datagram, PathQuality, Peer};
+use super::{Context, Datagram, PathQuality, Peer, Took};
 use crate::config::CandidateType;
-use crate::event::{Event, Path, PathChange};
+use crate::event::{Cause, Event, Kept, Path, PathChange, Rung, TransportFault};
 use crate::ice::gather::LocalCandidate;
 use crate::metrics::Rtt;
 
@@ -25,30 +26,38 @@ impl Peer {
         })
     }
 
-    /// A check of ours was answered after `rtt`, with the right password.
+    /// A check of ours was answered, with the right password.
     pub(crate) fn on_check_answered(
         &mut self,
         path: Path,
-        rtt: Duration,
+        took: Took,
         ctx: &mut Context,
         now: Instant,
     ) {
         self.checks.answered += 1;
         let was = self.consent.condition();
-        let is_exact = self.consent.on_answered(path, rtt, now);
-        self.paths.on_answered(path, rtt, now);
-        if is_exact && self.path.is_none_or(|used| used == path) {
+        let rtt = took.is_exact.then_some(took.time);
+        self.consent.on_answered(path, rtt, now);
+        self.paths.on_answered(path, took, now);
+        if let Some(rtt) = rtt {
+            self.on_round_trip(path, rtt);
+        }
+        self.tell_health(was, ctx);
+        if was == Condition::Lost && self.consent.condition() == Condition::Good {
+            self.channels.on_path(true, now);
+            self.on_path_works(ctx, now);
+        }
+    }
+
+    fn on_round_trip(&mut self, path: Path, rtt: Duration) {
+        if self.path.is_none_or(|used| used == path) {
             self.channels.on_check(rtt);
         }
-        if is_exact && self.path == Some(path) {
+        if self.path == Some(path) {
             match &mut self.metrics.rtt {
                 Some(known) => known.on_sample(rtt),
                 None => self.metrics.rtt = Some(Rtt::new(rtt)),
             }
-        }
-        self.tell_health(was, ctx);
-        if was == Condition::Lost && self.consent.condition() == Condition::Good {
-            self.on_fact(Fact::PathUp, ctx, now);
         }
     }
 
@@ -103,13 +112,23 @@ impl Peer {
         self.consent.renew();
         self.tell_health(was, ctx);
         self.channels.on_path(true, now);
-        self.on_fact(Fact::PathUp, ctx, now);
+        self.on_path_works(ctx, now);
     }
 
     /// No pair works any more.
     pub(super) fn on_path_down(&mut self, ctx: &mut Context, now: Instant) {
         self.channels.on_path(false, now);
         self.on_fact(Fact::PathDown, ctx, now);
+        if self.lifecycle.life() == Life::Disconnected {
+            self.climb(Rung::IceRestart, ctx, now);
+        }
+    }
+
+    /// Datagrams get through. A new transport is not up by that alone.
+    fn on_path_works(&mut self, ctx: &mut Context, now: Instant) {
+        if self.secured {
+            self.on_fact(Fact::PathUp, ctx, now);
+        }
     }
 
     /// Looks whether the path still answers.
@@ -169,16 +188,130 @@ impl Peer {
         }
     }
 
-    /// Restarts ICE when it is time to: over and over while the path is lost, once when a restart that the application
-    /// wanted came too soon. Returns whether it was time.
-    pub(super) fn drive_restart(&mut self, ctx: &mut Context, now: Instant) -> bool {
-        if self.next_restart.is_none_or(|at| at > now) {
+    /// Tries what is due to bring the connection back, and restarts ICE where something else wants it. Returns whether there
+    /// was anything.
+    pub(super) fn drive_repair(&mut self, ctx: &mut Context, now: Instant) -> bool {
+        let mut busy = self.next_restart.is_some_and(|at| at <= now);
+        if busy {
+            self.next_restart = None;
+            self.restart_ice(ctx, now);
+        }
+        while let Some(step) = self.ladder.poll(&ctx.config.reconnect, &mut self.rng, now) {
+            busy = true;
+            self.on_step(step, ctx, now);
+        }
+        busy
+    }
+
+    /// Builds a new transport, because the application wants it.
+    pub(crate) fn rebuild(&mut self, ctx: &mut Context, now: Instant) {
+        self.on_transport_lost(Cause::Rebuilt, ctx, now);
+    }
+
+    /// The transport is of no use any more. Returns whether another one is built.
+    pub(super) fn on_transport_lost(
+        &mut self,
+        cause: Cause,
+        ctx: &mut Context,
+        now: Instant,
+    ) -> bool {
+        if !self.can_rebuild() {
             return false;
         }
-        let again = now.checked_add(ctx.config.reconnect.restart_timeout);
-        self.next_restart = again.filter(|_| self.lifecycle.life() == Life::Disconnected);
-        self.restart_ice(ctx, now);
+        // What is left of it is of no use, even if it should come back.
+        self.secured = false;
+        self.on_fact(Fact::TransportLost(cause), ctx, now);
+        self.climb(Rung::Rebuild, ctx, now);
         true
+    }
+
+    /// The transport has failed: builds another one, or ends.
+    pub(super) fn on_transport_failed(
+        &mut self,
+        fault: TransportFault,
+        ctx: &mut Context,
+        now: Instant,
+    ) {
+        if !self.on_transport_lost(Cause::TransportLost(fault), ctx, now) {
+            self.on_fact(Fact::TransportFailed(fault), ctx, now);
+        }
+    }
+
+    /// The peer builds a new transport.
+    pub(super) fn on_rebuild_offered(&mut self, ctx: &mut Context, now: Instant) {
+        self.on_fact(Fact::TransportLost(Cause::Rebuilt), ctx, now);
+        if self.lifecycle.life() == Life::Disconnected {
+            let config = &ctx.config.reconnect;
+            self.ladder.on_helped(Rung::Rebuild, config, now);
+        }
+    }
+
+    /// Whether this connection was up and can go on over another transport.
+    fn can_rebuild(&self) -> bool {
+        match self.lifecycle.life() {
+            Life::Connected | Life::Disconnected => true,
+            Life::Offered
+            | Life::Connecting(_)
+            | Life::Draining { .. }
+            | Life::Leaving { .. }
+            | Life::Ended(_) => false,
+        }
+    }
+
+    /// The connection is lost, and `rung` is the first that can help.
+    fn climb(&mut self, rung: Rung, ctx: &mut Context, now: Instant) {
+        let config = &ctx.config.reconnect;
+        if let Some(step) = self.ladder.on_lost(rung, config, &mut self.rng, now) {
+            self.on_step(step, ctx, now);
+        }
+    }
+
+    fn on_step(&mut self, step: Step, ctx: &mut Context, now: Instant) {
+        let peer = self.id;
+        match step {
+            Step::Scheduled { rung, attempt, at } => {
+                let deadline = self.lifecycle.deadline();
+                ctx.events.push_back(Event::ReconnectScheduled {
+                    peer,
+                    rung,
+                    attempt,
+                    at,
+                    deadline,
+                });
+            }
+            Step::Attempt { rung, attempt } => {
+                let event = Event::ReconnectAttempt {
+                    peer,
+                    rung,
+                    attempt,
+                };
+                ctx.events.push_back(event);
+                match rung {
+                    Rung::IceRestart => self.restart_ice(ctx, now),
+                    Rung::Rebuild => self.connect_afresh(ctx, now),
+                }
+            }
+        }
+    }
+
+    /// The connection is up: tells what was lost of it, if it was lost.
+    pub(super) fn tell_restored(&mut self, ctx: &mut Context, now: Instant) {
+        let kept = std::mem::replace(&mut self.kept, Kept::Transport);
+        let Some(repaired) = self.ladder.on_restored(now) else {
+            return;
+        };
+        let Repaired {
+            rung,
+            attempts,
+            took,
+        } = repaired;
+        ctx.events.push_back(Event::Restored {
+            peer: self.id,
+            rung,
+            attempts,
+            took,
+            kept,
+        });
     }
 }
 

@@ -1,15 +1,16 @@
 //! Offers, answers, candidates and farewells of one peer.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::state::{Fact, Life};
 use super::taped::Ufrags;
 use super::{Context, Outcome, Peer};
-use crate::channel::Framing;
+use crate::channel::{Continuity, Framing};
 use crate::config::Config;
 use crate::event::{
-    CandidateRefusal, Cause, Event, NegotiationFault, Phase, SignalKind, SignalRefusal,
+    CandidateRefusal, Cause, Event, NegotiationFault, Phase, Rung, SignalKind, SignalRefusal,
 };
 use crate::ice::gather::LocalCandidate;
 use crate::ice::{AddressPolicy, Admitted, RemoteCandidates};
@@ -29,6 +30,8 @@ pub(super) struct Signalling {
     negotiation: Negotiation,
     outbox: Outbox,
     inbox: Inbox,
+    /// The last sessions that our channels were agreed on in, the present one last.
+    agreed: VecDeque<SessionId>,
     /// The offer that waits for the application.
     offered: Option<Envelope>,
     /// The peer's last description.
@@ -55,6 +58,7 @@ impl Signalling {
             negotiation: Negotiation::new(own, peer),
             outbox: Outbox::new(own, peer, session, config, rng.split()),
             inbox: Inbox::new(),
+            agreed: VecDeque::new(),
             offered: None,
             remote: None,
             candidates: None,
@@ -163,16 +167,20 @@ impl Peer {
     /// Begins an ICE restart, or asks the peer for one.
     pub(crate) fn restart_ice(&mut self, ctx: &mut Context, now: Instant) {
         match self.lifecycle.life() {
-            Life::Connected | Life::Disconnected => {}
-            Life::Offered
-            | Life::Connecting(_)
-            | Life::Draining { .. }
-            | Life::Leaving { .. }
-            | Life::Ended(_) => return,
+            Life::Connecting(_) | Life::Connected | Life::Disconnected => {}
+            Life::Offered | Life::Draining { .. } | Life::Leaving { .. } | Life::Ended(_) => return,
         }
         let decision = self.signalling.negotiation.on_restart_wanted(now);
-        if let Decision::TooSoon { until } = decision {
-            self.next_restart = Some(self.next_restart.map_or(until, |at| at.max(until)));
+        match decision {
+            Decision::TooSoon { until } if self.lifecycle.life() == Life::Disconnected => {
+                self.ladder.postpone(until);
+            }
+            Decision::TooSoon { until } => {
+                self.next_restart = Some(self.next_restart.map_or(until, |at| at.max(until)));
+            }
+            // The descriptions are being exchanged: what was wanted is wanted after it.
+            Decision::UnderWay => self.restart_when_negotiated = true,
+            _ => {}
         }
         self.carry_out_restart(decision, ctx, now);
     }
@@ -375,6 +383,15 @@ impl Peer {
                 self.yield_to(offer, took, ctx, now);
                 Outcome::Handled
             }
+            Decision::Await { .. } if self.goes_on_in(&offer) => {
+                self.bury(replaces, ctx);
+                let decision = self.signalling.negotiation.on_accept(now);
+                if let Decision::Answer { took, .. } = decision {
+                    self.on_rebuild_offered(ctx, now);
+                    self.yield_to(offer, took, ctx, now);
+                }
+                Outcome::Handled
+            }
             Decision::Await { .. } => {
                 self.bury(replaces, ctx);
                 self.on_fact(Fact::Replaced, ctx, now);
@@ -393,7 +410,26 @@ impl Peer {
         }
     }
 
-    /// The glare is lost: drops our own attempt and answers the peer's.
+    /// Whether an offer builds a new transport for the channels that we have.
+    fn goes_on_in(&self, offer: &Envelope) -> bool {
+        let is_open = match self.lifecycle.life() {
+            Life::Connecting(_) | Life::Connected | Life::Disconnected => true,
+            Life::Offered | Life::Draining { .. } | Life::Leaving { .. } | Life::Ended(_) => false,
+        };
+        is_open && self.resumed(offer).is_some()
+    }
+
+    /// The session that an offer goes on with, if it is one of those of our channels.
+    fn resumed(&self, offer: &Envelope) -> Option<SessionId> {
+        match &offer.body {
+            Body::Offer { resumes, .. } => {
+                resumes.filter(|session| self.signalling.agreed.contains(session))
+            }
+            _ => None,
+        }
+    }
+
+    /// Our own offer gives way: answers the peer's in its place.
     fn yield_to(&mut self, offer: Envelope, took: Duration, ctx: &mut Context, now: Instant) {
         self.begin_other_session(offer.session, ctx);
         self.signalling.inbox.accept(offer.seq);
@@ -415,6 +451,10 @@ impl Peer {
         signalling.generation = Generation::default();
         signalling.outbox = Outbox::new(self.own, self.id, session, &ctx.config, rng);
         signalling.inbox = Inbox::new();
+        signalling.remote = None;
+        signalling.candidates = None;
+        signalling.end_of_candidates = None;
+        signalling.said_end = false;
     }
 
     fn on_restart_offer(
@@ -446,6 +486,10 @@ impl Peer {
             .outbox
             .drop_where(|e| is_superseded_by_restart(e, generation));
         self.metrics.restarts += 1;
+        if self.lifecycle.life() == Life::Disconnected {
+            let config = &ctx.config.reconnect;
+            self.ladder.on_helped(Rung::IceRestart, config, now);
+        }
         self.answer(&offer, Duration::ZERO, ctx, now);
         Ok(())
     }
@@ -459,6 +503,7 @@ impl Peer {
         let Body::Answer {
             sdp,
             replaces,
+            resumes,
             bowline,
         } = &answer.body
         else {
@@ -487,7 +532,10 @@ impl Peer {
             Ok(remote)
         });
         match applied {
-            Ok(remote) => self.on_negotiated(remote, *bowline, generation, took, ctx, now),
+            Ok(remote) => {
+                let agreement = (*bowline, *resumes);
+                self.on_negotiated(remote, agreement, generation, took, ctx, now);
+            }
             Err(fault) => self.on_negotiation_failed(fault, ctx, now),
         }
         Ok(())
@@ -551,6 +599,11 @@ impl Peer {
         {
             return self.connect_afresh(ctx, now);
         }
+        if reason == ByeReason::UnknownSession
+            && self.on_transport_lost(Cause::PeerForgot, ctx, now)
+        {
+            return;
+        }
         // It knows; nothing has to be repeated to it.
         self.signalling.said_bye = true;
         let cause = match reason {
@@ -563,7 +616,7 @@ impl Peer {
     }
 
     /// Begins another session in the time that is left.
-    fn connect_afresh(&mut self, ctx: &mut Context, now: Instant) {
+    pub(super) fn connect_afresh(&mut self, ctx: &mut Context, now: Instant) {
         let fresh = SessionId::random(&mut self.rng);
         self.signalling.negotiation.on_connect(fresh, now);
         self.begin_other_session(fresh, ctx);
@@ -630,12 +683,14 @@ impl Peer {
             return self.on_negotiation_failed(NegotiationFault::Unsupported, ctx, now);
         };
         let replaces = self.signalling.negotiation.replaces().to_vec();
+        let resumes = self.signalling.agreed.back().copied();
         let bowline = Some(capabilities(&ctx.config));
         self.push(
             generation,
             Body::Offer {
                 sdp,
                 replaces,
+                resumes: resumes.filter(|_| generation == Generation(0)),
                 bowline,
             },
             ctx,
@@ -670,17 +725,20 @@ impl Peer {
             Ok((remote, sdp)) => {
                 let replaces = self.signalling.negotiation.replaces().to_vec();
                 let ours = Some(capabilities(&ctx.config));
+                let resumes = self.resumed(offer);
                 self.push(
                     offer.generation,
                     Body::Answer {
                         sdp,
                         replaces,
+                        resumes,
                         bowline: ours,
                     },
                     ctx,
                     now,
                 );
-                self.on_negotiated(remote, *bowline, offer.generation, took, ctx, now);
+                let agreement = (*bowline, resumes);
+                self.on_negotiated(remote, agreement, offer.generation, took, ctx, now);
             }
             Err(fault) => self.on_negotiation_failed(fault, ctx, now),
         }
@@ -712,7 +770,7 @@ impl Peer {
     fn on_negotiated(
         &mut self,
         remote: Remote,
-        bowline: Option<Capabilities>,
+        (bowline, resumes): (Option<Capabilities>, Option<SessionId>),
         generation: Generation,
         took: Duration,
         ctx: &mut Context,
@@ -739,10 +797,15 @@ impl Peer {
         self.signalling.remote = Some(remote);
         self.paths.on_generation(now);
         if first {
-            match bowline {
-                Some(_) => self.start_channels(Framing::Bowline, limit, now),
-                None => self.start_channels(Framing::Plain, limit, now),
-            }
+            let framing = match bowline {
+                Some(_) => Framing::Bowline,
+                None => Framing::Plain,
+            };
+            let continuity = self.agree(resumes);
+            self.start_channels(framing, limit, continuity, now);
+        }
+        if std::mem::take(&mut self.restart_when_negotiated) {
+            self.next_restart = Some(now);
         }
         for line in lines {
             self.add_candidate(&line, ctx, now);
@@ -755,6 +818,25 @@ impl Peer {
             self.use_candidate(early, ctx, now);
         }
         self.on_fact(Fact::Progress(Phase::Checks), ctx, now);
+    }
+
+    /// The descriptions of a transport are exchanged, and both sides go on with the channels of a session that they
+    /// have, or with none. Gives what that means for ours, unless they begin with this transport.
+    fn agree(&mut self, resumes: Option<SessionId>) -> Option<Continuity> {
+        let agreed = &mut self.signalling.agreed;
+        let continuity = match (agreed.is_empty(), resumes) {
+            (true, _) => None,
+            (false, Some(_)) => Some(Continuity::Kept),
+            (false, None) => Some(Continuity::Lost),
+        };
+        if continuity == Some(Continuity::Lost) {
+            agreed.clear();
+        }
+        if agreed.len() == MAX_AGREED {
+            agreed.pop_front();
+        }
+        agreed.push_back(self.signalling.session);
+        continuity
     }
 
     fn on_negotiation_failed(&mut self, reason: NegotiationFault, ctx: &mut Context, now: Instant) {
@@ -837,5 +919,7 @@ fn capabilities(config: &Config) -> Capabilities {
     }
 }
 
+/// Sessions of the same channels that are remembered: a peer that missed our last answers names an older one.
+const MAX_AGREED: usize = 8;
 /// The version of the frames in `channel/frame.rs`.
 const CHANNEL_PROTOCOL: u32 = 1;

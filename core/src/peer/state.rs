@@ -57,6 +57,8 @@ pub(crate) enum Fact {
     PathUp,
     /// No pair works any more.
     PathDown,
+    /// The transport is of no use any more, and another one is built.
+    TransportLost(Cause),
     /// The application closed the connection.
     Close,
     /// Nothing is queued any more.
@@ -255,10 +257,8 @@ fn next(life: Life, fact: Fact) -> Option<(Life, Option<(PeerState, Cause)>)> {
             | Ended(_) => None,
         },
         Fact::Established => match life {
-            Connecting(_) => told(Connected, Cause::Established),
-            Offered | Connected | Disconnected | Draining { .. } | Leaving { .. } | Ended(_) => {
-                None
-            }
+            Connecting(_) | Disconnected => told(Connected, Cause::Established),
+            Offered | Connected | Draining { .. } | Leaving { .. } | Ended(_) => None,
         },
         Fact::PathUp => match life {
             Disconnected => told(Connected, Cause::PathRestored),
@@ -269,6 +269,15 @@ fn next(life: Life, fact: Fact) -> Option<(Life, Option<(PeerState, Cause)>)> {
         Fact::PathDown => match life {
             Connected => told(Disconnected, Cause::PathLost),
             // While connecting, more candidates may come; the deadline decides. While closing, likewise.
+            Offered
+            | Connecting(_)
+            | Disconnected
+            | Draining { .. }
+            | Leaving { .. }
+            | Ended(_) => None,
+        },
+        Fact::TransportLost(cause) => match life {
+            Connected => told(Disconnected, cause),
             Offered
             | Connecting(_)
             | Disconnected
@@ -345,13 +354,14 @@ mod tests {
         Life::Ended(PeerState::Closed),
     ];
 
-    const FACTS: [Fact; 16] = [
+    const FACTS: [Fact; 17] = [
         Fact::Accepted,
         Fact::Refused,
         Fact::Progress(Phase::Answer),
         Fact::Established,
         Fact::PathUp,
         Fact::PathDown,
+        Fact::TransportLost(Cause::Rebuilt),
         Fact::Close,
         Fact::Drained,
         Fact::FarewellAnswered,

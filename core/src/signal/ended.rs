@@ -287,11 +287,13 @@ mod tests {
         let offer = || Body::Offer {
             sdp: sdp(),
             replaces: vec![],
+            resumes: None,
             bowline: None,
         };
         let answer = || Body::Answer {
             sdp: sdp(),
             replaces: vec![],
+            resumes: None,
             bowline: None,
         };
         let ufrag = || "abcd".to_owned();

@@ -26,14 +26,16 @@
 //! (RFC 9429). `replaces`, if present, names the last sessions with the same peer that the sender has left, whoever
 //! started them, at most 8, the latest last: what still comes of them is stale. `bowline`, if present, says that the sender is a bowline
 //! peer, with the highest `version` of the bowline channel protocol that it speaks and the largest message that it
-//! accepts, in bytes; browsers leave it out.
+//! accepts, in bytes; browsers leave it out. `resumes`, if present, names an earlier session with the same peer, whose
+//! channels go on in this one.
 //!
 //! ```json
 //! {"v":1,"from":"alice","to":"bob","session":"00112233445566778899aabbccddeeff","generation":0,"seq":1,
 //!  "type":"offer","sdp":"v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n","bowline":{"version":1,"max_message_size":262144}}
 //! ```
 //!
-//! **`answer`** answers the offer of the same session and generation. It has the same fields. A peer that gave up its
+//! **`answer`** answers the offer of the same session and generation. It has the same fields. `resumes` is that of the
+//! offer if the sender knows that session and has its channels still; without it the channels begin anew. A peer that gave up its
 //! own offer for the one that it answers (glare) must name the session of its own in `replaces`.
 //!
 //! ```json
@@ -130,6 +132,8 @@ pub(crate) enum Body {
         sdp: String,
         /// The last sessions with the same peer that the sender has left, the latest last. At most [`MAX_REPLACES`].
         replaces: Vec<SessionId>,
+        /// The session whose channels the sender goes on with in this one.
+        resumes: Option<SessionId>,
         /// What the sender can do, if it is a bowline peer.
         bowline: Option<Capabilities>,
     },
@@ -139,6 +143,8 @@ pub(crate) enum Body {
         sdp: String,
         /// The last sessions with the same peer that the sender has left, the latest last. At most [`MAX_REPLACES`].
         replaces: Vec<SessionId>,
+        /// That of the offer, if the sender has the channels of that session too and goes on with them.
+        resumes: Option<SessionId>,
         /// What the sender can do, if it is a bowline peer.
         bowline: Option<Capabilities>,
     },
@@ -299,6 +305,7 @@ impl Body {
         let Wire {
             sdp,
             replaces,
+            resumes,
             bowline,
             candidate,
             ufrag,
@@ -314,11 +321,13 @@ impl Body {
             Type::Offer => Self::Offer {
                 sdp: sdp?.into_owned(),
                 replaces,
+                resumes,
                 bowline,
             },
             Type::Answer => Self::Answer {
                 sdp: sdp?.into_owned(),
                 replaces,
+                resumes,
                 bowline,
             },
             Type::IceCandidate => Self::candidate(candidate?.into_owned(), ufrag?.into_owned())?,
@@ -392,6 +401,8 @@ struct Wire<'a> {
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     replaces: Cow<'a, [SessionId]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    resumes: Option<SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     bowline: Option<Capabilities>,
     #[serde(skip_serializing_if = "Option::is_none")]
     candidate: Option<Cow<'a, str>>,
@@ -427,6 +438,7 @@ impl<'a> From<&'a Envelope> for Wire<'a> {
             kind: Type::IceRestart,
             sdp: None,
             replaces: Cow::default(),
+            resumes: None,
             bowline: None,
             candidate: None,
             ufrag: None,
@@ -437,22 +449,26 @@ impl<'a> From<&'a Envelope> for Wire<'a> {
             Body::Offer {
                 sdp,
                 replaces,
+                resumes,
                 bowline,
             } => Self {
                 kind: Type::Offer,
                 sdp: Some(sdp.into()),
                 replaces: replaces.into(),
+                resumes: *resumes,
                 bowline: *bowline,
                 ..empty
             },
             Body::Answer {
                 sdp,
                 replaces,
+                resumes,
                 bowline,
             } => Self {
                 kind: Type::Answer,
                 sdp: Some(sdp.into()),
                 replaces: replaces.into(),
+                resumes: *resumes,
                 bowline: *bowline,
                 ..empty
             },

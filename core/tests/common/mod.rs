@@ -537,6 +537,9 @@ fn peer_of(event: &Event) -> Option<PeerId> {
         | Event::NegotiationFailed { peer, .. }
         | Event::PathChanged { peer, .. }
         | Event::PathHealth { peer, .. }
+        | Event::ReconnectScheduled { peer, .. }
+        | Event::ReconnectAttempt { peer, .. }
+        | Event::Restored { peer, .. }
         | Event::Metrics { peer, .. } => *peer,
         Event::SignalRefused { .. } | Event::Gathering { .. } => return None,
         _ => unreachable!("no other event exists"),

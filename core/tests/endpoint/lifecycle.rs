@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bowline::{
-    Cause, ChannelConfig, ChannelKind, Config, ConnectOptions, Event, Input, Message, Output,
-    PeerState, Phase,
+    Cause, ChannelConfig, ChannelKind, Config, ConnectOptions, Event, Input, Kept, Message, Output,
+    PeerState, Phase, Rung,
 };
 
 use crate::common::{World, id, json, millis, secs, variants};
@@ -374,12 +374,22 @@ fn a_peer_that_restarted_takes_the_place_of_its_old_self() {
 }
 
 #[test]
-fn a_peer_that_forgot_is_noticed_when_the_path_is_lost() {
+fn a_peer_that_forgot_is_noticed_when_the_path_is_lost_and_met_anew() {
     let mut world = World::connected();
     world.restart(1, 77, &Config::default());
-    world.run(secs(60));
-    let (state, cause, _) = world.end(0).expect("ended");
-    assert_eq!((state, cause), (PeerState::Closed, Cause::PeerForgot));
+    world.run(secs(12));
+    assert!(world.is_connected(0, "bob") && world.is_connected(1, "alice"));
+    let kept = world.events(0).iter().find_map(|event| match event {
+        Event::Restored { rung, kept, .. } => Some((*rung, *kept)),
+        _ => None,
+    });
+    assert_eq!(kept, Some((Some(Rung::Rebuild), Kept::Queues)));
+    let now = world.now;
+    let mut bob = world.peer(0, "bob");
+    bob.send(ChannelKind::Reliable, "again", now)
+        .expect("queued");
+    world.run(millis(100));
+    assert_eq!(world.messages(1), [(1, Message::text("again"))]);
 }
 
 #[test]
@@ -485,6 +495,10 @@ fn every_event_is_told_by_some_run() {
         },
         now,
     );
+    world.run(secs(1));
+    let now = world.now;
+    world.peer(0, "bob").rebuild(now);
+    world.run(secs(5));
     world.lose(|_| true);
     world.run(secs(120));
     let mut told = variants(world.events(0));
@@ -504,6 +518,10 @@ fn every_event_is_told_by_some_run() {
         "NegotiationFailed",
         "NotDelivered",
         "PathChanged",
+        "PathHealth",
+        "ReconnectAttempt",
+        "ReconnectScheduled",
+        "Restored",
         "Sent",
         "SignalReceived",
         "SignalRefused",

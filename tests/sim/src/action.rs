@@ -68,6 +68,13 @@ pub enum Action {
         /// The peer.
         to: HostId,
     },
+    /// `from` builds a new transport.
+    Rebuild {
+        /// The host.
+        from: HostId,
+        /// The peer.
+        to: HostId,
+    },
     /// The endpoint of `host` vanishes with all that it knows.
     Crash {
         /// The host.
@@ -216,6 +223,7 @@ impl fmt::Display for Action {
             Self::Close { from, to } => write!(f, "close {from} -> {to}"),
             Self::CloseAll { host } => write!(f, "{host} closes all"),
             Self::Restart { from, to } => write!(f, "restart ice {from} -> {to}"),
+            Self::Rebuild { from, to } => write!(f, "rebuild {from} -> {to}"),
             Self::Crash { host } => write!(f, "{host} crashes"),
             Self::Start { host } => write!(f, "{host} starts"),
             Self::Unbind { host, address } => write!(f, "{host} loses {address}"),
@@ -254,6 +262,7 @@ impl Action {
             | Self::Send { from, to, .. }
             | Self::Close { from, to }
             | Self::Restart { from, to }
+            | Self::Rebuild { from, to }
             | Self::Partition { from, to, .. }
             | Self::PartitionBus { from, to, .. }
             | Self::SetLink { from, to, .. } => vec![from, to],

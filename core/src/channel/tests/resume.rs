@@ -413,7 +413,10 @@ fn a_peer_that_lost_its_memory_gets_what_was_not_handed_over_and_the_rest_is_tol
     assert_eq!(told[4..], delivered);
     assert_eq!(received(&pair, 1, RELIABLE), [5, 6, 7].map(message));
     assert_untold(&pair.sides[..1]);
-    assert_eq!(pair.sides[0].channels.metrics()[1].messages_queued, 7);
+    assert_eq!(
+        pair.sides[0].channels.metrics(pair.now)[1].messages_queued,
+        7
+    );
     // Much more than the first credit, both ways.
     for _ in 0..20 {
         assert!(pair.send(0, FILE, message(200_000)));
@@ -446,7 +449,7 @@ fn a_message_that_was_half_there_begins_anew_with_a_peer_that_lost_its_memory() 
         let len = if restarted == 0 { 500_000 } else { 600_000 };
         assert_eq!(received(&pair, 1, FILE), [message(len)]);
         assert_eq!(outcomes(&pair, 0, FILE), [Outcome::Delivered]);
-        let metrics = pair.sides[1].channels.metrics()[3];
+        let metrics = pair.sides[1].channels.metrics(pair.now)[3];
         assert_eq!(metrics.messages_received, 1);
         pair.finish();
     }

@@ -50,6 +50,8 @@ pub(crate) struct Gatherer {
     wall: (Instant, UnixTime),
     /// Our sockets, the preferred first.
     bases: Vec<SocketAddr>,
+    /// All that are bound: what gives way to a better one may be needed later.
+    bound: Vec<SocketAddr>,
     servers: Vec<Server>,
     reflexive: Reflexive,
     relays: BTreeMap<u64, Relay>,
@@ -98,6 +100,7 @@ impl Gatherer {
             tape: Tape::default(),
             wall: (now, unix_time),
             bases: Vec::new(),
+            bound: Vec::new(),
             servers: Vec::new(),
             reflexive: Reflexive::new(ice.keepalive, rng.split()),
             relays: BTreeMap::new(),
@@ -146,28 +149,37 @@ impl Gatherer {
 
     /// A socket of ours can be used.
     pub(crate) fn on_socket_bound(&mut self, local: SocketAddr, now: Instant) {
-        let bound = self.bases.iter().copied().chain([local]);
-        let bases = self.addresses.host_candidates(bound);
-        if bases == self.bases {
-            return;
+        let local = canonical(local);
+        if !self.bound.contains(&local) {
+            self.bound.push(local);
+            self.choose_bases(now);
         }
-        for former in std::mem::replace(&mut self.bases, bases) {
-            if !self.bases.contains(&former) {
-                self.leave_base(former, now);
-            }
-        }
-        if self.announces_host(local) {
-            self.found(LocalCandidate::host(canonical(local)));
-        }
-        self.plan(now);
-        self.drive(now);
     }
 
     /// A socket of ours is closed.
     pub(crate) fn on_socket_closed(&mut self, local: SocketAddr, now: Instant) {
         let local = canonical(local);
-        self.bases.retain(|base| *base != local);
-        self.leave_base(local, now);
+        self.bound.retain(|bound| *bound != local);
+        self.choose_bases(now);
+    }
+
+    /// Some addresses are used only as long as there is no better one in their network.
+    fn choose_bases(&mut self, now: Instant) {
+        let bases = self.addresses.host_candidates(self.bound.iter().copied());
+        let former = std::mem::replace(&mut self.bases, bases);
+        if former == self.bases {
+            return;
+        }
+        for gone in &former {
+            if !self.bases.contains(gone) {
+                self.leave_base(*gone, now);
+            }
+        }
+        for new in self.bases.clone() {
+            if !former.contains(&new) && self.announces_host(new) {
+                self.found(LocalCandidate::host(new));
+            }
+        }
         self.plan(now);
         self.drive(now);
     }

@@ -716,7 +716,7 @@ fn what_the_application_does_not_want_is_no_candidate() {
 }
 
 #[test]
-fn a_socket_at_an_address_that_names_hardware_gives_way_when_another_is_bound() {
+fn a_socket_at_an_address_that_names_hardware_gives_way_while_another_is_bound() {
     let mut stage = Stage::new(&[]);
     let hardware = at("[2001:db8::211:22ff:fe33:4455]:4000");
     let private = at("[2001:db8::9]:4000");
@@ -727,4 +727,9 @@ fn a_socket_at_an_address_that_names_hardware_gives_way_when_another_is_bound() 
     assert_eq!(stage.gone, [LocalCandidate::host(hardware)]);
     assert_eq!(stage.gatherer.candidates(), [LocalCandidate::host(private)]);
     assert_eq!(stage.gatherer.sockets(), [private]);
+    stage.gatherer.on_socket_closed(private, stage.now);
+    stage.take();
+    let back = [LocalCandidate::host(hardware)];
+    assert_eq!(stage.gatherer.candidates(), back);
+    assert_eq!(stage.gatherer.sockets(), [hardware]);
 }

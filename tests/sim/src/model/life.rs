@@ -16,6 +16,8 @@ use super::is_documented;
 pub(crate) struct Life {
     pub(crate) state: PeerState,
     pub(crate) session: Option<SessionId>,
+    /// Those before: transports that were built anew.
+    pub(crate) past: Vec<SessionId>,
     /// What was sent, by channel.
     pub(crate) flows: BTreeMap<ChannelId, Flow>,
     /// What came, by channel.
@@ -35,6 +37,7 @@ impl Default for Life {
         Self {
             state: PeerState::New,
             session: None,
+            past: Vec::new(),
             flows: BTreeMap::new(),
             inbox: BTreeMap::new(),
             labels: BTreeMap::new(),

@@ -149,10 +149,14 @@ impl Model {
         match event {
             Event::State { from, to, .. } => life.on_state(*from, *to, at, findings),
             Event::NegotiationDone { session, .. } => {
-                // A session that the other side knows no more may be begun anew, but not once it was connected.
+                // A session is begun anew while nothing is up, and not behind the back of one that is.
                 let same = life.session.is_none_or(|known| known == *session);
-                let fresh = same || life.state == PeerState::Connecting;
+                let rebuilds = [PeerState::Connecting, PeerState::Disconnected];
+                let fresh = same || rebuilds.contains(&life.state);
                 findings.check(Invariant::Agreement, fresh, || at("another session"));
+                if !same {
+                    life.past.extend(life.session);
+                }
                 life.session = Some(*session);
             }
             Event::ChannelOpen {
@@ -245,7 +249,7 @@ impl Model {
         lives
             .iter_mut()
             .rev()
-            .find(|life| life.session == Some(session))
+            .find(|life| life.session == Some(session) || life.past.contains(&session))
     }
 
     fn mode(&self, from: HostId, to: HostId, channel: ChannelId) -> Mode {

@@ -33,11 +33,12 @@ enum Fault {
     Interface,
     Reader,
     Restart,
+    Rebuild,
     Churn,
 }
 
 impl Fault {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Loss,
         Self::Burst,
         Self::Jitter,
@@ -56,6 +57,7 @@ impl Fault {
         Self::Interface,
         Self::Reader,
         Self::Restart,
+        Self::Rebuild,
         Self::Churn,
     ];
 
@@ -271,6 +273,7 @@ impl Draw {
                 self.push(at_ms, Action::SetReader { host: a, reader });
             }
             Fault::Restart => self.push(at_ms, Action::Restart { from: a, to: b }),
+            Fault::Rebuild => self.push(at_ms, Action::Rebuild { from: a, to: b }),
             Fault::Churn => {
                 self.push(at_ms, Action::Close { from: a, to: b });
                 let back = if self.stream.chance(0.5) {
@@ -394,6 +397,7 @@ fn link(stream: &mut Stream, faults: &[Fault]) -> LinkConfig {
             | Fault::Interface
             | Fault::Reader
             | Fault::Restart
+            | Fault::Rebuild
             | Fault::Churn => {}
         }
     }
@@ -432,6 +436,7 @@ fn bus(stream: &mut Stream, faults: &[Fault]) -> LinkConfig {
             | Fault::Interface
             | Fault::Reader
             | Fault::Restart
+            | Fault::Rebuild
             | Fault::Churn => {}
         }
     }

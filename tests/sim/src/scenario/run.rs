@@ -263,7 +263,7 @@ fn close(world: &mut World) {
 pub fn liveness_bound(config: &Config) -> Duration {
     let (timing, reconnect) = (config.timing(), config.reconnect());
     NOTICE
-        + reconnect.restart_timeout * 2
+        + reconnect.attempt_timeout * 2
         + timing.signal_retry_max * 2
         + timing.connect_timeout * 2
 }

@@ -78,6 +78,7 @@ impl World {
             Action::Close { from, to } => drop(self.close(from, to)),
             Action::CloseAll { host } => self.close_all(host),
             Action::Restart { from, to } => drop(self.restart_ice(from, to)),
+            Action::Rebuild { from, to } => drop(self.rebuild(from, to)),
             Action::Crash { host } => self.crash(host),
             Action::Start { host } => self.restart(host),
             Action::Unbind { host, address } => self.unbind(host, address),
@@ -187,6 +188,16 @@ impl World {
     pub fn restart_ice(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
         let now = self.clock.instant();
         self.with_peer(from, to, |mut peer| peer.restart_ice(now))
+    }
+
+    /// `from` builds a new transport.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn rebuild(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
+        let now = self.clock.instant();
+        self.with_peer(from, to, |mut peer| peer.rebuild(now))
     }
 
     /// `from` opens a custom channel to `to`.
@@ -484,6 +495,7 @@ fn host_of(action: &Action) -> Option<HostId> {
         | Action::Close { from: host, .. }
         | Action::CloseAll { host }
         | Action::Restart { from: host, .. }
+        | Action::Rebuild { from: host, .. }
         | Action::Crash { host }
         | Action::Start { host }
         | Action::Unbind { host, .. }

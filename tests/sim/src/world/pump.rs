@@ -418,6 +418,9 @@ pub(crate) fn subject(event: &Event) -> Option<bowline::PeerId> {
         | Event::NegotiationFailed { peer, .. }
         | Event::PathChanged { peer, .. }
         | Event::PathHealth { peer, .. }
+        | Event::ReconnectScheduled { peer, .. }
+        | Event::ReconnectAttempt { peer, .. }
+        | Event::Restored { peer, .. }
         | Event::Metrics { peer, .. } => Some(*peer),
         Event::SignalRefused { peer, .. } => *peer,
         _ => None,

@@ -20,12 +20,15 @@ pub(super) struct Consent {
     /// As in [`Reconnect`].
     degraded_after: Duration,
     lost_after: Duration,
+    attempt_timeout: Duration,
     path: Option<Path>,
     answered: Option<Instant>,
     /// The round trip time of the last answer.
     rtt: Duration,
     asked: Option<Asked>,
     condition: Condition,
+    /// ICE has restarted, and no pair of the new generation works yet: until then one has to.
+    searching: Option<Instant>,
 }
 
 /// A check that is not answered.
@@ -65,19 +68,29 @@ impl Consent {
         Self {
             degraded_after: config.degraded_after,
             lost_after: config.lost_after,
+            attempt_timeout: config.attempt_timeout,
             path: None,
             answered: None,
             rtt: Duration::ZERO,
             asked: None,
             condition: Condition::Good,
+            searching: None,
         }
+    }
+
+    /// ICE has restarted. The path carries data until there is a new one (RFC 8445 section 9), but the peer answers on it
+    /// only when it has restarted too.
+    pub(super) fn on_generation(&mut self, now: Instant) {
+        self.asked = None;
+        // Another restart gives the first no more time.
+        let until = now.checked_add(self.attempt_timeout);
+        self.searching = self.searching.or(until);
     }
 
     /// Watches another path, whose last answer is known.
     pub(super) fn watch(&mut self, path: Path, known: Option<Answered>) {
         self.path = Some(path);
-        self.asked = None;
-        self.condition = Condition::Good;
+        self.renew();
         if let Some(known) = known {
             self.answered = Some(known.at);
             self.rtt = known.rtt;
@@ -88,6 +101,7 @@ impl Consent {
     pub(super) fn renew(&mut self) {
         self.asked = None;
         self.condition = Condition::Good;
+        self.searching = None;
     }
 
     /// A check was sent, or sent again.
@@ -96,7 +110,7 @@ impl Consent {
             local: check.source,
             remote: check.destination,
         };
-        if self.path != Some(path) {
+        if self.path != Some(path) || self.searching.is_some() {
             return;
         }
         let is_known = |asked: &Asked| asked.check.contents == check.contents;
@@ -115,9 +129,8 @@ impl Consent {
         if self.path != Some(path) {
             return;
         }
+        self.renew();
         self.answered = Some(now);
-        self.condition = Condition::Good;
-        self.asked = None;
         self.rtt = rtt.unwrap_or(self.rtt);
     }
 
@@ -178,6 +191,9 @@ impl Consent {
             Condition::Degraded => (Condition::Lost, self.lost_after),
             Condition::Lost => return None,
         };
+        if let Some(until) = self.searching {
+            return Some((Condition::Lost, until));
+        }
         let at = self.asked.as_ref()?.since.checked_add(after + self.rtt)?;
         Some((next, at))
     }
@@ -306,6 +322,31 @@ mod tests {
         consent.handle_timeout(late);
         assert_eq!(consent.condition(), Condition::Lost);
         assert!(consent.poll_repeat(late).is_none());
+    }
+
+    #[test]
+    fn a_restart_of_ice_is_no_silence() {
+        let start = Instant::now();
+        let mut consent = watching(start);
+        consent.on_asked(&check(1), start);
+        consent.on_generation(start);
+        consent.on_asked(&check(2), start);
+        let until = start + config().attempt_timeout;
+        assert_eq!(consent.poll_timeout(), Some(until));
+        assert!(consent.is_given(start + CONSENT - RTT));
+        consent.on_answered(path(), Some(RTT), start + RTT);
+        consent.on_asked(&check(3), start + RTT);
+        assert!(consent.poll_timeout().is_some());
+    }
+
+    #[test]
+    fn a_restart_of_ice_that_finds_nothing_is() {
+        let start = Instant::now();
+        let mut consent = watching(start);
+        consent.on_generation(start);
+        let until = start + config().attempt_timeout;
+        assert_eq!(consent.handle_timeout(until), Some(Condition::Lost));
+        assert_eq!(consent.poll_timeout(), None);
     }
 
     #[test]

@@ -796,6 +796,7 @@ impl Peer {
         self.signalling.end_of_candidates = None;
         self.signalling.remote = Some(remote);
         self.paths.on_generation(now);
+        self.consent.on_generation(now);
         if first {
             let framing = match bowline {
                 Some(_) => Framing::Bowline,

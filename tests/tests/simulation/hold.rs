@@ -80,8 +80,9 @@ fn a_path_that_works_one_way_only_is_noticed_by_both_sides() {
             .all(|(host, peer)| world.state(*host, *peer) == Some(PeerState::Disconnected))
     };
     assert!(world.run_until(lost, seconds(30)));
-    // The next check comes after three seconds at the latest, and is given five.
-    assert!(world.now().since(cut) <= seconds(3 + 5) + LATENCY * 4);
+    // The next check comes after three seconds at the latest, and is given five. The one that is later has restarted ICE
+    // for the other by then, and finds nothing for eight.
+    assert!(world.now().since(cut) <= seconds(3 + 5 + 8) + LATENCY * 4);
     world.assert_no_violation();
 }
 
@@ -146,19 +147,22 @@ fn both_sides_may_rebuild_at_once() {
 fn what_restarts_do_not_bring_back_is_rebuilt() {
     let mut world = connected(4);
     send(&mut world, ALICE, 10);
-    // Signals pass, and datagrams do not: three restarts of eight seconds fail.
+    // Signals pass, and datagrams do not: restarts of eight seconds fail.
     for (from, to) in [(ALICE, BOB), (BOB, ALICE)] {
         world.apply(Action::Partition {
             from,
             to,
-            for_ms: 38_000,
+            for_ms: 45_000,
         });
     }
     let back = |world: &World| told(world, ALICE).1.len() == 1 && is_up(world);
     assert!(world.run_until(back, seconds(70)));
     let (tried, restored) = told(&world, ALICE);
-    assert_eq!(tried[..3], [Rung::IceRestart; 3]);
-    assert!(tried[3..].iter().all(|rung| *rung == Rung::Rebuild) && tried.len() > 3);
+    assert_eq!(tried.first(), Some(&Rung::IceRestart));
+    assert!(
+        tried.is_sorted() && tried.contains(&Rung::Rebuild),
+        "{tried:?}"
+    );
     assert_eq!(restored, [(Some(Rung::Rebuild), Kept::Channels)]);
     let all = |world: &World| world.received(BOB, ALICE, KIND).messages == 10;
     assert!(world.run_until(all, seconds(30)));

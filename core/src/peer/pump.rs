@@ -121,8 +121,11 @@ impl Peer {
         self.wrong_certificate = false;
         self.path = None;
         self.left = None;
+        let was = self.consent.condition();
         self.consent = Consent::new(&ctx.config.reconnect);
+        self.tell_health(was, ctx);
         self.paths = Paths::default();
+        self.metrics.rtt = None;
     }
 
     /// The descriptions of a transport are exchanged: tells the channels how to speak, or that they go on there.

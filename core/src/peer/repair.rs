@@ -21,9 +21,9 @@ impl Peer {
     /// Whether `is_right` says so of the password that the peer's answers are made with.
     pub(crate) fn has_remote_password(&mut self, is_right: impl FnOnce(&str) -> bool) -> bool {
         let password = self.signalling.remote_password();
-        self.session.as_mut().is_some_and(|session| {
-            session.judge_answer(|| password.is_some_and(|password| is_right(password)))
-        })
+        self.session
+            .as_mut()
+            .is_some_and(|session| session.judge_answer(|| password.is_some_and(is_right)))
     }
 
     /// A check of ours was answered, with the right password.
@@ -163,7 +163,7 @@ impl Peer {
     }
 
     /// Tells whether the path is degraded, if that has changed.
-    fn tell_health(&self, was: Condition, ctx: &mut Context) {
+    pub(super) fn tell_health(&self, was: Condition, ctx: &mut Context) {
         let health = self.consent.condition().health();
         if health != was.health() && !self.state().is_terminal() {
             ctx.events.push_back(Event::PathHealth {

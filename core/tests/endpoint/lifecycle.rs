@@ -464,8 +464,6 @@ fn every_event_is_told_by_some_run() {
         .handle_input(Input::Signal { text: "garbage" }, now);
     let mut bob = world.peer(0, "bob");
     bob.close_channel(custom, now).expect("closes");
-    bob.send(ChannelKind::Reliable, "late", now)
-        .expect("queued");
     // An offer of another session that cannot be used, and a candidate of the present one likewise.
     let offer = world
         .sent
@@ -500,6 +498,10 @@ fn every_event_is_told_by_some_run() {
     world.peer(0, "bob").rebuild(now);
     world.run(secs(5));
     world.lose(|_| true);
+    let now = world.now;
+    let mut bob = world.peer(0, "bob");
+    bob.send(ChannelKind::Reliable, "late", now)
+        .expect("queued");
     world.run(secs(120));
     let mut told = variants(world.events(0));
     told.append(&mut variants(world.events(1)));

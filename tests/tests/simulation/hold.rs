@@ -205,3 +205,63 @@ fn a_peer_that_lost_its_memory_is_noticed_and_what_it_may_have_got_is_told() {
     world.check_agreement(ALICE, BOB);
     world.assert_no_violation();
 }
+
+/// How long no message of `ALICE` arrives at `BOB` after `happens`, in milliseconds, one being sent each 20 ms.
+fn silence(phase: u64, happens: impl Fn(&mut World)) -> u128 {
+    let mut world = connected(6);
+    world.run_for(seconds(10) + Duration::from_millis(phase));
+    let start = world.now();
+    happens(&mut world);
+    let arrived = |world: &World| {
+        let told = world.events(BOB).iter().rev();
+        let mut messages = told.filter(|(_, event)| matches!(event, Event::Message { .. }));
+        messages.next().is_some_and(|(at, _)| *at > start)
+    };
+    while !arrived(&world) {
+        assert!(world.now().since(start) < seconds(60), "{phase}");
+        send(&mut world, ALICE, 1);
+        world.run_for(Duration::from_millis(20));
+    }
+    world.assert_no_violation();
+    world.now().since(start).as_millis()
+}
+
+fn move_to_another_address(world: &mut World) {
+    let [old, new] = ["10.0.0.1:5000", "10.0.0.101:5000"].map(|text| text.parse().expect("valid"));
+    for action in [
+        Action::Unbind {
+            host: ALICE,
+            address: old,
+        },
+        Action::Bind {
+            host: ALICE,
+            address: new,
+        },
+    ] {
+        world.apply(action);
+    }
+}
+
+fn start_again(world: &mut World) {
+    for action in [Action::Crash { host: BOB }, Action::Start { host: BOB }] {
+        world.apply(action);
+    }
+}
+
+/// A round trip takes 100 ms here. What is not told by anybody is noticed by checks, every three seconds.
+#[test]
+fn messages_flow_again_within_the_times_of_this_table() {
+    let mut table = String::from("ms without a message at 8 moments, from the least to the most\n");
+    for (what, happens) in [
+        ("another address", move_to_another_address as fn(&mut World)),
+        ("a rebuild", |world| {
+            world.rebuild(ALICE, BOB).expect("connected")
+        }),
+        ("a new process", start_again),
+    ] {
+        let mut times: Vec<_> = (0..8).map(|n| silence(n * 400, happens)).collect();
+        times.sort_unstable();
+        table += &format!("{what:<16}{times:?}\n");
+    }
+    insta::assert_snapshot!(table);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bowline::{
-    Cause, ChannelConfig, ChannelId, Explanation, Message, OpenError, Ordering, PathQuality,
+    Cause, ChannelConfig, ChannelId, Explanation, Kept, Message, OpenError, Ordering, PathQuality,
     PeerId, PeerMetrics, PeerState, Reliability, SendError, SendRefusal, UnknownChannel,
 };
 use tokio::sync::watch;
@@ -331,6 +331,9 @@ pub struct Status {
     pub deadline: Option<Instant>,
     /// Whether the connection has ever been up.
     pub established: bool,
+    /// What had survived when it came back the last time. With [`Kept::Queues`] the peer is a new process: what both sides
+    /// knew of each other is known by this side only, and to close the connection and connect again may be the right answer.
+    pub kept: Option<Kept>,
 }
 
 impl Status {
@@ -341,6 +344,7 @@ impl Status {
             since: Instant::now(),
             deadline: None,
             established: false,
+            kept: None,
         }
     }
 }

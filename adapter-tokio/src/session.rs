@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use bowline::{
-    Cause, ChannelId, ChannelKind, Explanation, PeerId, PeerMetrics, PeerState, Reliability,
+    Cause, ChannelId, ChannelKind, Explanation, Kept, PeerId, PeerMetrics, PeerState, Reliability,
 };
 use tokio::sync::{Notify, watch};
 
@@ -137,6 +137,7 @@ impl Session {
                 since: at,
                 deadline,
                 established,
+                kept: status.kept,
             };
         });
         if state.is_terminal() {
@@ -145,6 +146,14 @@ impl Session {
             let gates = self.record().gates.clone();
             gates.values().for_each(|gate| gate.writable.notify_one());
         }
+    }
+
+    /// The connection is back, and this has survived. The change of state follows.
+    pub(crate) fn restore(&self, kept: Kept) {
+        self.status.send_if_modified(|status| {
+            status.kept = Some(kept);
+            false
+        });
     }
 
     /// The gate of a channel, made when there is none.

@@ -317,6 +317,11 @@ impl State {
                     session.settled.notify_waiters();
                 }
             }
+            Event::Restored { peer, kept, .. } => {
+                if let Some(session) = self.oldest(peer) {
+                    session.restore(kept);
+                }
+            }
             Event::Metrics { peer, metrics } => {
                 if let Some(session) = self.oldest(peer) {
                     session.record().metrics = *metrics;

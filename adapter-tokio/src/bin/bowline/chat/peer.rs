@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bowline::{ChannelKind, PeerId, PeerState};
+use bowline::{ChannelKind, Kept, PeerId, PeerState};
 use bowline_tokio::signalling::Presence;
-use bowline_tokio::{ConnectError, Connection, Endpoint, Incoming};
+use bowline_tokio::{ConnectError, Connection, Endpoint, Incoming, Status};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -121,8 +121,13 @@ impl Task {
                 // A peer has one connection: this one is over, but for what came before.
                 Some(incoming) = self.incoming.recv() => next = Some(incoming),
                 Ok(()) = status.changed() => {
-                    let now = status.borrow_and_update().state;
+                    let Status { state: now, kept, .. } = *status.borrow_and_update();
                     self.on_state(was, now).await;
+                    if now == PeerState::Connected && kept == Some(Kept::Queues) {
+                        // It is a new process, which knows nothing of files under way.
+                        connection.close().await;
+                        break;
+                    }
                     was = now;
                 }
                 // Whether it is the same process that has come back is for it to say.

@@ -266,18 +266,10 @@ fn next(life: Life, fact: Fact) -> Option<(Life, Option<(PeerState, Cause)>)> {
                 None
             }
         },
-        Fact::PathDown => match life {
-            Connected => told(Disconnected, Cause::PathLost),
-            // While connecting, more candidates may come; the deadline decides. While closing, likewise.
-            Offered
-            | Connecting(_)
-            | Disconnected
-            | Draining { .. }
-            | Leaving { .. }
-            | Ended(_) => None,
-        },
+        Fact::PathDown => next(life, Fact::TransportLost(Cause::PathLost)),
         Fact::TransportLost(cause) => match life {
             Connected => told(Disconnected, cause),
+            // While connecting, more candidates may come; the deadline decides. While closing, likewise.
             Offered
             | Connecting(_)
             | Disconnected

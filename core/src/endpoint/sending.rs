@@ -14,7 +14,7 @@ impl Endpoint {
     /// Takes the datagrams of a peer. Checks to addresses that have not asked for any wait for their turn.
     pub(super) fn take_datagrams(&mut self, key: PeerKey) {
         while let Some(datagram) = self.poll_datagram(key) {
-            let (local, remote) = (datagram.source, datagram.destination);
+            let remote = datagram.destination;
             match gate::classify(&datagram.contents) {
                 // In another private network the peer can have the address that we have in ours.
                 Gate::Request { .. } if self.gatherer.sockets().contains(&remote) => {}
@@ -25,8 +25,7 @@ impl Endpoint {
                 // The transport answers, and secures, only to addresses that it has authenticated.
                 Gate::Response { .. } => self.send_authenticated(key, datagram),
                 Gate::Dtls => {
-                    let path = Path { local, remote };
-                    if self.may_send(key, path) {
+                    if self.may_send(key, &datagram) {
                         self.send_authenticated(key, datagram);
                     } else {
                         self.stats.datagrams_withheld += 1;
@@ -61,11 +60,16 @@ impl Endpoint {
         slot.is_some_and(|slot| slot.tuples.iter().any(|(_, known)| *known == remote))
     }
 
-    /// Whether the peer has consented to data on `path`. Notes that data takes it.
-    fn may_send(&mut self, key: PeerKey, path: Path) -> bool {
+    /// Whether the peer has consented to secured data where this datagram goes. Notes that data goes there.
+    fn may_send(&mut self, key: PeerKey, datagram: &Datagram) -> bool {
         let Some(slot) = self.slots.get_mut(key) else {
             return false;
         };
+        let path = Path {
+            local: datagram.source,
+            remote: datagram.destination,
+        };
+        slot.peer.on_secured(datagram);
         // The transport goes on sending from a candidate that is gone until it has another pair.
         let mut ours = self.ctx.local.iter();
         let may = ours.any(|c| c.sends_from(path.local)) && slot.peer.may_send(path, self.now);

@@ -134,6 +134,11 @@ impl Consent {
         self.rtt = rtt.unwrap_or(self.rtt);
     }
 
+    /// Whether ICE has restarted and has found no pair yet.
+    pub(super) fn is_searching(&self) -> bool {
+        self.searching.is_some()
+    }
+
     /// The path that is watched.
     pub(super) fn path(&self) -> Option<Path> {
         self.path

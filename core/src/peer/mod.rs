@@ -18,6 +18,7 @@ pub(crate) mod session;
 mod signalling;
 pub(crate) mod state;
 mod taped;
+mod unheard;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -45,6 +46,7 @@ pub(crate) use session::Datagram;
 use signalling::Signalling;
 use state::{Fact, Life, Lifecycle, Transition};
 use taped::TapedSession;
+use unheard::Unheard;
 
 /// One remote peer.
 pub(crate) struct Peer {
@@ -69,6 +71,7 @@ pub(crate) struct Peer {
     left: Option<Path>,
     /// Those on which checks are answered.
     paths: Paths,
+    unheard: Unheard,
     /// Whether DTLS is up and the peer's certificate is the announced one. Nothing is delivered before.
     secured: bool,
     /// Whether DTLS saw another certificate than the announced one.
@@ -217,6 +220,7 @@ impl Peer {
             consent: Consent::new(&ctx.config.reconnect),
             left: None,
             paths: Paths::default(),
+            unheard: Unheard::default(),
             secured: false,
             wrong_certificate: false,
             channels: Channels::new(own, channels, timing.channel_open_timeout),

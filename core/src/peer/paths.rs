@@ -91,6 +91,12 @@ impl Paths {
         known.find(|known| known.path == path).copied()
     }
 
+    /// The path that answered last.
+    pub(super) fn newest(&self) -> Option<Path> {
+        let newest = self.entries.iter().max_by_key(|known| known.at);
+        newest.map(|known| known.path)
+    }
+
     /// Some of our addresses cannot be sent from any more: keeps the paths whose ends `is_ours`.
     pub(super) fn retain(&mut self, is_ours: impl Fn(&Path) -> bool) {
         self.entries.retain(|known| is_ours(&known.path));

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::consent::Consent;
+use super::echoes::is_secured;
 use super::paths::Paths;
 use super::session::{Datagram, SessionEvent, Written};
 use super::state::{Fact, Life};
 use super::taped::TapedSession;
+use super::unheard::Unheard;
 use super::{Context, Peer};
 use crate::channel::{ChannelOutput, Continuity, Framing, Role, StreamConfig};
 use crate::event::{Cause, Event, Kept, Phase, Side, TransportFault};
@@ -24,6 +26,9 @@ impl Peer {
         self.metrics.datagrams_received += 1;
         self.metrics.bytes_received += contents.len() as u64;
         self.last_received = Some(now);
+        if is_secured(contents) {
+            self.unheard.on_heard();
+        }
         if let Some(session) = &mut self.session {
             session.handle_datagram(local, remote, contents, now);
         }
@@ -45,10 +50,11 @@ impl Peer {
         self.checks.received += 1;
     }
 
-    /// The next datagram to send: of the transport, or a check of its that is repeated.
+    /// The next datagram to send: of the transport, or one of its that is repeated.
     pub(crate) fn poll_datagram(&mut self, now: Instant) -> Option<Datagram> {
         let made = self.session.as_mut()?.poll_transmit();
-        made.or_else(|| self.consent.poll_repeat(now))
+        made.or_else(|| self.unheard.poll())
+            .or_else(|| self.consent.poll_repeat(now))
     }
 
     /// A datagram of `len` bytes has left.
@@ -125,6 +131,7 @@ impl Peer {
         self.consent = Consent::new(&ctx.config.reconnect);
         self.tell_health(was, ctx);
         self.paths = Paths::default();
+        self.unheard = Unheard::default();
         self.metrics.rtt = None;
     }
 
@@ -177,6 +184,8 @@ impl Peer {
                 self.on_fact(Fact::Progress(Phase::Handshake), ctx, now);
                 self.on_path_up(ctx, now);
             }
+            // After a restart the agent gives up as soon as it has no pair to check, and others may follow.
+            SessionEvent::PathDown if self.consent.is_searching() => {}
             SessionEvent::PathDown => self.on_path_down(ctx, now),
             SessionEvent::Secured => {
                 self.secured = true;

@@ -42,6 +42,9 @@ impl Peer {
         if let Some(rtt) = rtt {
             self.on_round_trip(path, rtt);
         }
+        if was != self.consent.condition() {
+            self.unheard.on_path(path);
+        }
         self.tell_health(was, ctx);
         if was == Condition::Lost && self.consent.condition() == Condition::Good {
             self.channels.on_path(true, now);
@@ -68,6 +71,11 @@ impl Peer {
         }
         let known = self.paths.last_answer(path);
         known.is_some_and(|known| is_fresh(known.at, now))
+    }
+
+    /// A secured datagram is ready to be sent. It may go where it wants to unless the peer has not consented.
+    pub(crate) fn on_secured(&mut self, datagram: &Datagram) {
+        self.unheard.on_sent(datagram);
     }
 
     /// Secured data was sent along `path`.
@@ -111,6 +119,9 @@ impl Peer {
         let was = self.consent.condition();
         self.consent.renew();
         self.tell_health(was, ctx);
+        if let Some(path) = self.paths.newest() {
+            self.unheard.on_path(path);
+        }
         self.channels.on_path(true, now);
         self.on_path_works(ctx, now);
     }
@@ -159,6 +170,7 @@ impl Peer {
         }
         self.left = Some(silent);
         self.consent.watch(standby, self.paths.last_answer(standby));
+        self.unheard.on_path(standby);
         true
     }
 

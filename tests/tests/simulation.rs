@@ -13,6 +13,7 @@ mod simulation {
     mod mixed_traffic;
     mod premises;
     mod reach;
+    mod recovery_times;
     mod replay;
     mod scenarios;
     mod scripts;

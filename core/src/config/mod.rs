@@ -74,7 +74,8 @@ impl Config {
         &self.ice
     }
 
-    /// How often [`Event::Metrics`](crate::Event::Metrics) is emitted for each connected peer.
+    /// How often [`Event::Metrics`](crate::Event::Metrics) is emitted for each connected peer. It may be up to a quarter of it
+    /// late, so that an idle peer is not woken for it alone.
     #[must_use]
     pub fn metrics_interval(&self) -> Option<Duration> {
         self.metrics_interval
@@ -333,7 +334,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets how often metrics are emitted for each connected peer. Default 5 s; `None` never.
+    /// Sets the [interval of metrics](Config::metrics_interval). Default 5 s; `None` never.
     pub fn metrics_interval(mut self, interval: Option<Duration>) -> Self {
         self.config.metrics_interval = interval;
         self

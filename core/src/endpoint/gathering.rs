@@ -76,6 +76,9 @@ impl Endpoint {
                         peer.on_local_candidate_gone(candidate, ctx, now)
                     });
                 }
+                GatherOutput::Moved { base } => {
+                    self.with_all(|peer, _, now| peer.on_moved(base, now));
+                }
                 GatherOutput::State(state) => {
                     self.ctx.events.push_back(Event::Gathering { state });
                     if state == GatheringState::Complete {
@@ -100,6 +103,14 @@ impl Endpoint {
             }
         }
         self.take_gathered();
+    }
+
+    /// The path of a peer has fallen silent. If that is because a box between forgot us, servers tell our new address.
+    pub(super) fn doubt_addresses(&mut self) {
+        if std::mem::take(&mut self.ctx.doubted) {
+            self.gatherer.doubt(self.now);
+            self.take_gathered();
+        }
     }
 }
 

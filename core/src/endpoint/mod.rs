@@ -234,6 +234,7 @@ impl Endpoint {
                 gathered: false,
                 pool: PoolView::default(),
                 reached: Vec::new(),
+                doubted: false,
                 lookups: Lookups::default(),
                 events: VecDeque::new(),
                 envelopes: VecDeque::new(),
@@ -649,6 +650,7 @@ impl Endpoint {
         }
         self.sync_ufrags(key);
         self.reach_by_relays();
+        self.doubt_addresses();
         self.take_datagrams(key);
         self.bury_if_ended(key);
         self.ask_for_names();

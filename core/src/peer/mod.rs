@@ -81,7 +81,8 @@ pub(crate) struct Peer {
     /// What the rates in the metrics are of.
     interval: Interval,
     connected_since: Option<Instant>,
-    next_metrics: Option<Instant>,
+    /// When the figures are told next: from the first on with what else is to be done, and at the second at the latest.
+    next_metrics: Option<(Instant, Instant)>,
     checks: Checks,
     /// When the last datagram of the peer came.
     last_received: Option<Instant>,
@@ -115,6 +116,8 @@ pub(crate) struct Context {
     pub(crate) pool: PoolView,
     /// Addresses of peers that relays have to reach from now on.
     pub(crate) reached: Vec<(PeerId, SocketAddr)>,
+    /// Whether a path has fallen silent, so that our addresses may be others by now.
+    pub(crate) doubted: bool,
     /// Names that peers have given in place of addresses.
     pub(crate) lookups: Lookups,
     pub(crate) events: VecDeque<Event>,
@@ -338,7 +341,8 @@ impl Peer {
             self.ladder.poll_timeout(),
             self.consent.poll_timeout(),
             self.next_metrics
-                .filter(|_| self.state() == PeerState::Connected),
+                .filter(|_| self.state() == PeerState::Connected)
+                .map(|(_, last)| last),
         ]
         .into_iter()
         .flatten()
@@ -423,7 +427,7 @@ impl Peer {
         self.interval = Interval::new(&self.metrics, now);
         self.forget_restart_requests();
         self.tell_restored(ctx, now);
-        self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
+        self.next_metrics = next_metrics(&ctx.config, now);
     }
 
     /// Everything that could be delivered is. Says farewell.
@@ -473,8 +477,9 @@ impl Peer {
         if due(self.lifecycle.deadline()) {
             self.on_fact(Fact::Deadline, ctx, now);
         }
-        if self.state() == PeerState::Connected && due(self.next_metrics) {
-            self.next_metrics = ctx.config.metrics_interval.map(|interval| now + interval);
+        let metrics_due = due(self.next_metrics.map(|(first, _)| first));
+        if self.state() == PeerState::Connected && metrics_due {
+            self.next_metrics = next_metrics(&ctx.config, now);
             self.tell_metrics(ctx, now);
         }
         if due(self.channels.poll_timeout()) {
@@ -517,5 +522,14 @@ impl Peer {
     }
 }
 
+/// When figures are due that are told at `now`, and until when they may wait for another deadline.
+fn next_metrics(config: &Config, now: Instant) -> Option<(Instant, Instant)> {
+    let interval = config.metrics_interval?;
+    let due = now + interval;
+    Some((due, due + interval / METRICS_SLACK))
+}
+
+/// The part of their interval that figures may be late, so that an idle peer is not woken for them alone.
+const METRICS_SLACK: u32 = 4;
 /// Rounds of [`Peer::drive`] in one call.
 const MAX_ROUNDS: usize = 16;

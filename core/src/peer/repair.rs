@@ -1,5 +1,6 @@
 //! The path is watched, and repaired when it is lost.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::consent::{Condition, is_fresh};
@@ -146,6 +147,7 @@ impl Peer {
     pub(super) fn look_after_path(&mut self, ctx: &mut Context, now: Instant) {
         let was = self.consent.condition();
         while let Some(condition) = self.consent.handle_timeout(now) {
+            ctx.doubted = true;
             let is_left = self.use_standby(ctx, now);
             if condition == Condition::Lost && !is_left {
                 self.on_path_down(ctx, now);
@@ -186,7 +188,7 @@ impl Peer {
     }
 
     /// A candidate came too late for this generation. ICE restarts for it where it may matter: it is a new socket, or the path
-    /// is not direct. Otherwise it waits for the next generation.
+    /// is not direct or does not answer. Otherwise it waits for the next generation.
     pub(super) fn want_generation_for(
         &mut self,
         candidate: LocalCandidate,
@@ -194,10 +196,22 @@ impl Peer {
         now: Instant,
     ) {
         let is_relayed = |path: Path| ctx.is_relayed(path.local);
-        if candidate.kind == CandidateType::Host || self.path.is_none_or(is_relayed) {
-            let at = now + LATE_CANDIDATES;
-            self.next_restart = Some(self.next_restart.map_or(at, |known| known.min(at)));
+        let is_silent = self.consent.condition() != Condition::Good;
+        if candidate.kind == CandidateType::Host || is_silent || self.path.is_none_or(is_relayed) {
+            self.want_generation(now);
         }
+    }
+
+    /// Others see a socket of ours at another address. What the peer sends to the old one is lost.
+    pub(crate) fn on_moved(&mut self, base: SocketAddr, now: Instant) {
+        if self.path.is_some_and(|path| path.local == base) {
+            self.want_generation(now);
+        }
+    }
+
+    fn want_generation(&mut self, now: Instant) {
+        let at = now + LATE_CANDIDATES;
+        self.next_restart = Some(self.next_restart.map_or(at, |known| known.min(at)));
     }
 
     /// Tries what is due to bring the connection back, and restarts ICE where something else wants it. Returns whether there

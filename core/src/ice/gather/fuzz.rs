@@ -346,7 +346,9 @@ impl Run {
                     let at = self.candidates.iter().position(|c| *c == candidate);
                     self.candidates.remove(at.expect("it was found"));
                 }
-                GatherOutput::State(_) | GatherOutput::Failed { .. } => {}
+                GatherOutput::Moved { .. }
+                | GatherOutput::State(_)
+                | GatherOutput::Failed { .. } => {}
             }
         }
         let bound = 256 + 80 * self.gatherer.relays.len();

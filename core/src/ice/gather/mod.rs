@@ -372,6 +372,12 @@ impl Gatherer {
         }
     }
 
+    /// A path has fallen silent: what servers see of our sockets may have changed.
+    pub(crate) fn doubt(&mut self, now: Instant) {
+        self.reflexive.ask_again(now);
+        self.drive(now);
+    }
+
     /// Whether allocations are still being given back.
     pub(crate) fn is_busy(&self) -> bool {
         self.resting && !self.relays.is_empty()
@@ -630,6 +636,10 @@ impl Gatherer {
         let after = after.filter(|mapped| self.addresses.allows(*mapped));
         if let Some(mapped) = after {
             self.found_reflexive(question, mapped);
+        }
+        if let (Some(_), Some(_)) = (before, after) {
+            let base = question.base;
+            self.outputs.push_back(GatherOutput::Moved { base });
         }
     }
 

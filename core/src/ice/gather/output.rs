@@ -31,6 +31,8 @@ pub(crate) enum GatherOutput {
     Found(LocalCandidate),
     /// A candidate is gone.
     Gone(LocalCandidate),
+    /// A socket is seen at another address than before: what is sent to the old one does not come any more.
+    Moved { base: SocketAddr },
     /// Gathering has begun or ended.
     State(GatheringState),
     /// A server fails, for another reason than it did last.

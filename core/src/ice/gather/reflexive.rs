@@ -19,6 +19,8 @@ pub(super) struct Reflexive {
     client: BindingClient,
     questions: BTreeMap<Question, State>,
     keepalive: Duration,
+    /// When all were asked again last.
+    doubted: Option<Instant>,
 }
 
 /// From which socket which server is asked.
@@ -54,6 +56,7 @@ impl Reflexive {
             client: BindingClient::new(Ladder::STANDARD, rng),
             questions: BTreeMap::new(),
             keepalive,
+            doubted: None,
         }
     }
 
@@ -106,6 +109,20 @@ impl Reflexive {
             Err(_) => state.ask_at = Some(now + Ladder::STANDARD.total()),
         }
         Some(*question)
+    }
+
+    /// The mappings may be others by now: asks for all of them again, unless that was done within [`DOUBT_PAUSE`].
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        let is_late = |at: Instant| now.saturating_duration_since(at) >= DOUBT_PAUSE;
+        if !self.doubted.is_none_or(is_late) {
+            return;
+        }
+        self.doubted = Some(now);
+        for state in self.questions.values_mut() {
+            if state.mapped.is_some() && state.asked.is_none() {
+                state.ask_at = Some(now);
+            }
+        }
     }
 
     /// Takes a datagram that answers one of the questions.
@@ -229,6 +246,8 @@ impl Reflexive {
     }
 }
 
+/// Between two times that all mappings are doubted: many paths that fall silent have one cause.
+const DOUBT_PAUSE: Duration = Duration::from_secs(2);
 /// Questions at one time: 8 sockets and 8 servers. Further ones are not asked.
 const MAX_QUESTIONS: usize = 64;
 

@@ -44,6 +44,7 @@ struct Stage {
     needs: Vec<Need>,
     found: Vec<LocalCandidate>,
     gone: Vec<LocalCandidate>,
+    moved: Vec<SocketAddr>,
     states: Vec<GatheringState>,
     faults: Vec<ServerFault>,
 }
@@ -77,6 +78,7 @@ impl Stage {
             needs: Vec::new(),
             found: Vec::new(),
             gone: Vec::new(),
+            moved: Vec::new(),
             states: Vec::new(),
             faults: Vec::new(),
         };
@@ -101,6 +103,7 @@ impl Stage {
                 GatherOutput::Need(need) => self.needs.push(need),
                 GatherOutput::Found(candidate) => self.found.push(candidate),
                 GatherOutput::Gone(candidate) => self.gone.push(candidate),
+                GatherOutput::Moved { base } => self.moved.push(base),
                 GatherOutput::State(state) => self.states.push(state),
                 GatherOutput::Failed { fault, .. } => self.faults.push(fault),
             }
@@ -266,6 +269,26 @@ fn a_mapping_that_changes_replaces_its_candidate() {
     stage.answer("203.0.113.2:8000");
     assert_eq!(stage.gone, [reflexive("203.0.113.1:7000")]);
     assert_eq!(stage.found[2..], [reflexive("203.0.113.2:8000")]);
+    assert_eq!(stage.moved, [at(BASE)]);
+}
+
+#[test]
+fn a_mapping_that_is_in_doubt_is_asked_for_at_once_and_not_again_soon() {
+    let mut stage = Stage::new(&[stun_server()]);
+    stage.bind();
+    stage.answer("203.0.113.1:7000");
+    stage.pass(Duration::from_secs(3));
+    for (pause, asked) in [(0, 1), (1_999, 0), (1, 1)] {
+        stage.pass(Duration::from_millis(pause));
+        stage.sent.clear();
+        stage.gatherer.doubt(stage.now);
+        stage.take();
+        assert_eq!(stage.sent.len(), asked, "after {pause} ms");
+        if asked == 1 {
+            stage.answer("203.0.113.1:7000");
+        }
+    }
+    assert!(stage.gone.is_empty() && stage.moved.is_empty());
 }
 
 #[test]

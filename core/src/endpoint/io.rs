@@ -40,6 +40,16 @@ pub enum Input<'a> {
         /// The message.
         text: &'a str,
     },
+    /// The signalling link carries messages again, or carries none: the embedder knows when its connection to the signalling
+    /// server is lost and when it is back. Until it is told, it is taken to be up.
+    ///
+    /// While it is down, signalling messages wait, and so do the attempts to bring connections back that need them, and
+    /// none is spent. When it is back, everything that was not acknowledged is sent again at once. Deadlines go on:
+    /// a peer whose path is lost meanwhile has its [`disconnect_budget`](crate::config::Reconnect::disconnect_budget).
+    SignallingChanged {
+        /// Whether it is up.
+        up: bool,
+    },
     /// The answer to [`Need::Resolve`].
     Resolved {
         /// The need.

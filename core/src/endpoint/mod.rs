@@ -235,6 +235,7 @@ impl Endpoint {
                 pool: PoolView::default(),
                 reached: Vec::new(),
                 doubted: false,
+                signalling_down: false,
                 lookups: Lookups::default(),
                 events: VecDeque::new(),
                 envelopes: VecDeque::new(),
@@ -418,6 +419,7 @@ impl Endpoint {
                 }
             }
             Input::Signal { text } => self.on_signal(text),
+            Input::SignallingChanged { up } => self.on_signalling(up),
             Input::Resolved { need, addresses } => {
                 if !self.is_resolved_for_peer(need, addresses) {
                     self.gatherer.on_resolved(need, addresses, self.now);

@@ -66,6 +66,9 @@ pub(super) enum Step {
     Signal {
         text: String,
     },
+    SignallingChanged {
+        up: bool,
+    },
     Resolved {
         need: NeedId,
         addresses: Vec<IpAddr>,
@@ -231,6 +234,7 @@ impl Step {
             Input::Signal { text } => Self::Signal {
                 text: without_passwords(text),
             },
+            Input::SignallingChanged { up } => Self::SignallingChanged { up },
             Input::Resolved { need, addresses } => Self::Resolved {
                 need,
                 addresses: addresses.to_vec(),

@@ -184,6 +184,9 @@ impl Endpoint {
                 self.handle_input(input, now);
             }
             Step::Signal { text } => self.handle_input(Input::Signal { text: &text }, now),
+            Step::SignallingChanged { up } => {
+                self.handle_input(Input::SignallingChanged { up }, now);
+            }
             Step::Resolved { need, addresses } => {
                 let addresses = addresses.as_slice();
                 self.handle_input(Input::Resolved { need, addresses }, now);
@@ -280,6 +283,7 @@ impl Peer<'_> {
             | Step::SocketClosed { .. }
             | Step::Datagrams { .. }
             | Step::Signal { .. }
+            | Step::SignallingChanged { .. }
             | Step::Resolved { .. }
             | Step::Bound { .. }
             | Step::StreamOpened { .. }
@@ -324,6 +328,8 @@ fn describe(step: &Step) -> String {
             )
         }
         Step::Signal { text } => format!("signal of {} bytes", text.len()),
+        Step::SignallingChanged { up: true } => "signalling is up".to_owned(),
+        Step::SignallingChanged { up: false } => "signalling is down".to_owned(),
         Step::Resolved { need, addresses } => format!("{need} resolved to {addresses:?}"),
         Step::Bound { need, local: None } => format!("{need}: no socket"),
         Step::Bound {

@@ -23,6 +23,14 @@ impl Endpoint {
         }
     }
 
+    /// The link is up or down.
+    pub(super) fn on_signalling(&mut self, up: bool) {
+        self.ctx.signalling_down = !up;
+        self.farewells.set_held(!up, self.now);
+        self.with_all(peer::Peer::on_signalling);
+        self.file_leftovers();
+    }
+
     /// Files the sessions that peers gave up since, and the farewells that are to be repeated.
     pub(super) fn file_leftovers(&mut self) {
         for (session, peer) in self.ctx.given_up.drain(..) {

@@ -50,6 +50,15 @@ impl Peer {
     }
 
     fn find(&self, phase: Phase, pool: &PoolView, findings: &mut Findings, now: Instant) {
+        let needs_signalling = matches!(phase, Phase::Signalling | Phase::Answer | Phase::Restart);
+        if needs_signalling && self.signalling.is_held() {
+            findings.add(
+                SURE,
+                Suspect::Signalling,
+                "the signalling link is down here",
+                "the embedder says so",
+            );
+        }
         match phase {
             Phase::Accept => findings.add(
                 SURE,

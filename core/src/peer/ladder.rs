@@ -13,6 +13,8 @@ use crate::rng::Rng;
 #[derive(Debug, Default)]
 pub(super) struct Ladder {
     repair: Option<Repair>,
+    /// Signalling is down, which every rung needs: no attempt is made until it is up.
+    waits: bool,
     /// Where the last repair ended, and when: what is lost again soon goes on there.
     last: Option<(Place, Instant)>,
 }
@@ -68,6 +70,19 @@ pub(super) struct Repaired {
 }
 
 impl Ladder {
+    /// One on which nothing is lost. `waits` as in [`Ladder::set_waits`].
+    pub(super) fn new(waits: bool) -> Self {
+        Self {
+            waits,
+            ..Self::default()
+        }
+    }
+
+    /// Whether attempts have to wait from now on, whose time comes.
+    pub(super) fn set_waits(&mut self, waits: bool) {
+        self.waits = waits;
+    }
+
     /// The connection is lost, and `rung` is the first that can help. Gives what will be tried, unless that is known.
     pub(super) fn on_lost(
         &mut self,
@@ -143,7 +158,7 @@ impl Ladder {
         let repair = self.repair.as_mut()?;
         match repair.stage {
             Stage::Trying { until } if until <= now => repair.rest(config, rng, now),
-            Stage::Resting { until } if until <= now => {
+            Stage::Resting { until } if until <= now && !self.waits => {
                 repair.attempts += 1;
                 repair.place.attempts += 1;
                 repair.stage = Stage::Trying {
@@ -161,6 +176,7 @@ impl Ladder {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.repair.as_ref()?.stage {
+            Stage::Resting { .. } if self.waits => None,
             Stage::Trying { until } | Stage::Resting { until } => Some(until),
             Stage::Exhausted => None,
         }

@@ -116,6 +116,8 @@ pub(crate) struct Context {
     pub(crate) pool: PoolView,
     /// Addresses of peers that relays have to reach from now on.
     pub(crate) reached: Vec<(PeerId, SocketAddr)>,
+    /// Whether signalling carries nothing now.
+    pub(crate) signalling_down: bool,
     /// Whether a path has fallen silent, so that our addresses may be others by now.
     pub(crate) doubted: bool,
     /// Names that peers have given in place of addresses.
@@ -208,15 +210,17 @@ impl Peer {
         let Config {
             timing, channels, ..
         } = &ctx.config;
+        let mut signalling = Signalling::new(own, id, session, &mut rng, &ctx.config);
+        signalling.hold(ctx.signalling_down, now);
         Self {
             own,
             id,
             lifecycle,
             created: now,
-            signalling: Signalling::new(own, id, session, &mut rng, &ctx.config),
+            signalling,
             next_restart: None,
             restart_when_negotiated: false,
-            ladder: Ladder::default(),
+            ladder: Ladder::new(ctx.signalling_down),
             kept: Kept::Transport,
             session: None,
             path: None,

@@ -72,6 +72,16 @@ impl Signalling {
         self.outbox.poll_timeout()
     }
 
+    /// Nothing is sent from now on, or all that is not acknowledged.
+    pub(super) fn hold(&mut self, held: bool, now: Instant) {
+        self.outbox.set_held(held, now);
+    }
+
+    /// Whether nothing is sent.
+    pub(super) fn is_held(&self) -> bool {
+        self.outbox.is_held()
+    }
+
     /// Messages that the peer has not acknowledged.
     pub(super) fn unacknowledged(&self) -> usize {
         self.outbox.len()
@@ -293,6 +303,20 @@ impl Peer {
         });
     }
 
+    /// The link is up or down. An attempt whose messages may be lost by that is not spent.
+    pub(crate) fn on_signalling(&mut self, ctx: &mut Context, now: Instant) {
+        if self.state().is_terminal() {
+            return;
+        }
+        let down = ctx.signalling_down;
+        self.signalling.hold(down, now);
+        self.ladder.set_waits(down);
+        if down && self.signalling.unacknowledged() > 0 {
+            self.ladder.postpone(now);
+        }
+        self.drive_outbox(ctx, now);
+    }
+
     /// Hands out what is due.
     pub(super) fn drive_outbox(&mut self, ctx: &mut Context, now: Instant) {
         while let Some(dispatch) = self.signalling.outbox.poll(now) {
@@ -431,7 +455,7 @@ impl Peer {
 
     /// Our own offer gives way: answers the peer's in its place.
     fn yield_to(&mut self, offer: Envelope, took: Duration, ctx: &mut Context, now: Instant) {
-        self.begin_other_session(offer.session, ctx);
+        self.begin_other_session(offer.session, ctx, now);
         self.signalling.inbox.accept(offer.seq);
         ctx.envelopes.extend(offer.ack());
         ctx.events.push_back(Event::SignalReceived {
@@ -443,13 +467,15 @@ impl Peer {
     }
 
     /// Leaves the session for another one. What was queued for the peer stays queued.
-    fn begin_other_session(&mut self, session: SessionId, ctx: &mut Context) {
+    fn begin_other_session(&mut self, session: SessionId, ctx: &mut Context, now: Instant) {
         ctx.given_up.push((self.signalling.session, self.id));
         let rng = self.rng.split();
         let signalling = &mut self.signalling;
         signalling.session = session;
         signalling.generation = Generation::default();
+        let held = signalling.is_held();
         signalling.outbox = Outbox::new(self.own, self.id, session, &ctx.config, rng);
+        signalling.hold(held, now);
         signalling.inbox = Inbox::new();
         signalling.remote = None;
         signalling.candidates = None;
@@ -619,7 +645,7 @@ impl Peer {
     pub(super) fn connect_afresh(&mut self, ctx: &mut Context, now: Instant) {
         let fresh = SessionId::random(&mut self.rng);
         self.signalling.negotiation.on_connect(fresh, now);
-        self.begin_other_session(fresh, ctx);
+        self.begin_other_session(fresh, ctx, now);
         self.begin_session(ctx, now);
         self.send_offer(Generation(0), ctx, now);
     }

@@ -106,6 +106,16 @@ impl Outbox {
         Some(acknowledged)
     }
 
+    /// The link is down, or back.
+    pub(crate) fn set_held(&mut self, held: bool, now: Instant) {
+        self.pending.set_held(held, now);
+    }
+
+    /// Whether the link is down.
+    pub(crate) fn is_held(&self) -> bool {
+        self.pending.is_held()
+    }
+
     /// Gives one message that is due. Call until `None`.
     #[must_use]
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Dispatch<'_>> {

@@ -101,6 +101,11 @@ impl Farewells {
         self.repeats.insert(key, farewell, now);
     }
 
+    /// The link is down, or back.
+    pub(crate) fn set_held(&mut self, held: bool, now: Instant) {
+        self.repeats.set_held(held, now);
+    }
+
     /// Takes an acknowledgement of the message `seq` of a session that is gone. Whether it ended a farewell.
     pub(crate) fn on_ack(&mut self, from: PeerId, session: SessionId, seq: u64) -> bool {
         let key = (from, session);

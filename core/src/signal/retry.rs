@@ -20,6 +20,8 @@ pub(crate) struct Repeats<K> {
     first_pause: Duration,
     longest_pause: Duration,
     rng: Rng,
+    /// Nothing is due until the link is back.
+    held: bool,
 }
 
 /// A message to hand to the link.
@@ -48,6 +50,7 @@ impl<K: Copy + Ord> Repeats<K> {
             first_pause: timing.signal_retry,
             longest_pause: timing.signal_retry_max,
             rng,
+            held: false,
         }
     }
 
@@ -83,10 +86,25 @@ impl<K: Copy + Ord> Repeats<K> {
         });
     }
 
+    /// The link is down, or back: then everything is due at once, since what was under way is lost.
+    pub(crate) fn set_held(&mut self, held: bool, now: Instant) {
+        if std::mem::replace(&mut self.held, held) && !held {
+            self.due = self.entries.keys().map(|key| (now, *key)).collect();
+            for entry in self.entries.values_mut() {
+                (entry.due, entry.pause) = (now, self.first_pause);
+            }
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Gives one message that is due, and schedules its repetition.
     #[must_use]
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Dispatch<'_>> {
-        let (due, key) = self.due.first().copied().filter(|(due, _)| *due <= now)?;
+        let next = self.due.first().filter(|_| !self.held);
+        let (due, key) = next.copied().filter(|(due, _)| *due <= now)?;
         let entry = self.entries.get_mut(&key)?;
         self.due.remove(&(due, key));
         entry.due = now + self.rng.jitter(entry.pause, JITTER);
@@ -102,7 +120,8 @@ impl<K: Copy + Ord> Repeats<K> {
     /// When the next message is due.
     #[must_use]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.due.first().map(|(due, _)| *due)
+        let next = self.due.first().filter(|_| !self.held);
+        next.map(|(due, _)| *due)
     }
 
     /// The message, if it was handed out at least once: only such a one can be acknowledged.

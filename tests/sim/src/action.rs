@@ -124,6 +124,13 @@ pub enum Action {
         /// For how long, in milliseconds.
         for_ms: u64,
     },
+    /// The way of a host to signalling is up or down, and its endpoint is told.
+    SetSignalling {
+        /// The host.
+        host: HostId,
+        /// Whether it is up.
+        up: bool,
+    },
     /// The link changes, in one direction.
     SetLink {
         /// The sender.
@@ -235,6 +242,8 @@ impl fmt::Display for Action {
             Self::PartitionBus { from, to, for_ms } => {
                 write!(f, "signalling cut {from} -> {to} for {for_ms} ms")
             }
+            Self::SetSignalling { host, up: true } => write!(f, "{host} regains signalling"),
+            Self::SetSignalling { host, up: false } => write!(f, "{host} loses signalling"),
             Self::SetLink { from, to, .. } => write!(f, "link changes {from} -> {to}"),
             Self::RebootGateway { gateway } => write!(f, "box {gateway} reboots"),
             Self::RenumberGateway { gateway } => write!(f, "box {gateway} gets another address"),
@@ -272,6 +281,7 @@ impl Action {
             | Self::Start { host }
             | Self::Unbind { host, .. }
             | Self::Bind { host, .. }
+            | Self::SetSignalling { host, .. }
             | Self::SetReader { host, .. } => vec![host],
             Self::RebootGateway { .. }
             | Self::RenumberGateway { .. }

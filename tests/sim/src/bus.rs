@@ -2,7 +2,7 @@
 //!
 //! It never alters a message. A duplicate is marked, so that a checker can tell that it changed nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::net::link::{Link, Verdict};
 use crate::net::{Accounts, Class, DropCause, HostId, LinkConfig, short};
@@ -25,6 +25,8 @@ pub struct Bus {
     seed: u64,
     default: LinkConfig,
     links: BTreeMap<(HostId, HostId), Link>,
+    /// Hosts whose way to the bus is down, and which know it.
+    down: BTreeSet<HostId>,
     accounts: Accounts,
     serial: u64,
 }
@@ -37,6 +39,7 @@ impl Bus {
             seed,
             default,
             links: BTreeMap::new(),
+            down: BTreeSet::new(),
             accounts: Accounts::default(),
             serial: 0,
         }
@@ -52,7 +55,20 @@ impl Bus {
         self.link(from, to).partition(until);
     }
 
-    /// Ends every fault.
+    /// The way of a host to the bus is up or down. Returns whether it was not before.
+    pub(crate) fn set_up(&mut self, host: HostId, up: bool) -> bool {
+        if up {
+            self.down.remove(&host)
+        } else {
+            self.down.insert(host)
+        }
+    }
+
+    pub(crate) fn is_up(&self, host: HostId) -> bool {
+        !self.down.contains(&host)
+    }
+
+    /// Ends every fault, but for hosts that are down.
     pub fn heal(&mut self) {
         self.default = self.default.healed();
         self.links.values_mut().for_each(Link::heal);
@@ -75,6 +91,7 @@ impl Bus {
         self.accounts.on_sent(text.len());
         let cause = match to {
             None => DropCause::Unrouted,
+            Some(to) if !self.is_up(from) || !self.is_up(to) => DropCause::Partition,
             Some(to) => match self.link(from, to).pass(text.len(), Class::Other, now) {
                 Verdict::Arrives { at, again, .. } => {
                     self.accounts.on_underway(1 + u64::from(again.is_some()));

@@ -205,3 +205,69 @@ fn a_peer_that_lost_its_memory_is_noticed_and_what_it_may_have_got_is_told() {
     world.check_agreement(ALICE, BOB);
     world.assert_no_violation();
 }
+
+/// An attempt needs signalling. Without it none is made, and so none is lost.
+#[test]
+fn attempts_wait_for_signalling_and_none_is_spent() {
+    for host in [ALICE, BOB] {
+        let mut world = connected(7);
+        send(&mut world, ALICE, 10);
+        world.apply(Action::SetSignalling { host, up: false });
+        for (from, to) in [(ALICE, BOB), (BOB, ALICE)] {
+            let for_ms = 20_000;
+            world.apply(Action::Partition { from, to, for_ms });
+        }
+        // The old path does not come back: its socket is another one.
+        let [old, new] = ["10.0.0.1:5000", "10.0.0.1:6000"].map(|a| a.parse().expect("valid"));
+        let (unbind, bind) = (
+            Action::Unbind {
+                host: ALICE,
+                address: old,
+            },
+            Action::Bind {
+                host: ALICE,
+                address: new,
+            },
+        );
+        world.apply(unbind);
+        world.apply(bind);
+        world.run_for(seconds(40));
+        assert_eq!(told(&world, host).0, [], "{host}");
+        assert_eq!(world.state(host, 1 - host), Some(PeerState::Disconnected));
+        let up = world.now();
+        world.apply(Action::SetSignalling { host, up: true });
+        assert!(world.run_until(is_up, SOON));
+        assert!(world.now().since(up) <= seconds(1), "{host}");
+        let all = |world: &World| world.received(BOB, ALICE, KIND).messages == 10;
+        assert!(world.run_until(all, seconds(5)));
+        assert_eq!(not_delivered(&world, ALICE), 0);
+        world.assert_no_violation();
+    }
+}
+
+#[test]
+fn what_is_said_while_signalling_is_down_is_said_when_it_is_back() {
+    let mut world = World::builder(8).peer("alice").peer("bob").build();
+    world.apply(Action::SetSignalling {
+        host: ALICE,
+        up: false,
+    });
+    world.connect(ALICE, BOB).expect("alice knows nobody");
+    world.run_for(seconds(5));
+    assert_eq!(world.stats().signals.sent, 0);
+    let explanation = world.with_peer(ALICE, BOB, |peer| peer.state());
+    assert_eq!(explanation, Ok(PeerState::Connecting));
+    let now = world.instant();
+    let why = world
+        .with_peer(ALICE, BOB, |peer| peer.explain(now))
+        .expect("it is there");
+    assert_eq!(why.findings[0].cause, "the signalling link is down here");
+    let up = world.now();
+    world.apply(Action::SetSignalling {
+        host: ALICE,
+        up: true,
+    });
+    assert!(world.run_until(is_up, SOON));
+    assert!(world.now().since(up) < seconds(1));
+    world.assert_no_violation();
+}

@@ -90,6 +90,7 @@ impl World {
             Action::PartitionBus { from, to, for_ms } => {
                 self.bus.partition(from, to, until(for_ms))
             }
+            Action::SetSignalling { host, up } => self.set_signalling(host, up),
             Action::SetLink { from, to, link } => self.network.set_link(from, to, link),
             Action::RebootGateway { gateway } => self.network.reboot_gateway(gateway),
             Action::RenumberGateway { gateway } => drop(self.network.renumber_gateway(gateway)),
@@ -353,10 +354,20 @@ impl World {
         self.network.set_link(b, a, link.clone());
     }
 
+    /// The way of `host` to signalling is up or down, and its endpoint is told.
+    pub fn set_signalling(&mut self, host: HostId, up: bool) {
+        if self.bus.set_up(host, up) {
+            self.input(host, Input::SignallingChanged { up });
+        }
+    }
+
     /// Ends every fault of network and bus. All servers run and behave.
     pub fn heal(&mut self) {
         self.network.heal();
         self.bus.heal();
+        for host in 0..self.nodes.len() {
+            self.set_signalling(host, true);
+        }
         self.heal_servers();
     }
 
@@ -500,6 +511,7 @@ fn host_of(action: &Action) -> Option<HostId> {
         | Action::Start { host }
         | Action::Unbind { host, .. }
         | Action::Bind { host, .. }
+        | Action::SetSignalling { host, .. }
         | Action::SetReader { host, .. } => Some(*host),
         Action::Partition { .. }
         | Action::PartitionBus { .. }

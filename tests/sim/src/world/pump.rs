@@ -42,6 +42,9 @@ impl World {
         for local in node.addresses.clone() {
             self.input(host, Input::SocketBound { local });
         }
+        if !self.bus.is_up(host) {
+            self.input(host, Input::SignallingChanged { up: false });
+        }
     }
 
     /// Gives an input to an endpoint and takes what comes out of it.

@@ -197,6 +197,15 @@ impl Driver {
         self.flush();
     }
 
+    /// Tells that the signalling link has gone down or come up, see [`Input::SignallingChanged`]. Not needed for a link that
+    /// is always up.
+    pub fn handle_signalling_changed(&mut self, up: bool, now: Instant) {
+        self.advance(now);
+        self.endpoint
+            .handle_input(Input::SignallingChanged { up }, now);
+        self.flush();
+    }
+
     /// Takes the addresses of a name, as [`Action::Resolve`] asks for. None: it could not be resolved.
     pub fn handle_resolved(&mut self, need: NeedId, addresses: &[IpAddr], now: Instant) {
         self.advance(now);

@@ -49,7 +49,8 @@
 //!         }
 //!     }
 //!     driver.handle_timeout(now);
-//!     // What the link brought: driver.handle_signal(&text, now).
+//!     // What the link brought: driver.handle_signal(&text, now). That it is down or up again:
+//!     // driver.handle_signalling_changed(up, now).
 //! #   break Ok(());
 //! }
 //! # }

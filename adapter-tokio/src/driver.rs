@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bowline::{Input, Need, Output, Signal};
-use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
+use crate::interfaces::Interfaces;
 use crate::needs::{Answer, Needs, Tls};
 use crate::shared::{Life, Shared, State};
-use crate::signalling::Signalling;
+use crate::signalling::{LinkStatus, Signalling};
 use crate::socket::{Sockets, Unsent};
 
 /// The task behind an endpoint.
@@ -23,13 +24,17 @@ pub(crate) struct Driver {
     answer: Option<Answer>,
     signals_out: Option<mpsc::Sender<Signal>>,
     signals_in: Option<mpsc::Receiver<String>>,
+    /// How the link is, until its far end is gone.
+    link: Option<watch::Receiver<LinkStatus>>,
+    /// What the core was told of it.
+    link_up: bool,
     /// The signal that ended the last wait.
     signal: Option<String>,
     /// What the core last asked to send. It is kept while a socket is full.
     buffer: Vec<u8>,
     blocked: Option<Unsent>,
     deadline: Option<Instant>,
-    survey: Interval,
+    interfaces: Interfaces,
     survey_due: bool,
 }
 
@@ -50,9 +55,8 @@ impl Driver {
         tls: Tls,
         signalling: Option<Signalling>,
     ) -> Self {
+        let link = signalling.as_ref().map(Signalling::status);
         let (signals_out, signals_in) = signalling.map(|s| (s.outbound, s.inbound)).unzip();
-        let mut survey = interval(SURVEY_INTERVAL);
-        survey.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // They are announced in the first turn, as new ones always are.
         let unbound = Sockets::none(sockets.plan().clone());
         shared.lock().replace_sockets(sockets);
@@ -63,11 +67,13 @@ impl Driver {
             answer: None,
             signals_out,
             signals_in,
+            link,
+            link_up: true,
             signal: None,
             buffer: Vec::new(),
             blocked: None,
             deadline: None,
-            survey,
+            interfaces: Interfaces::new(),
             survey_due: false,
         }
     }
@@ -160,6 +166,7 @@ impl Driver {
             };
             state.core.handle_input(answer.input(), now);
         }
+        self.take_link_status(state, now);
         for _ in 0..MAX_SIGNALS {
             let waiting = || self.signals_in.as_mut()?.try_recv().ok();
             let Some(text) = self.signal.take().or_else(waiting) else {
@@ -171,6 +178,21 @@ impl Driver {
             state.core.handle_input(Input::Timeout, now);
         }
         more
+    }
+
+    /// Tells the core when the link has gone down or come up.
+    fn take_link_status(&mut self, state: &mut State, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        let is_there = link.has_changed().is_ok();
+        let up = is_there && link.borrow_and_update().up;
+        if !is_there {
+            self.link = None;
+        }
+        if std::mem::replace(&mut self.link_up, up) != up {
+            state
+                .core
+                .handle_input(Input::SignallingChanged { up }, now);
+        }
     }
 
     /// Gives whether the core has nothing more to ask.
@@ -249,7 +271,8 @@ impl Driver {
             () = poll_fn(|cx| self.sockets.poll_readable(cx)) => {}
             answer = self.needs.next() => self.answer = Some(answer),
             text = next_signal(&mut self.signals_in) => self.signal = Some(text),
-            _ = self.survey.tick() => self.survey_due = true,
+            () = link_changed(&mut self.link) => {}
+            () = self.interfaces.changed() => self.survey_due = true,
             () = sleep => {}
         }
     }
@@ -264,6 +287,15 @@ async fn next_signal(signals: &mut Option<mpsc::Receiver<String>>) -> String {
         *signals = None;
     }
     std::future::pending().await
+}
+
+/// The link went down or came up, or its far end is gone; waits forever after that.
+async fn link_changed(link: &mut Option<watch::Receiver<LinkStatus>>) {
+    match link {
+        // That it is gone is seen in the next turn.
+        Some(link) => drop(link.changed().await),
+        None => std::future::pending().await,
+    }
 }
 
 struct EndGuard(Arc<Shared>);
@@ -282,5 +314,3 @@ const MAX_SIGNALS: usize = 64;
 const MAX_OUTPUTS: usize = 256;
 /// How long the core waits for a full socket before the datagram is given up: the others have to go on.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How often the addresses of the machine are read.
-const SURVEY_INTERVAL: Duration = Duration::from_secs(5);

@@ -51,6 +51,7 @@ mod connection;
 mod driver;
 mod endpoint;
 mod inbox;
+mod interfaces;
 mod ledger;
 mod needs;
 #[cfg(feature = "openmetrics")]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll, ready};
 
 use bowline::{NeedId, Transmit};
+use if_addrs::IfOperStatus;
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -358,12 +359,13 @@ fn bind_each_family(plan: &BindPlan) -> io::Result<Vec<Socket>> {
     Ok(results.into_iter().filter_map(Result::ok).collect())
 }
 
-/// The addresses of the interfaces. IPv6 link-local ones are left out: they need a zone, which candidates cannot carry
+/// The addresses of the interfaces that are up. IPv6 link-local ones are left out: they need a zone, which candidates cannot carry
 /// (RFC 8839 §5.1).
 fn machine_addresses() -> io::Result<Vec<IpAddr>> {
     let interfaces = if_addrs::get_if_addrs()?;
     Ok(interfaces
         .iter()
+        .filter(|interface| interface.oper_status != IfOperStatus::Down)
         .map(if_addrs::Interface::ip)
         .filter(|ip| !needs_zone(*ip))
         .collect())

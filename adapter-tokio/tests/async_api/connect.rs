@@ -143,6 +143,36 @@ async fn a_peer_is_found_through_the_relay() {
     );
 }
 
+/// Nothing is sent while the link is down, the core knows why, and it goes on when the link is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_waits_for_the_signalling_link() {
+    let relay = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let (url, address) = (relay.url(), relay.local_addr());
+    relay.close().await;
+    let endpoint = |name: &str| {
+        let link = websocket(&url, id(name)).expect("a valid url");
+        on_loopback(name, link).bind().expect("binds")
+    };
+    let (alice, bob) = (endpoint("alice"), endpoint("bob"));
+    let mut link = alice.signalling_status().expect("there is a link");
+    let refused = link.wait_for(|link| link.last_error.is_some());
+    soon("the refusal", refused).await.expect("there is a link");
+    let to_bob = alice.begin(bob.id()).expect("alice knows nobody");
+    let why = to_bob.explain().expect("it is known").to_string();
+    assert!(why.contains("the signalling link is down here"), "{why}");
+
+    let _relay = Relay::bind(address).await.expect("binds");
+    to_bob
+        .send(ChannelKind::Control, "hello")
+        .await
+        .expect("queued");
+    let incoming = soon("the call", bob.accept()).await.expect("it is open");
+    let to_alice = soon("the connection", incoming.accept()).await;
+    let to_alice = to_alice.expect("comes up");
+    let message = soon("the message", to_alice.recv_from(ChannelKind::Control)).await;
+    assert_eq!(message, Some("hello".into()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_may_connect_at_once() {
     let hub = MemoryHub::new();

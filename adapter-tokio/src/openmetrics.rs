@@ -55,7 +55,10 @@
 //! | `bowline_peer_rtt_jitter_seconds` | gauge | its mean deviation |
 //! | `bowline_peer_connect_seconds` | gauge | what the first connect took |
 //! | `bowline_peer_connected_seconds` | counter | how long it has been connected |
+//! | `bowline_peer_losses` | counter | how often the connection was lost |
 //! | `bowline_peer_restarts` | counter | ICE restarts |
+//! | `bowline_peer_rebuilds` | counter | transports that took the place of another one |
+//! | `bowline_peer_consent_age_seconds` | gauge | how long ago a check on its path was answered |
 //! | `bowline_peer_backlog_bytes` | gauge | what SCTP holds and is not acknowledged |
 //! | `bowline_peer_relayed` | gauge | whether its path begins on a TURN server: 1 or 0 |
 //!
@@ -334,7 +337,7 @@ const CAUSES: [Cause; 9] = [
     ("policy", |d| d.policy),
 ];
 
-const PEER: [Family<PeerMetrics>; 15] = [
+const PEER: [Family<PeerMetrics>; 18] = [
     counter(
         "bowline_peer_received_datagrams",
         "Datagrams received.",
@@ -391,9 +394,24 @@ const PEER: [Family<PeerMetrics>; 15] = [
         "How long the peer has been connected.",
         |p| seconds(Some(p.connected_time)),
     ),
+    counter(
+        "bowline_peer_losses",
+        "How often the connection was lost.",
+        |p| count(p.losses.into()),
+    ),
     counter("bowline_peer_restarts", "ICE restarts.", |p| {
         count(p.restarts.into())
     }),
+    counter(
+        "bowline_peer_rebuilds",
+        "Transports that took the place of another one.",
+        |p| count(p.rebuilds.into()),
+    ),
+    gauge(
+        "bowline_peer_consent_age_seconds",
+        "How long ago a check on the path was answered.",
+        |p| seconds(p.consent_age),
+    ),
     gauge(
         "bowline_peer_backlog_bytes",
         "Bytes that SCTP holds and that are not acknowledged.",

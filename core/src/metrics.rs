@@ -126,8 +126,15 @@ pub struct PeerMetrics {
     pub connect_time: Option<Duration>,
     /// How long the peer has been connected, in all.
     pub connected_time: Duration,
+    /// How often the connection was lost: it became [`PeerState::Disconnected`](crate::PeerState::Disconnected).
+    pub losses: u32,
     /// ICE restarts that were begun.
     pub restarts: u32,
+    /// Transports that took the place of another one.
+    pub rebuilds: u32,
+    /// How long ago a connectivity check on the path in use was answered, which is consent to send there for 30 s (RFC 7675
+    /// section 5.1). `None` while none was.
+    pub consent_age: Option<Duration>,
     /// Bytes that SCTP holds and that are not acknowledged.
     pub backlog: usize,
     /// The channels, in the order of their ids.

@@ -810,6 +810,8 @@ impl Endpoint {
         command: impl FnOnce(&mut peer::Peer, &mut Context, Instant) -> R,
     ) -> Option<R> {
         let slot = self.slots.get_mut(key)?;
+        // What the transport logs says nothing of the peer by itself.
+        let _span = tracing::debug_span!("peer", peer = %slot.peer.id()).entered();
         let outcome = command(&mut slot.peer, &mut self.ctx, self.now);
         self.touch(key);
         Some(outcome)

@@ -159,6 +159,12 @@ impl Consent {
         self.answered.is_some_and(|at| age(at) >= SILENCE)
     }
 
+    /// How long ago it answered.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        let answered = self.answered?;
+        Some(now.saturating_duration_since(answered))
+    }
+
     /// Whether data may be sent on it (RFC 7675 section 5.1).
     pub(super) fn is_given(&self, now: Instant) -> bool {
         self.answered.is_some_and(|at| is_fresh(at, now))

@@ -372,6 +372,7 @@ impl Peer {
         let mut metrics = PeerMetrics {
             path: self.path,
             connected_time: self.metrics.connected_time + running,
+            consent_age: self.consent.age(now),
             backlog: self.channels.backlog(),
             channels: self.channels.metrics(now),
             ..self.metrics.clone()
@@ -400,7 +401,10 @@ impl Peer {
         }
         match is {
             Life::Connected => self.on_connected(ctx, now),
-            Life::Disconnected => self.stop_connected_clock(now),
+            Life::Disconnected => {
+                self.metrics.losses += 1;
+                self.stop_connected_clock(now);
+            }
             Life::Leaving { .. } => self.leave(ctx, now),
             Life::Ended(_) => self.on_ended(fact, ctx, now),
             Life::Draining { .. } => self.ladder.stop(),

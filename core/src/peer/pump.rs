@@ -152,6 +152,7 @@ impl Peer {
             Role::Odd
         };
         if let Some(continuity) = continuity {
+            self.metrics.rebuilds += 1;
             self.kept = match continuity {
                 Continuity::Kept => Kept::Channels,
                 Continuity::Lost => Kept::Queues,

@@ -116,6 +116,14 @@ fn a_rebuild_loses_nothing_and_delivers_nothing_twice() {
         for host in [ALICE, BOB] {
             assert_eq!(not_delivered(&world, host), 0);
             world.check_agreement(host, 1 - host);
+            let now = world.instant();
+            let figures = world.with_peer(host, 1 - host, |peer| peer.metrics(now));
+            let figures = figures.expect("it is there");
+            assert_eq!(
+                (figures.losses, figures.rebuilds, figures.restarts),
+                (5, 5, 0)
+            );
+            assert!(figures.consent_age.is_some_and(|age| age < seconds(4)));
         }
         world.assert_no_violation();
     }

@@ -11,7 +11,6 @@ mod simulation {
     mod hold;
     mod metrics;
     mod mixed_traffic;
-    mod premises;
     mod reach;
     mod recovery_times;
     mod replay;

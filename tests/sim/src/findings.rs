@@ -130,6 +130,12 @@ impl Premises {
     pub(crate) fn note(&mut self, invariant: Invariant) {
         self.0[invariant as usize] += 1;
     }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (here, there) in self.0.iter_mut().zip(other.0) {
+            *here += there;
+        }
+    }
 }
 
 /// Where the checkers put what they find.

@@ -29,7 +29,7 @@
 //! A [`Scenario`] writes a run down as JSON: topology, links, and each call and fault with its time.
 //! [`Scenario::random`] draws one from a seed, [`Scenario::run`] plays it and gives a [`Report`], and
 //! [`Report::write_to`] leaves `scenario.json`, which replays it, and `sequence.svg`, a figure of what happened.
-//! [`Scenario::shrink`] makes one that fails smaller.
+//! [`Report::shrunk`] makes one that fails smaller. A [`Swarm`] tries many seeds and counts what was put to the test.
 //!
 //! # Attackers
 //!
@@ -77,6 +77,7 @@ mod scenario;
 pub mod script;
 mod server;
 mod svg;
+mod swarm;
 mod time;
 mod trace;
 mod world;
@@ -96,6 +97,7 @@ pub use rng::{Draw, Purpose, Stream};
 pub use scenario::{PeerPlan, Report, RunOptions, Scenario, ScenarioError, Step, liveness_bound};
 pub use server::{Asked, Misbehaviour, ServerId, ServerSpec};
 pub use svg::draw;
+pub use swarm::{DRIVERS, Speed, Swarm, TWICE_EVERY, Tally, Trial};
 pub use time::{Clock, Time};
 pub use trace::{Entry, Hashes, Passage, Record, Trace, What};
 pub use world::builder::{Dtls, GatewaySpec, PeerSpec, WorldBuilder, addresses};

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use bowline_sim::{Driver, Scenario};
+use bowline_sim::{Scenario, Trial};
 
 use super::seeds;
 
-/// Runs what `BOWLINE_SEED` or `BOWLINE_SCENARIO` names, or seed 0, prints the report and draws the figure.
-///
-/// With `BOWLINE_SHRINK=1` a scenario that fails is made smaller first.
+/// Tries what `BOWLINE_SEED` or `BOWLINE_SCENARIO` names, or seed 0, as the seeds are, each driver twice. Prints the
+/// reports and draws the figure. A scenario that fails is made smaller first.
 #[test]
 fn replay_of_one_scenario() {
     let var = |name| std::env::var(name).ok();
@@ -19,23 +18,14 @@ fn replay_of_one_scenario() {
         Some(path) => Scenario::read(Path::new(&path)).expect("a scenario"),
         None => Scenario::random(seed),
     };
-    let mut report = scenario.run_twice(Driver::Exact);
-    if let (Some(violation), Some(_)) = (report.violations.first(), var("BOWLINE_SHRINK")) {
-        let rule = violation.invariant;
-        let fails = |smaller: &Scenario| {
-            let report = smaller.run_twice(Driver::Exact);
-            report
-                .violations
-                .first()
-                .is_some_and(|violation| violation.invariant == rule)
-        };
-        report = scenario.shrink(SHRINK, fails).run_twice(Driver::Exact);
+    let trial = Trial::of(&scenario, true);
+    for report in &trial.reports {
+        println!("{report}");
     }
+    let report = trial.failure().unwrap_or(&trial.reports[0]);
     let folder = seeds::folder(scenario.seed);
+    let report = report.shrunk(seeds::SHRINK);
     report.write_to(&folder).expect("the folder can be written");
-    println!("{report}{}", folder.display());
+    println!("{}", folder.display());
     report.assert_passed(&folder);
 }
-
-/// Runs that are spent on making a scenario smaller.
-const SHRINK: usize = 500;

@@ -3,7 +3,9 @@
 use crate::action::Action;
 use crate::net::LinkConfig;
 
-use super::Scenario;
+use crate::findings::Invariant;
+
+use super::{Report, Scenario};
 
 impl Scenario {
     /// The smallest scenario found for which `fails` still holds, with at most `budget` calls of it.
@@ -21,6 +23,24 @@ impl Scenario {
         search.drop_steps();
         search.halve_sends();
         search.best
+    }
+}
+
+impl Report {
+    /// The run of the smallest scenario found that breaks the same rule first in the same driver, after at most `budget`
+    /// runs. What passed stays as it is.
+    #[must_use]
+    pub fn shrunk(&self, budget: usize) -> Self {
+        let Some(rule) = self.violations.first().map(|first| first.invariant) else {
+            return self.clone();
+        };
+        let run = |scenario: &Scenario| match rule {
+            Invariant::Determinism => scenario.run_twice(self.driver),
+            _ => scenario.run(self.driver),
+        };
+        let first = |report: &Self| report.violations.first().map(|first| first.invariant);
+        let fails = |smaller: &Scenario| first(&run(smaller)) == Some(rule);
+        run(&self.scenario.shrink(budget, fails))
     }
 }
 

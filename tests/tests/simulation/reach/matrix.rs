@@ -41,11 +41,13 @@ fn run(seed: u64) -> Option<String> {
 
 #[test]
 fn every_pair_of_boxes_connects_when_theory_allows_it_and_only_then() {
-    let seeds = super::super::seeds::count();
-    let failed: Vec<_> = (0..seeds).filter_map(run).collect();
+    let failed: Vec<_> = (0..SEEDS).filter_map(run).collect();
     let mut report = String::new();
     for line in &failed {
         writeln!(report, "{line}").expect("a string");
     }
-    assert!(failed.is_empty(), "{} of {seeds}\n{report}", failed.len());
+    assert!(failed.is_empty(), "{} of {SEEDS}\n{report}", failed.len());
 }
+
+/// Each pair of 81, with and without a relay, some six times.
+const SEEDS: u64 = 1_000;

@@ -21,8 +21,12 @@ pub enum Invariant {
     NoSpinning,
     /// 7: the same seed and inputs give the same outputs.
     Determinism,
+    /// 8: nothing panics: no input and no order of calls does it.
+    NoPanic,
     /// 9: queues stay within their configured bounds.
     Bounds,
+    /// 10: what an endpoint does is bounded by what it was given.
+    Work,
     /// 11: secured datagrams go only to addresses that answered a check on that path in the last 30 s.
     Consent,
     /// 12: datagrams go only to addresses that were announced or have written first.
@@ -39,13 +43,18 @@ pub enum Invariant {
     Agreement,
     /// 18: only documented transitions, one terminal state, and nothing after it.
     StateMachine,
-    /// 20: after the close nothing is left: no peers, no deadline, no output.
+    /// 19: nothing is sent through an allocation, a permission or a channel that is over, and none is left one lifetime after
+    /// the close.
+    TurnCare,
+    /// 20: nothing secret is in events, explanations and configurations.
+    Secrets,
+    /// 20, too: after the close nothing is left: no peers, no deadline, no output.
     Cleanup,
 }
 
 impl Invariant {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::ExactlyOnceOrTold,
         Self::Order,
         Self::NoInvention,
@@ -53,7 +62,9 @@ impl Invariant {
         Self::PollContract,
         Self::NoSpinning,
         Self::Determinism,
+        Self::NoPanic,
         Self::Bounds,
+        Self::Work,
         Self::Consent,
         Self::KnownAddresses,
         Self::Authentication,
@@ -62,6 +73,8 @@ impl Invariant {
         Self::Liveness,
         Self::Agreement,
         Self::StateMachine,
+        Self::TurnCare,
+        Self::Secrets,
         Self::Cleanup,
     ];
 
@@ -76,7 +89,9 @@ impl Invariant {
             Self::PollContract => 5,
             Self::NoSpinning => 6,
             Self::Determinism => 7,
+            Self::NoPanic => 8,
             Self::Bounds => 9,
+            Self::Work => 10,
             Self::Consent => 11,
             Self::KnownAddresses => 12,
             Self::Authentication => 13,
@@ -85,7 +100,8 @@ impl Invariant {
             Self::Liveness => 16,
             Self::Agreement => 17,
             Self::StateMachine => 18,
-            Self::Cleanup => 20,
+            Self::TurnCare => 19,
+            Self::Secrets | Self::Cleanup => 20,
         }
     }
 }
@@ -177,11 +193,10 @@ mod tests {
         for (place, invariant) in Invariant::ALL.into_iter().enumerate() {
             assert_eq!(invariant as usize, place);
         }
-        assert!(
-            Invariant::ALL
-                .windows(2)
-                .all(|w| w[0].number() < w[1].number())
-        );
+        let mut numbers: Vec<u8> = Invariant::ALL.map(Invariant::number).into();
+        assert!(numbers.is_sorted());
+        numbers.dedup();
+        assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
     }
 
     #[test]

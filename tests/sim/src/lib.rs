@@ -65,6 +65,7 @@
 mod action;
 pub mod attack;
 mod bus;
+mod check;
 mod driver;
 mod findings;
 mod hash;

@@ -9,11 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use turn_server_proto::types::attribute::{ChannelNumber, Lifetime, XorPeerAddress};
-use turn_server_proto::types::message::{
-    ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH, SEND,
-};
+use turn_server_proto::types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH, SEND};
 use turn_server_proto::types::stun::message::{Message, MessageClass};
-use turn_server_proto::types::stun::prelude::AttributeStaticType as _;
 
 use crate::findings::{Findings, Invariant};
 use crate::time::Time;
@@ -84,7 +81,10 @@ impl Relays {
 
     /// An answer of a server arrives at the host.
     pub(crate) fn on_received(&mut self, way: Way, contents: &[u8], now: Time) {
-        let Some(message) = Message::from_bytes(contents).ok().filter(|m| m.is_response()) else {
+        let Some(message) = Message::from_bytes(contents)
+            .ok()
+            .filter(|m| m.is_response())
+        else {
             return;
         };
         let Some(allocation) = self.0.get_mut(&way) else {
@@ -212,10 +212,8 @@ fn id(contents: &[u8]) -> Option<[u8; 12]> {
 /// The addresses of all peers that a message names.
 fn peers(message: &Message<'_>) -> impl Iterator<Item = SocketAddr> {
     let id = message.transaction_id();
-    let named = message.iter_attributes().filter_map(move |(_, raw)| {
-        let peer = (raw.get_type() == XorPeerAddress::TYPE).then_some(&raw);
-        peer.and_then(|raw| XorPeerAddress::try_from(raw).ok())
-    });
+    let attributes = message.iter_attributes();
+    let named = attributes.filter_map(|(_, raw)| XorPeerAddress::try_from(&raw).ok());
     named.map(move |peer| peer.addr(id))
 }
 
@@ -230,7 +228,7 @@ const QUARANTINE: Duration = Duration::from_secs(300);
 mod tests {
     use super::*;
     use turn_server_proto::types::stun::message::{
-        Method, MessageType, MessageWrite as _, MessageWriteExt as _, MessageWriteVec,
+        MessageType, MessageWrite as _, MessageWriteExt as _, MessageWriteVec, Method,
         TransactionId,
     };
 

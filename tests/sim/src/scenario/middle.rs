@@ -135,7 +135,7 @@ fn nat(stream: &mut Stream) -> NatConfig {
 /// Gives everybody a STUN server, and a TURN server where it is needed or by chance.
 fn serve(scenario: &mut Scenario, stream: &mut Stream) {
     let stun = ServerSpec::new("stun");
-    let turn = ServerSpec::new("turn").user("somebody", "secret");
+    let turn = ServerSpec::new("turn").user("somebody", PASSWORD);
     for spec in [stun, turn] {
         let server = scenario.servers.len();
         let is_luxury = server > 0 && scenario.is_sound();
@@ -231,6 +231,8 @@ fn push(scenario: &mut Scenario, at_ms: u64, action: Action) {
 const PLAIN: f64 = 0.6;
 /// In seconds. Addresses that servers saw are kept open in intervals of 20 s.
 const SHORTEST_EXPIRY: f64 = 30.0;
+/// Long enough to be looked for in all that endpoints tell.
+const PASSWORD: &str = "open sesame, said the canary";
 const PORTS: [Ports; 4] = [
     Ports::Preserve,
     Ports::Parity,

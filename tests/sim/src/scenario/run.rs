@@ -1,5 +1,7 @@
 //! Runs a scenario: chaos, heal, close, and what must be true at the end of each.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bowline::{ChannelKind, Config};
@@ -61,17 +63,34 @@ impl Scenario {
     #[must_use]
     pub fn play(&self, options: RunOptions) -> World {
         let mut world = self.world(options);
-        world.run_for(Duration::from_millis(self.chaos_ms));
-        if world.violations().is_empty() {
-            self.heal(&mut world);
-        }
-        if world.violations().is_empty() {
-            close(&mut world);
+        let played = catch_unwind(AssertUnwindSafe(|| self.run_phases(&mut world)));
+        let panic = played.err();
+        world.check(Invariant::NoPanic, panic.is_none(), || {
+            format!("panic: {}", panic.as_deref().map_or("", message_of))
+        });
+        if !world.violations().is_empty() {
+            return world;
         }
         let stats = world.stats();
         let balance = stats.datagrams.balance() && stats.signals.balance();
         assert!(balance, "the simulator lost count: {stats:?}");
         world
+    }
+
+    fn run_phases(&self, world: &mut World) {
+        world.run_for(Duration::from_millis(self.chaos_ms));
+        for host in 0..world.hosts() {
+            world.check_secrets(host);
+        }
+        if world.violations().is_empty() {
+            self.heal(world);
+        }
+        for host in 0..world.hosts() {
+            world.check_secrets(host);
+        }
+        if world.violations().is_empty() {
+            close(world);
+        }
     }
 
     /// The world of the scenario, with its steps scheduled.
@@ -135,12 +154,15 @@ impl Scenario {
         let bound = world.now().after(liveness_bound(&Config::default()));
         loop {
             self.connect_all(world, bound);
-            let settled = self.connected(world) && self.exchange(world);
+            let settled = self.connected(world) && self.exchange(world) && self.rests(world);
             if settled || !world.violations().is_empty() {
                 break;
             }
+            let in_time = world.now() < bound;
+            world.check(Invariant::Liveness, in_time, || {
+                "no rest after all faults ended".to_owned()
+            });
         }
-        world.run_for(REST);
         for (a, b) in &self.wanted {
             world.check_agreement(*a, *b);
         }
@@ -164,6 +186,12 @@ impl Scenario {
                 format!("{a} has {here:?} and {b} has {there:?} after all faults ended")
             });
         }
+    }
+
+    /// Lets acknowledgements arrive, and repairs end that began before the faults did. Returns whether every pair was
+    /// connected all the time.
+    fn rests(&self, world: &mut World) -> bool {
+        !world.run_until(|world| !self.connected(world), REST)
     }
 
     fn connected(&self, world: &World) -> bool {
@@ -215,6 +243,13 @@ impl Scenario {
     }
 }
 
+/// What a panic said.
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a text")
+}
+
 /// A side that has given up connects again.
 fn reconnect(world: &mut World, a: HostId, b: HostId) {
     let (from, to) = if world.ended(a, b) { (a, b) } else { (b, a) };
@@ -247,6 +282,12 @@ fn close(world: &mut World) {
     for host in 0..world.hosts() {
         world.check_cleanup(host);
     }
+    let servers = world.servers();
+    let relays = |world: &World| (0..servers).any(|server| world.allocations(server) > 0);
+    world.run_until(|world| !relays(world), LIFETIME);
+    for server in 0..servers {
+        world.check_allocations(server);
+    }
     let before = (world.stats().datagrams.sent, world.stats().signals.sent);
     world.run_for(SILENCE);
     let after = (world.stats().datagrams.sent, world.stats().signals.sent);
@@ -274,10 +315,12 @@ const NOTICE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// SCTP's longest retransmission timer is 60 s, and may have begun just before the faults ended.
 const EXCHANGE: Duration = Duration::from_secs(130);
-/// For acknowledgements to arrive.
+/// How long nothing may change to call it rest.
 const REST: Duration = Duration::from_secs(2);
 /// Draining and farewells, with repetitions.
 const CLOSE: Duration = Duration::from_secs(120);
+/// How long an allocation lives that nobody refreshes (RFC 8656 section 3.2), and a moment for the server to see it.
+const LIFETIME: Duration = Duration::from_secs(601);
 /// How long nothing may be heard after the close.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The kinds on which everything must arrive.
@@ -286,3 +329,20 @@ const RELIABLE: [ChannelKind; 3] = [
     ChannelKind::Reliable,
     ChannelKind::File,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_the_run_and_is_a_violation_with_its_text() {
+        let scenario = Scenario::pair(1).step(500, Action::Crash { host: 7 });
+        let report = scenario.run(Driver::Exact);
+        let [violation] = &report.violations[..] else {
+            panic!("one violation: {:?}", report.violations);
+        };
+        assert_eq!(violation.invariant, Invariant::NoPanic);
+        assert_eq!(violation.at, Time::from_millis(500));
+        assert!(violation.text.starts_with("panic: index out of bounds"));
+    }
+}

@@ -433,6 +433,7 @@ impl World {
     ) -> Result<MessageId, Refused> {
         let (peer, now) = (self.nodes[to].id, self.clock.instant());
         let node = &mut self.nodes[from];
+        node.work.on_input(message.len());
         let endpoint = node.endpoint.as_mut().ok_or(Refused::Down)?;
         let mut peer = endpoint.peer(peer).map_err(|_| Refused::UnknownPeer)?;
         let result = peer.send(channel, message.clone(), now);
@@ -467,7 +468,7 @@ impl World {
         with: impl FnOnce(&mut Endpoint) -> T,
     ) -> Result<T, Refused> {
         let result = with(self.nodes[host].endpoint.as_mut().ok_or(Refused::Down)?);
-        self.nodes[host].wakeups.on_input();
+        self.nodes[host].on_input(0);
         self.pump(host);
         Ok(result)
     }

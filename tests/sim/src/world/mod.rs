@@ -17,12 +17,13 @@ use bowline::{ChannelId, Endpoint, Event, NeedId, PeerId, PeerState, SessionId};
 
 use crate::action::Action;
 use crate::bus::{Bus, Parcel};
+use crate::check::Secrets;
 use crate::driver::Driver;
 use crate::findings::{Findings, Invariant, Premises, Violation};
 use crate::model::{Digest, Model};
 use crate::net::{Accounts, Datagram, GatewayId, HostId, Network};
 use crate::queue::EventQueue;
-use crate::server::Server;
+use crate::server::{Server, ServerId};
 use crate::time::{Clock, Time};
 use crate::trace::Trace;
 
@@ -56,6 +57,7 @@ pub struct World {
     by_id: BTreeMap<PeerId, HostId>,
     model: Model,
     findings: Findings,
+    secrets: Secrets,
     trace: Trace,
     stats: Stats,
     /// The hosts that attackers have taken over.
@@ -133,6 +135,7 @@ impl World {
             by_id,
             model: Model::default(),
             findings: Findings::default(),
+            secrets: Secrets::default(),
             trace: Trace::new(builder.record),
             stats: Stats::default(),
             attackers: Vec::new(),
@@ -141,6 +144,8 @@ impl World {
         };
         for (number, spec) in builder.servers.iter().enumerate() {
             let host = world.nodes.len() + number;
+            let passwords = spec.users.values().chain(&spec.rest_secret);
+            passwords.for_each(|password| world.secrets.add(password));
             let server = Server::new(spec.clone(), number, builder.seed);
             for address in server.addresses() {
                 world.network.attach(host, *address);
@@ -422,6 +427,32 @@ impl World {
             .check(Invariant::Cleanup, deadline.is_none(), || {
                 format!("{host} keeps the deadline {deadline:?}")
             });
+    }
+
+    /// Checks that what a host tells of its configuration, of itself and of its peers has no secret in it.
+    pub fn check_secrets(&mut self, host: HostId) {
+        let now = self.clock.instant();
+        let node = &mut self.nodes[host];
+        let Some(endpoint) = &mut node.endpoint else {
+            return;
+        };
+        let mut text = format!("{:?} {:?}", node.spec.config, endpoint.stats());
+        for peer in endpoint.peers().collect::<Vec<_>>() {
+            if let Ok(peer) = endpoint.peer(peer) {
+                let (explanation, metrics) = (peer.explain(now), peer.metrics(now));
+                text += &format!("{explanation} {explanation:?} {metrics:?}");
+            }
+        }
+        let findings = &mut self.findings;
+        self.secrets.check(node.id.as_str(), &text, findings);
+    }
+
+    /// Checks that a server relays for nobody, one lifetime after everybody has closed.
+    pub fn check_allocations(&mut self, server: ServerId) {
+        let left = self.allocations(server);
+        self.findings.check(Invariant::TurnCare, left == 0, || {
+            format!("server {server} has {left} allocations left")
+        });
     }
 
     /// Adds a finding of a caller's own checker.

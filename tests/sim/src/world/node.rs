@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bowline::{ChannelId, Endpoint, Event, PeerId};
 
 use crate::attack::Attacker;
+use crate::check::{Relays, Work};
 use crate::driver::Wakeups;
 use crate::net::HostId;
 use crate::time::Time;
@@ -30,6 +31,9 @@ pub(super) struct Node {
     pub(super) deadline: Option<Time>,
     pub(super) tick: Option<Time>,
     pub(super) wakeups: Wakeups,
+    pub(super) work: Work,
+    /// What it holds at TURN servers.
+    pub(super) relays: Relays,
     /// Until when a slow reader is busy with what it has got.
     pub(super) reads_until: Time,
     /// What an absent reader keeps: peer, how many times it was initialised, and channel.
@@ -65,6 +69,8 @@ impl Node {
             deadline: None,
             tick: None,
             wakeups: Wakeups::default(),
+            work: Work::default(),
+            relays: Relays::default(),
             reads_until: Time::ZERO,
             unread: BTreeMap::new(),
             signals: BTreeSet::new(),
@@ -88,6 +94,12 @@ impl Node {
         self.endpoint.is_some() || self.attacker.is_some()
     }
 
+    /// The endpoint is given an input or a command of so many bytes.
+    pub(super) fn on_input(&mut self, bytes: usize) {
+        self.wakeups.on_input();
+        self.work.on_input(bytes);
+    }
+
     /// Gives away the endpoint, and forgets all that it and its application had in hand.
     pub(super) fn crash(&mut self) -> Option<Box<Endpoint>> {
         self.deadline = None;
@@ -96,6 +108,8 @@ impl Node {
         self.signals.clear();
         self.known.clear();
         self.answers.clear();
+        self.work = Work::default();
+        self.relays = Relays::default();
         self.bulk.clear();
         self.endpoint.take()
     }

@@ -51,12 +51,14 @@ impl World {
     pub(super) fn input(&mut self, host: HostId, input: Input<'_>) {
         let now = self.clock.instant();
         let node = &mut self.nodes[host];
-        let Some(endpoint) = &mut node.endpoint else {
+        if node.endpoint.is_none() {
             return;
-        };
+        }
         self.stats.inputs += 1;
-        node.wakeups.on_input();
-        endpoint.handle_input(input, now);
+        node.on_input(length(&input));
+        if let Some(endpoint) = &mut node.endpoint {
+            endpoint.handle_input(input, now);
+        }
         self.pump(host);
     }
 
@@ -77,6 +79,7 @@ impl World {
             node.wakeups.on_wakeup(node.id.as_str(), &mut self.findings);
         }
         self.stats.inputs += 1;
+        node.work.on_input(0);
         endpoint.handle_input(Input::Timeout, instant);
         self.pump(host);
     }
@@ -98,6 +101,12 @@ impl World {
             return self.network.recycle(datagram);
         }
         self.nodes[host].known.insert(datagram.source);
+        if self.is_server(host, datagram.source) {
+            let way = (datagram.destination, datagram.source);
+            let node = &mut self.nodes[host];
+            let now = self.clock.now();
+            node.relays.on_received(way, &datagram.contents, now);
+        }
         if is_answer(&datagram.contents) {
             let tuple = (datagram.destination, datagram.source);
             self.nodes[host].answers.insert(tuple, self.clock.now());
@@ -155,11 +164,14 @@ impl World {
             return;
         };
         let mut buf = std::mem::take(&mut self.buf);
+        let mut steps = 0;
         let deadline = loop {
+            steps += 1;
             match endpoint.poll_output(&mut buf) {
                 Output::Transmit(transmit) => {
                     let tuple = (transmit.source, transmit.destination);
                     for contents in buf.chunks(transmit.segment_size.max(1)) {
+                        steps += 1;
                         self.send_datagram(host, tuple, contents);
                     }
                 }
@@ -177,7 +189,10 @@ impl World {
             _ => None,
         };
         self.buf = buf;
-        self.nodes[host].endpoint = Some(endpoint);
+        let node = &mut self.nodes[host];
+        node.endpoint = Some(endpoint);
+        let name = node.id.as_str();
+        node.work.on_drained(name, steps, &mut self.findings);
         self.after_drain(
             host,
             deadline.map(|at| self.clock.time_of(at)),
@@ -207,7 +222,14 @@ impl World {
 
     fn send_datagram(&mut self, host: HostId, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
         self.check_destination(host, tuple.1);
-        self.check_consent(host, tuple, contents);
+        if self.is_server(host, tuple.1) {
+            let node = &mut self.nodes[host];
+            let most = node.spec.config.limits().max_relay_peers;
+            let findings = &mut self.findings;
+            node.relays.on_sent(tuple, contents, most, findings);
+        } else {
+            self.check_consent(host, tuple, contents);
+        }
         let fate = self.network.send(host, tuple, contents, self.clock.now());
         self.dispatch(host, contents, fate);
         if !self.attackers.is_empty() {
@@ -257,7 +279,7 @@ impl World {
 
     /// What goes through a relay is not seen here: it is addressed to the server.
     fn check_consent(&mut self, host: HostId, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
-        if Class::of(contents) != Class::Dtls || self.is_server(host, tuple.1) {
+        if Class::of(contents) != Class::Dtls {
             return;
         }
         let now = self.clock.now();
@@ -271,6 +293,7 @@ impl World {
 
     fn send_signal(&mut self, host: HostId, signal: Signal) {
         let Signal { to, text } = signal;
+        self.secrets.learn(&text);
         let text = self.hide_addresses(host, text);
         let heard = (!self.attackers.is_empty()).then(|| text.clone());
         let serial = self.post(host, to, text, None);
@@ -314,6 +337,11 @@ impl World {
     fn on_event(&mut self, host: HostId, endpoint: &mut Endpoint, event: Event) {
         let peer = subject(&event).and_then(|id| self.by_id.get(&id).copied());
         self.trace.on_event(&self.clock, (host, peer), &event);
+        if !matches!(event, Event::Message { .. }) {
+            let name = self.nodes[host].id;
+            let text = format!("{event:?}");
+            self.secrets.check(name.as_str(), &text, &mut self.findings);
+        }
         if !matches!(event, Event::SignalRefused { .. } | Event::Metrics { .. }) {
             self.stats.events += 1;
         }
@@ -427,6 +455,15 @@ pub(crate) fn subject(event: &Event) -> Option<bowline::PeerId> {
         | Event::Metrics { peer, .. } => Some(*peer),
         Event::SignalRefused { peer, .. } => *peer,
         _ => None,
+    }
+}
+
+/// The bytes of an input.
+fn length(input: &Input<'_>) -> usize {
+    match input {
+        Input::Datagrams { contents, .. } | Input::StreamData { contents, .. } => contents.len(),
+        Input::Signal { text } => text.len(),
+        _ => 0,
     }
 }
 

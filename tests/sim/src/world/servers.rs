@@ -82,6 +82,12 @@ impl World {
         self.servers[server].server.addresses()
     }
 
+    /// How many servers there are.
+    #[must_use]
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
     /// How many relay sockets a server has.
     #[must_use]
     pub fn allocations(&self, server: ServerId) -> usize {
@@ -146,6 +152,9 @@ impl World {
 
     /// Whether a server listens on what a host names so.
     pub(super) fn is_server(&self, host: HostId, address: SocketAddr) -> bool {
+        if self.servers.is_empty() {
+            return false;
+        }
         let address = self.network.outer(host, address);
         let mut servers = self.servers.iter();
         servers.any(|at| at.server.addresses().contains(&address))

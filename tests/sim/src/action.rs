@@ -80,6 +80,20 @@ pub enum Action {
         /// The host.
         host: HostId,
     },
+    /// The machine of `host` sleeps: no time passes for its endpoint, what is sent to it is lost, and then its clock has jumped.
+    Suspend {
+        /// The host.
+        host: HostId,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
+    /// The program that drives the endpoint of `host` is busy with other things from now on, or no longer.
+    SetPace {
+        /// The host.
+        host: HostId,
+        /// How.
+        pace: Pace,
+    },
     /// A new endpoint of the same name starts on a host that crashed.
     Start {
         /// The host.
@@ -108,6 +122,15 @@ pub enum Action {
     },
     /// Datagrams from `from` to `to` are lost for a while. The way back is not touched.
     Partition {
+        /// The sender.
+        from: HostId,
+        /// The receiver.
+        to: HostId,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
+    /// Datagrams from `from` to `to` are held back for a while, and then arrive all at once.
+    Clog {
         /// The sender.
         from: HostId,
         /// The receiver.
@@ -184,6 +207,16 @@ pub enum Action {
     Heal,
 }
 
+/// How late the program is that drives an endpoint. The default is in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pace {
+    /// By how many milliseconds it is late at every deadline.
+    pub late_ms: u64,
+    /// How many milliseconds pass before it takes the outputs that an input or a call has led to.
+    pub lazy_ms: u64,
+}
+
 /// How the application reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -232,12 +265,17 @@ impl fmt::Display for Action {
             Self::Restart { from, to } => write!(f, "restart ice {from} -> {to}"),
             Self::Rebuild { from, to } => write!(f, "rebuild {from} -> {to}"),
             Self::Crash { host } => write!(f, "{host} crashes"),
+            Self::Suspend { host, for_ms } => write!(f, "{host} sleeps for {for_ms} ms"),
+            Self::SetPace { host, pace } => write!(f, "{host} is driven with {pace:?}"),
             Self::Start { host } => write!(f, "{host} starts"),
             Self::Unbind { host, address } => write!(f, "{host} loses {address}"),
             Self::Bind { host, address } => write!(f, "{host} gains {address}"),
             Self::SetReader { host, reader } => write!(f, "{host} reads {reader:?}"),
             Self::Partition { from, to, for_ms } => {
                 write!(f, "network cut {from} -> {to} for {for_ms} ms")
+            }
+            Self::Clog { from, to, for_ms } => {
+                write!(f, "network holds {from} -> {to} for {for_ms} ms")
             }
             Self::PartitionBus { from, to, for_ms } => {
                 write!(f, "signalling cut {from} -> {to} for {for_ms} ms")
@@ -264,6 +302,40 @@ impl fmt::Display for Action {
 }
 
 impl Action {
+    /// The host to whom an action happens, where it is one.
+    pub(crate) fn host(&self) -> Option<HostId> {
+        match self {
+            Self::Connect { from: host, .. }
+            | Self::Accept { host, .. }
+            | Self::Refuse { host, .. }
+            | Self::Send { from: host, .. }
+            | Self::Close { from: host, .. }
+            | Self::CloseAll { host }
+            | Self::Restart { from: host, .. }
+            | Self::Rebuild { from: host, .. }
+            | Self::Crash { host }
+            | Self::Suspend { host, .. }
+            | Self::SetPace { host, .. }
+            | Self::Start { host }
+            | Self::Unbind { host, .. }
+            | Self::Bind { host, .. }
+            | Self::SetSignalling { host, .. }
+            | Self::SetReader { host, .. } => Some(*host),
+            Self::Partition { .. }
+            | Self::Clog { .. }
+            | Self::PartitionBus { .. }
+            | Self::SetLink { .. }
+            | Self::RebootGateway { .. }
+            | Self::RenumberGateway { .. }
+            | Self::SetFirewall { .. }
+            | Self::Misbehave { .. }
+            | Self::CrashServer { .. }
+            | Self::StartServer { .. }
+            | Self::RebootServer { .. }
+            | Self::Heal => None,
+        }
+    }
+
     /// The hosts that are named.
     pub(crate) fn hosts(&self) -> Vec<HostId> {
         match *self {
@@ -273,11 +345,14 @@ impl Action {
             | Self::Restart { from, to }
             | Self::Rebuild { from, to }
             | Self::Partition { from, to, .. }
+            | Self::Clog { from, to, .. }
             | Self::PartitionBus { from, to, .. }
             | Self::SetLink { from, to, .. } => vec![from, to],
             Self::Accept { host, peer } | Self::Refuse { host, peer } => vec![host, peer],
             Self::CloseAll { host }
             | Self::Crash { host }
+            | Self::Suspend { host, .. }
+            | Self::SetPace { host, .. }
             | Self::Start { host }
             | Self::Unbind { host, .. }
             | Self::Bind { host, .. }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::marks::{Mark, Marks};
 use crate::net::link::{Link, Verdict};
 use crate::net::{Accounts, Class, DropCause, HostId, LinkConfig, short};
 use crate::rng::Purpose;
@@ -14,6 +15,8 @@ use crate::time::Time;
 pub(crate) struct Parcel {
     pub(crate) from: HostId,
     pub(crate) to: HostId,
+    /// When it was sent first.
+    pub(crate) sent: Time,
     /// Unique for each message that was sent; copies share it.
     pub(crate) serial: u64,
     pub(crate) text: String,
@@ -80,6 +83,19 @@ impl Bus {
         self.accounts
     }
 
+    /// What the ways did so far, and what they dropped.
+    pub(crate) fn marks(&self) -> Marks {
+        let mut marks = Marks::default();
+        for link in self.links.values() {
+            marks.set_if(link.marks.has(Mark::Duplicate), Mark::SignalDuplicate);
+            marks.set_if(link.marks.has(Mark::Reorder), Mark::SignalReorder);
+        }
+        let dropped = |cause| self.accounts.dropped_by(cause) > 0;
+        marks.set_if(dropped(DropCause::Loss), Mark::SignalLoss);
+        marks.set_if(dropped(DropCause::Partition), Mark::SignalPartition);
+        marks
+    }
+
     /// Decides what becomes of a message: when it arrives, and when it arrives again.
     pub(crate) fn send(
         &mut self,
@@ -100,6 +116,7 @@ impl Bus {
                         Parcel {
                             from,
                             to,
+                            sent: now,
                             serial: self.serial,
                             text,
                         },

@@ -69,6 +69,7 @@ mod check;
 mod driver;
 mod findings;
 mod hash;
+mod marks;
 mod model;
 mod net;
 mod null_dtls;
@@ -83,11 +84,12 @@ mod time;
 mod trace;
 mod world;
 
-pub use action::{Action, Incoming, Reader};
+pub use action::{Action, Incoming, Pace, Reader};
 pub use bus::Bus;
 pub use driver::Driver;
 pub use findings::{Invariant, Premises, Violation};
 pub use hash::RollingHash;
+pub use marks::{Mark, Marks};
 pub use model::Digest;
 pub use net::{
     Accounts, Burst, Class, DropCause, Filtering, Firewall, GatewayId, HostId, LinkConfig, Mapping,

@@ -60,14 +60,14 @@ enum State {
     Closed,
 }
 
-/// What a record carries. The values are within what RFC 7983 gives to DTLS.
+/// What a record carries. Handshakes are where RFC 7983 and TLS have them, and data where DTLS 1.3 has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Kind {
-    Hello = 48,
-    Flight = 49,
-    Finish = 50,
-    Ack = 51,
+    Hello = 20,
+    Flight = 21,
+    Finish = 22,
+    Ack = 23,
     Data = 52,
     Close = 53,
 }

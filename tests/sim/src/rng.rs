@@ -58,6 +58,8 @@ pub enum Draw {
     Reorder,
     Duplicate,
     Damage,
+    Spike,
+    Replay,
 }
 
 impl Purpose {

@@ -3,6 +3,7 @@
 mod channels;
 mod closing;
 mod connecting;
+mod found;
 mod losing;
 
 use std::time::Duration;

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 pub enum Class {
     /// 0 to 3.
     Stun,
-    /// 20 to 63.
+    /// 20 to 22, DTLS that is no data: handshakes, and alerts.
+    Handshake,
+    /// 23 to 63, DTLS with data.
     Dtls,
     /// Anything else, and nothing at all.
     Other,
@@ -20,9 +22,16 @@ impl Class {
     pub fn of(contents: &[u8]) -> Self {
         match contents.first() {
             Some(0..=3) => Self::Stun,
-            Some(20..=63) => Self::Dtls,
+            Some(20..=22) => Self::Handshake,
+            Some(23..=63) => Self::Dtls,
             Some(_) | None => Self::Other,
         }
+    }
+
+    /// Whether it is DTLS.
+    #[must_use]
+    pub const fn is_dtls(self) -> bool {
+        matches!(self, Self::Handshake | Self::Dtls)
     }
 
     /// The name, as figures show it.
@@ -30,7 +39,7 @@ impl Class {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stun => "STUN",
-            Self::Dtls => "DTLS",
+            Self::Handshake | Self::Dtls => "DTLS",
             Self::Other => "other",
         }
     }
@@ -47,7 +56,9 @@ mod tests {
         }
         for (byte, class) in [
             (19, Class::Other),
-            (20, Class::Dtls),
+            (20, Class::Handshake),
+            (22, Class::Handshake),
+            (23, Class::Dtls),
             (63, Class::Dtls),
             (64, Class::Other),
         ] {

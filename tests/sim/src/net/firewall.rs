@@ -37,7 +37,7 @@ impl Firewall {
         }
         match Class::of(contents) {
             Class::Stun => !self.block_stun,
-            Class::Dtls => !above(self.dtls_above),
+            Class::Handshake | Class::Dtls => !above(self.dtls_above),
             Class::Other => true,
         }
     }

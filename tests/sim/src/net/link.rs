@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::marks::{Mark, Marks};
 use crate::rng::{Draw, Purpose, Stream};
 use crate::time::{Time, micros};
 
@@ -34,6 +35,16 @@ pub struct LinkConfig {
     /// How much later the second one arrives, at most. A minute makes it a replay.
     #[serde(rename = "duplicate_by_us", with = "micros")]
     pub duplicate_by: Duration,
+    /// The probability that a datagram, and with it all that follow, is late.
+    pub spike: f64,
+    /// How late, at most.
+    #[serde(rename = "spike_by_us", with = "micros")]
+    pub spike_by: Duration,
+    /// The probability that somebody has recorded a datagram and sends it again.
+    pub replay: f64,
+    /// How much later, at most.
+    #[serde(rename = "replay_by_us", with = "micros")]
+    pub replay_by: Duration,
     /// Bytes each second that pass; `None` is no limit.
     pub rate: Option<u64>,
     /// Bytes that wait when the rate is reached. What does not fit is dropped (drop-tail).
@@ -60,6 +71,10 @@ impl Default for LinkConfig {
             reorder_by: Duration::from_millis(30),
             duplicate: 0.0,
             duplicate_by: Duration::from_millis(30),
+            spike: 0.0,
+            spike_by: Duration::from_secs(1),
+            replay: 0.0,
+            replay_by: Duration::from_secs(120),
             rate: None,
             queue: 256 * 1_024,
             mtu: 65_507,
@@ -144,6 +159,10 @@ pub(crate) struct Link {
     last_arrival: Time,
     /// Datagrams sent before this time are lost.
     down_until: Time,
+    /// Nothing arrives before this time, and what was sent before it does at once then.
+    clogged_until: Time,
+    /// What it did.
+    pub(crate) marks: Marks,
 }
 
 #[derive(Debug)]
@@ -154,6 +173,8 @@ struct Streams {
     reorder: Stream,
     duplicate: Stream,
     damage: Stream,
+    spike: Stream,
+    replay: Stream,
 }
 
 impl Link {
@@ -167,6 +188,8 @@ impl Link {
             reorder: stream(Draw::Reorder),
             duplicate: stream(Draw::Duplicate),
             damage: stream(Draw::Damage),
+            spike: stream(Draw::Spike),
+            replay: stream(Draw::Replay),
         };
         Self {
             config,
@@ -175,6 +198,8 @@ impl Link {
             busy_until: Time::ZERO,
             last_arrival: Time::ZERO,
             down_until: Time::ZERO,
+            clogged_until: Time::ZERO,
+            marks: Marks::default(),
         }
     }
 
@@ -183,16 +208,27 @@ impl Link {
         self.down_until = self.down_until.max(until);
     }
 
+    /// Whether everything is lost at `now`.
+    pub(crate) fn is_down(&self, now: Time) -> bool {
+        now < self.down_until
+    }
+
+    /// Holds everything back until `until`.
+    pub(crate) fn clog(&mut self, until: Time) {
+        self.clogged_until = self.clogged_until.max(until);
+    }
+
     /// Ends all faults.
     pub(crate) fn heal(&mut self) {
         self.config = self.config.healed();
         self.down_until = Time::ZERO;
+        self.clogged_until = Time::ZERO;
         self.in_burst = false;
     }
 
     /// Decides what becomes of `len` bytes that are sent at `now`.
     pub(crate) fn pass(&mut self, len: usize, class: Class, now: Time) -> Verdict {
-        if now < self.down_until {
+        if self.is_down(now) {
             return Verdict::Dropped(DropCause::Partition);
         }
         if self.config.filter.contains(&class) {
@@ -211,14 +247,24 @@ impl Link {
             return Verdict::Dropped(DropCause::Burst);
         }
         let at = self.arrival(left);
-        let again = self.streams.duplicate.chance(self.config.duplicate);
-        let again =
-            again.then(|| at.after(self.streams.duplicate.duration(self.config.duplicate_by)));
         Verdict::Arrives {
             at,
-            again,
+            again: self.copy(at),
             damage: self.damage(len),
         }
+    }
+
+    /// When a datagram that arrives at `at` does so again.
+    fn copy(&mut self, at: Time) -> Option<Time> {
+        let Streams {
+            duplicate, replay, ..
+        } = &mut self.streams;
+        if duplicate.chance(self.config.duplicate) {
+            self.marks.set(Mark::Duplicate);
+            return Some(at.after(duplicate.duration(self.config.duplicate_by)));
+        }
+        let replayed = replay.chance(self.config.replay);
+        replayed.then(|| at.after(replay.duration(self.config.replay_by)))
     }
 
     /// When the datagram has left the queue, or `None` when it found no room there.
@@ -233,6 +279,7 @@ impl Link {
         }
         let nanos = len as u64 * 1_000_000_000 / rate.max(1);
         self.busy_until = start.after(Duration::from_nanos(nanos));
+        self.marks.set_if(start > now, Mark::RateLimit);
         Some(self.busy_until)
     }
 
@@ -253,8 +300,18 @@ impl Link {
 
     fn arrival(&mut self, left: Time) -> Time {
         let jitter = self.streams.jitter.duration(self.config.jitter);
-        let at = left.after(self.config.latency + jitter);
+        let spike = self.streams.spike.chance(self.config.spike);
+        let late = match spike {
+            true => self.streams.spike.duration(self.config.spike_by),
+            false => Duration::ZERO,
+        };
+        let due = left.after(self.config.latency + jitter + late);
+        let at = due.max(self.clogged_until);
+        self.marks.set_if(!jitter.is_zero(), Mark::Jitter);
+        self.marks.set_if(late >= NOTABLE, Mark::DelaySpike);
+        self.marks.set_if(at > due, Mark::Clog);
         if self.streams.reorder.chance(self.config.reorder) {
+            self.marks.set(Mark::Reorder);
             return at.after(self.streams.reorder.duration(self.config.reorder_by));
         }
         self.last_arrival = self.last_arrival.max(at);
@@ -271,9 +328,11 @@ impl Link {
             return Damage::None;
         }
         if damage.chance(self.config.truncate) {
+            self.marks.set(Mark::Truncation);
             return Damage::Truncated(damage.below(len as u64) as usize);
         }
         if damage.chance(self.config.flip) {
+            self.marks.set(Mark::BitFlip);
             let count = damage.between(1, 3);
             let first = damage.below(len as u64 * 8) as usize;
             let mut bits = [first; 3];
@@ -306,189 +365,8 @@ impl Damage {
     }
 }
 
+/// A delay that a protocol's timers notice.
+const NOTABLE: Duration = Duration::from_millis(500);
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn link(config: LinkConfig) -> Link {
-        Link::new(config, 1, |fault| Purpose::Link {
-            from: 0,
-            to: 1,
-            fault,
-        })
-    }
-
-    fn arrival(verdict: Verdict) -> Option<Time> {
-        match verdict {
-            Verdict::Arrives { at, .. } => Some(at),
-            Verdict::Dropped(_) => None,
-        }
-    }
-
-    fn arrivals(link: &mut Link, count: u64) -> Vec<Option<Time>> {
-        (0..count)
-            .map(|ms| arrival(link.pass(100, Class::Dtls, Time::from_millis(ms))))
-            .collect()
-    }
-
-    #[test]
-    fn a_perfect_link_only_delays() {
-        let all = arrivals(&mut link(LinkConfig::default()), 3);
-        assert_eq!(all, [10, 11, 12].map(|ms| Some(Time::from_millis(ms))));
-    }
-
-    #[test]
-    fn loss_comes_at_its_rate() {
-        let mut link = link(LinkConfig::default().lossy(0.1));
-        let lost = arrivals(&mut link, 10_000)
-            .iter()
-            .filter(|a| a.is_none())
-            .count();
-        assert!((900..1_100).contains(&lost), "{lost}");
-    }
-
-    #[test]
-    fn burst_loss_comes_in_runs_longer_than_independent_loss() {
-        let burst = Burst {
-            enter: 0.01,
-            leave: 0.1,
-            loss: 1.0,
-        };
-        let mut link = link(LinkConfig {
-            burst: Some(burst),
-            ..LinkConfig::default()
-        });
-        let all = arrivals(&mut link, 100_000);
-        let lost = all.iter().filter(|a| a.is_none()).count();
-        let runs = all
-            .windows(2)
-            .filter(|w| w[0].is_some() && w[1].is_none())
-            .count();
-        assert!(
-            (8_000..10_200).contains(&lost),
-            "1/11 of the time is bad: {lost}"
-        );
-        assert!(
-            (8..13).contains(&(lost / runs)),
-            "a run has 10 on average: {}",
-            lost / runs
-        );
-    }
-
-    #[test]
-    fn jitter_alone_keeps_the_order_and_reordering_breaks_it() {
-        let swaps = |config| {
-            let all: Vec<Time> = arrivals(&mut link(config), 1_000)
-                .into_iter()
-                .flatten()
-                .collect();
-            all.windows(2).filter(|w| w[1] < w[0]).count()
-        };
-        let jitter = Duration::from_millis(50);
-        assert_eq!(
-            swaps(LinkConfig {
-                jitter,
-                ..LinkConfig::default()
-            }),
-            0
-        );
-        assert!(
-            swaps(LinkConfig {
-                reorder: 0.2,
-                ..LinkConfig::default()
-            }) > 50
-        );
-    }
-
-    #[test]
-    fn a_rate_limit_spaces_datagrams_and_its_queue_drops_the_tail() {
-        let config = LinkConfig {
-            rate: Some(1_000),
-            queue: 300,
-            ..LinkConfig::default()
-        };
-        let mut link = link(config);
-        let at = |link: &mut Link| arrival(link.pass(100, Class::Dtls, Time::ZERO));
-        let ms = |ms| Some(Time::from_millis(ms));
-        assert_eq!(
-            [at(&mut link), at(&mut link), at(&mut link)],
-            [ms(110), ms(210), ms(310)]
-        );
-        let full = link.pass(1, Class::Dtls, Time::ZERO);
-        assert_eq!(full, Verdict::Dropped(DropCause::Queue), "300 bytes wait");
-        let later = link.pass(100, Class::Dtls, Time::from_millis(100));
-        assert_eq!(arrival(later), ms(410), "100 bytes have left");
-    }
-
-    #[test]
-    fn a_datagram_of_the_mtu_passes_and_a_larger_one_vanishes() {
-        let mut link = link(LinkConfig {
-            mtu: 1_200,
-            ..LinkConfig::default()
-        });
-        assert!(arrival(link.pass(1_200, Class::Dtls, Time::ZERO)).is_some());
-        let verdict = link.pass(1_201, Class::Dtls, Time::ZERO);
-        assert_eq!(verdict, Verdict::Dropped(DropCause::Mtu));
-    }
-
-    #[test]
-    fn a_partition_drops_until_its_end() {
-        let mut link = link(LinkConfig::default());
-        link.partition(Time::from_millis(5));
-        let verdict = link.pass(1, Class::Stun, Time::from_millis(4));
-        assert_eq!(verdict, Verdict::Dropped(DropCause::Partition));
-        assert!(arrival(link.pass(1, Class::Stun, Time::from_millis(5))).is_some());
-    }
-
-    #[test]
-    fn a_filter_drops_its_class_only() {
-        let mut link = link(LinkConfig {
-            filter: vec![Class::Stun],
-            ..LinkConfig::default()
-        });
-        let verdict = link.pass(1, Class::Stun, Time::ZERO);
-        assert_eq!(verdict, Verdict::Dropped(DropCause::Filter));
-        assert!(arrival(link.pass(1, Class::Dtls, Time::ZERO)).is_some());
-    }
-
-    #[test]
-    fn damage_changes_what_it_says() {
-        let mut contents = vec![0; 4];
-        Damage::Flipped([9, 9, 0]).apply(&mut contents);
-        assert_eq!(contents, [1, 2, 0, 0]);
-        Damage::Truncated(1).apply(&mut contents);
-        assert_eq!(contents, [1]);
-    }
-
-    #[test]
-    fn one_kind_of_fault_does_not_shift_the_draws_of_another() {
-        let lost = |config| {
-            arrivals(&mut link(config), 500)
-                .iter()
-                .map(Option::is_none)
-                .collect()
-        };
-        let plain: Vec<bool> = lost(LinkConfig::default().lossy(0.3));
-        let more = LinkConfig {
-            duplicate: 0.5,
-            reorder: 0.5,
-            flip: 0.5,
-            ..LinkConfig::default()
-        };
-        assert_eq!(plain, lost(more.lossy(0.3)));
-    }
-
-    #[test]
-    fn a_link_survives_a_round_trip_through_json() {
-        let link = LinkConfig {
-            filter: vec![Class::Dtls],
-            loss: 0.1,
-            ..LinkConfig::default()
-        };
-        let json = serde_json::to_string(&link).expect("plain data");
-        assert_eq!(
-            serde_json::from_str::<LinkConfig>(&json).expect("the same shape"),
-            link
-        );
-    }
-}
+mod tests;

@@ -22,6 +22,7 @@ pub use theory::has_path;
 
 pub(crate) use nat::embedded::embed_ip;
 
+use crate::marks::{Mark, Marks};
 use crate::rng::Purpose;
 use crate::time::Time;
 use link::{Damage, Link, Verdict};
@@ -37,6 +38,8 @@ pub(crate) struct Datagram {
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
     pub(crate) contents: Vec<u8>,
+    /// When it was sent first.
+    pub(crate) sent: Time,
     /// Where the destination is looked up when it arrives.
     realm: RealmId,
 }
@@ -69,6 +72,7 @@ pub struct Network {
     links: BTreeMap<(HostId, HostId), Link>,
     routes: Routes,
     accounts: Accounts,
+    marks: Marks,
     /// Buffers of datagrams that have arrived, to be filled again.
     spare: Vec<Vec<u8>>,
 }
@@ -83,6 +87,7 @@ impl Network {
             links: BTreeMap::new(),
             routes: Routes::new(seed),
             accounts: Accounts::default(),
+            marks: Marks::default(),
             spare: Vec::new(),
         }
     }
@@ -120,6 +125,11 @@ impl Network {
         self.link(from, to).partition(until);
     }
 
+    /// Holds back all that `from` sends to `to` until `until`.
+    pub fn clog(&mut self, from: HostId, to: HostId, until: Time) {
+        self.link(from, to).clog(until);
+    }
+
     /// Ends every fault on every link. Latencies and rates stay. Firewalls are as they were configured.
     pub fn heal(&mut self) {
         self.default = self.default.healed();
@@ -131,6 +141,14 @@ impl Network {
     #[must_use]
     pub fn accounts(&self) -> Accounts {
         self.accounts
+    }
+
+    /// What links and boxes did so far.
+    pub(crate) fn marks(&self) -> Marks {
+        let mut marks = self.marks;
+        self.links.values().for_each(|link| marks.add(link.marks));
+        marks.add(self.routes.marks());
+        marks
     }
 
     /// Decides what becomes of a datagram.
@@ -169,16 +187,15 @@ impl Network {
         let (to, hop) = match self.route(from, tuple, contents, sends, now) {
             Ok(way) => way,
             Err(cause) => {
-                self.accounts.on_dropped(cause);
+                self.on_dropped(cause);
                 return Fate::Dropped { to: None, cause };
             }
         };
-        match self
-            .link(from, to)
-            .pass(contents.len(), Class::of(contents), now)
-        {
+        let class = Class::of(contents);
+        match self.link(from, to).pass(contents.len(), class, now) {
             Verdict::Dropped(cause) => {
-                self.accounts.on_dropped(cause);
+                self.on_dropped(cause);
+                self.note_refusal(cause, class, (to, from), now);
                 Fate::Dropped {
                     to: Some(to),
                     cause,
@@ -195,6 +212,7 @@ impl Network {
                         source: hop.source,
                         destination: hop.destination,
                         contents: copy,
+                        sent: now,
                         realm: hop.realm,
                     }
                 };
@@ -226,6 +244,8 @@ impl Network {
             }
             Err(cause) => {
                 self.accounts.on_lost(cause);
+                self.marks
+                    .set_if(cause == DropCause::Firewall, Mark::UdpBlocked);
                 self.recycle(datagram);
                 None
             }
@@ -293,6 +313,40 @@ impl Network {
                 fault,
             })
         })
+    }
+
+    fn on_dropped(&mut self, cause: DropCause) {
+        self.accounts.on_dropped(cause);
+        let mark = match cause {
+            DropCause::Loss => Mark::Loss,
+            DropCause::Burst => Mark::BurstLoss,
+            DropCause::Queue => Mark::FullLink,
+            DropCause::Mtu => Mark::MtuBlackHole,
+            DropCause::NatHairpin => Mark::HairpinRefused,
+            DropCause::Firewall => Mark::UdpBlocked,
+            DropCause::Partition
+            | DropCause::Filter
+            | DropCause::Unrouted
+            | DropCause::Gone
+            | DropCause::NoMapping
+            | DropCause::NatFilter
+            | DropCause::NatPorts => return,
+        };
+        self.marks.set(mark);
+    }
+
+    /// What a link drops of its own accord depends on the way back, or on the datagram.
+    fn note_refusal(&mut self, cause: DropCause, class: Class, back: (HostId, HostId), now: Time) {
+        let back_is_down = self.links.get(&back).is_some_and(|link| link.is_down(now));
+        let mark = match (cause, class) {
+            (DropCause::Partition, _) if back_is_down => Mark::TwoWayPartition,
+            (DropCause::Partition, _) => Mark::OneWayPartition,
+            (DropCause::Filter, Class::Stun) => Mark::FilterStun,
+            (DropCause::Filter, Class::Handshake) => Mark::FilterHandshake,
+            (DropCause::Filter, Class::Dtls) => Mark::FilterData,
+            _ => return,
+        };
+        self.marks.set(mark);
     }
 
     fn count_damage(&mut self, damage: Damage) {

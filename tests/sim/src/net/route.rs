@@ -11,6 +11,7 @@ use super::HostId;
 use super::accounts::DropCause;
 use super::firewall::Firewall;
 use super::nat::{Nat, NatConfig};
+use crate::marks::{Mark, Marks};
 use crate::rng::{Purpose, Stream};
 use crate::time::Time;
 
@@ -146,7 +147,10 @@ impl Routes {
 
     /// All mappings of a box are lost.
     pub(super) fn reboot(&mut self, gateway: GatewayId) {
-        self.gateways[gateway].nat.reboot();
+        let nat = &mut self.gateways[gateway].nat;
+        let used = nat.marks != Marks::default();
+        nat.marks.set_if(used, Mark::BoxReboots);
+        nat.reboot();
     }
 
     /// A box gets another address outside, and loses its mappings. Gives the address.
@@ -157,6 +161,8 @@ impl Routes {
             renumbered,
         } = &mut self.gateways[gateway];
         *renumbered = renumbered.wrapping_add(1);
+        let used = nat.marks != Marks::default();
+        nat.marks.set_if(used, Mark::BoxRenumbered);
         let boxes = &mut self.realms[*outside].boxes;
         boxes.remove(&IpAddr::V4(nat.external));
         nat.external = external(gateway, *outside, *renumbered);
@@ -167,6 +173,17 @@ impl Routes {
 
     pub(super) fn set_firewall(&mut self, gateway: GatewayId, firewall: Firewall) {
         self.gateways[gateway].nat.firewall = firewall;
+    }
+
+    /// What the boxes did so far.
+    pub(super) fn marks(&self) -> Marks {
+        let mut marks = Marks::default();
+        for gateway in &self.gateways {
+            marks.add(gateway.nat.marks);
+            let inner = gateway.outside != INTERNET && gateway.nat.marks != Marks::default();
+            marks.set_if(inner, Mark::DoubleNat);
+        }
+        marks
     }
 
     /// Every firewall is again as it was configured.

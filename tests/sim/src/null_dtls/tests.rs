@@ -429,7 +429,7 @@ impl Pair {
 
     fn flush(&mut self, from: usize) {
         for bytes in self.sides[from].drain(self.now) {
-            if matches!(bytes[0], 48..=51) {
+            if matches!(bytes[0], 20..=23) {
                 self.handshake
                     .push((self.now - self.start, from, bytes.clone()));
             }

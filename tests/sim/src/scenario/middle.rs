@@ -4,6 +4,7 @@
 //! path, everybody has a relay. The draws have a stream of their own: scenarios without boxes are what they would be
 //! without this.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::action::Action;
@@ -12,7 +13,7 @@ use crate::rng::{Purpose, Stream};
 use crate::server::{Asked, Misbehaviour, ServerId, ServerSpec};
 use crate::world::builder::GatewaySpec;
 
-use super::random::{log_u64, pick};
+use super::draws::{log_u64, pick};
 use super::{RunOptions, Scenario, Step};
 
 /// Draws boxes and servers for a scenario that has none yet, or for a part of the seeds.
@@ -34,7 +35,7 @@ pub(super) fn draw(scenario: &mut Scenario) {
         }
     }
     for server in 0..scenario.servers.len() {
-        if stream.chance(0.4) {
+        if stream.chance(0.6) {
             disturb_server(scenario, &mut stream, server);
         }
     }
@@ -189,7 +190,7 @@ fn disturb_box(scenario: &mut Scenario, stream: &mut Stream, gateway: GatewayId)
 
 fn disturb_server(scenario: &mut Scenario, stream: &mut Stream, server: ServerId) {
     let (at_ms, until_ms) = while_it_lasts(scenario, stream);
-    match stream.below(3) {
+    match stream.below(5) {
         0 => push(scenario, at_ms, Action::RebootServer { server }),
         1 => {
             push(scenario, at_ms, Action::CrashServer { server });
@@ -197,13 +198,19 @@ fn disturb_server(scenario: &mut Scenario, stream: &mut Stream, server: ServerId
         }
         _ => {
             let delay_ms = log_u64(stream, 10.0, 2_000.0);
-            let how = match stream.below(7) {
+            let how = match stream.below(9) {
                 0 => Misbehaviour::Silent,
                 1 => Misbehaviour::Slow { delay_ms },
                 2 => Misbehaviour::NoOtherAddress,
                 3 => Misbehaviour::UnknownAttributes,
                 4 => Misbehaviour::NoncePerRequest,
                 5 => Misbehaviour::RelaysNothing,
+                6 => Misbehaviour::Stranger {
+                    peer: SocketAddr::from(STRANGER),
+                },
+                7 => Misbehaviour::WrongLifetime {
+                    secs: stream.between(30, 3_600).try_into().unwrap_or(600),
+                },
                 // What only other credentials could mend would outlast the fault.
                 _ => Misbehaviour::Refuses {
                     method: Asked::Allocate,
@@ -219,7 +226,11 @@ fn disturb_server(scenario: &mut Scenario, stream: &mut Stream, server: ServerId
 
 /// When a fault begins and ends.
 fn while_it_lasts(scenario: &Scenario, stream: &mut Stream) -> (u64, u64) {
-    let at_ms = stream.below(scenario.chaos_ms);
+    // Servers are asked for most when everybody starts.
+    let at_ms = match stream.chance(0.5) {
+        true => 0,
+        false => stream.below(scenario.chaos_ms),
+    };
     (at_ms, at_ms + log_u64(stream, 100.0, 10_000.0))
 }
 
@@ -227,6 +238,8 @@ fn push(scenario: &mut Scenario, at_ms: u64, action: Action) {
     scenario.steps.push(Step { at_ms, action });
 }
 
+/// Who is no host of any scenario.
+const STRANGER: ([u8; 4], u16) = ([198, 51, 100, 77], 7_777);
 /// How many of the scenarios have neither boxes nor servers.
 const PLAIN: f64 = 0.6;
 /// In seconds. Addresses that servers saw are kept open in intervals of 20 s.

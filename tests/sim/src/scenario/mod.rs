@@ -2,6 +2,9 @@
 //!
 //! A scenario is the decoded list, not the seed that drew it: it keeps its meaning when the generator changes.
 
+mod draws;
+mod events;
+mod fault;
 mod middle;
 mod random;
 mod report;
@@ -73,6 +76,12 @@ pub struct PeerPlan {
     /// The servers that it uses: STUN of those without users, and TURN of the others, as their first user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerId>,
+    /// By how many milliseconds its wall clock is ahead.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clock_skew_ms: i64,
+    /// How many bytes each of its queues holds; none is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_bytes: Option<usize>,
     /// What its application does with peers that ask to connect, until all faults end.
     #[serde(default)]
     pub incoming: Incoming,
@@ -91,10 +100,17 @@ impl PeerPlan {
             ipv6: 0,
             behind: None,
             servers: Vec::new(),
+            clock_skew_ms: 0,
+            queue_bytes: None,
             incoming: Incoming::Accept,
             reader: Reader::Prompt,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it")]
+fn is_zero(skew: &i64) -> bool {
+    *skew == 0
 }
 
 /// One thing that happens.

@@ -1,79 +1,17 @@
 //! Draws a scenario from a seed, swarm style: a random subset of the fault classes, each at a random intensity.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bowline::ChannelKind;
 
-use crate::action::{Action, Incoming, Reader};
-use crate::net::{Burst, Class, HostId, LinkConfig};
+use crate::action::{Action, Incoming};
+use crate::net::HostId;
 use crate::rng::{Purpose, Stream};
 use crate::world::builder::Dtls;
 
+use super::draws::{log_usize, pick, usize_between};
+use super::fault::{Fault, bus, link};
 use super::{PeerPlan, RunOptions, Scenario, Step, middle};
-
-/// A class of faults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    Loss,
-    Burst,
-    Jitter,
-    Reorder,
-    Duplicate,
-    Damage,
-    Rate,
-    BlackHole,
-    Partition,
-    OneWay,
-    BusLoss,
-    BusReorder,
-    BusDuplicate,
-    BusPartition,
-    Crash,
-    Interface,
-    Reader,
-    Restart,
-    Rebuild,
-    Churn,
-}
-
-impl Fault {
-    const ALL: [Self; 20] = [
-        Self::Loss,
-        Self::Burst,
-        Self::Jitter,
-        Self::Reorder,
-        Self::Duplicate,
-        Self::Damage,
-        Self::Rate,
-        Self::BlackHole,
-        Self::Partition,
-        Self::OneWay,
-        Self::BusLoss,
-        Self::BusReorder,
-        Self::BusDuplicate,
-        Self::BusPartition,
-        Self::Crash,
-        Self::Interface,
-        Self::Reader,
-        Self::Restart,
-        Self::Rebuild,
-        Self::Churn,
-    ];
-
-    /// The classes of one run: none in 10 %, exactly one in 20 %, all in 5 %, else each with probability 1/2.
-    fn draw(stream: &mut Stream) -> Vec<Self> {
-        match stream.below(100) {
-            0..10 => Vec::new(),
-            10..30 => vec![pick(stream, &Self::ALL)],
-            30..35 => Self::ALL.to_vec(),
-            _ => Self::ALL
-                .into_iter()
-                .filter(|_| stream.chance(0.5))
-                .collect(),
-        }
-    }
-}
 
 impl Scenario {
     /// Draws a scenario. The same seed gives the same scenario, as long as this generator does not change.
@@ -117,11 +55,12 @@ impl Scenario {
     }
 }
 
-struct Draw {
-    scenario: Scenario,
-    stream: Stream,
+/// A scenario that is being drawn.
+pub(super) struct Draw {
+    pub(super) scenario: Scenario,
+    pub(super) stream: Stream,
     /// The addresses of the hosts.
-    homes: Vec<Vec<SocketAddr>>,
+    pub(super) homes: Vec<Vec<SocketAddr>>,
 }
 
 impl Draw {
@@ -200,144 +139,11 @@ impl Draw {
         }
     }
 
-    /// What the classes do that are events, not properties of a link.
-    fn events(&mut self, fault: Fault) {
-        let at_ms = self.moment();
-        let (a, b) = {
-            let wanted = &self.scenario.wanted;
-            let (a, b) = wanted[usize_between(&mut self.stream, 0, wanted.len() - 1)];
-            if self.stream.chance(0.5) {
-                (a, b)
-            } else {
-                (b, a)
-            }
-        };
-        let for_ms = log_u64(&mut self.stream, 100.0, 10_000.0);
-        match fault {
-            Fault::Partition => {
-                self.push(
-                    at_ms,
-                    Action::Partition {
-                        from: a,
-                        to: b,
-                        for_ms,
-                    },
-                );
-                self.push(
-                    at_ms,
-                    Action::Partition {
-                        from: b,
-                        to: a,
-                        for_ms,
-                    },
-                );
-            }
-            Fault::OneWay => self.push(
-                at_ms,
-                Action::Partition {
-                    from: a,
-                    to: b,
-                    for_ms,
-                },
-            ),
-            Fault::BusPartition => {
-                self.push(
-                    at_ms,
-                    Action::PartitionBus {
-                        from: a,
-                        to: b,
-                        for_ms,
-                    },
-                );
-                if self.stream.chance(0.5) {
-                    self.push(
-                        at_ms,
-                        Action::PartitionBus {
-                            from: b,
-                            to: a,
-                            for_ms,
-                        },
-                    );
-                }
-            }
-            Fault::Crash => {
-                self.push(at_ms, Action::Crash { host: a });
-                self.push(at_ms + for_ms, Action::Start { host: a });
-                self.push(at_ms + for_ms + 1, Action::Connect { from: a, to: b });
-            }
-            Fault::Interface => self.interface(a, at_ms, for_ms),
-            Fault::Reader => {
-                let absent = self.stream.chance(0.3);
-                let rate = Reader::Rate(log_u64(&mut self.stream, 1_000.0, 1_000_000.0));
-                let reader = if absent { Reader::Absent } else { rate };
-                self.push(at_ms, Action::SetReader { host: a, reader });
-            }
-            Fault::Restart => self.push(at_ms, Action::Restart { from: a, to: b }),
-            Fault::Rebuild => self.push(at_ms, Action::Rebuild { from: a, to: b }),
-            Fault::Churn => {
-                self.push(at_ms, Action::Close { from: a, to: b });
-                let back = if self.stream.chance(0.5) {
-                    (a, b)
-                } else {
-                    (b, a)
-                };
-                self.push(
-                    at_ms + for_ms,
-                    Action::Connect {
-                        from: back.0,
-                        to: back.1,
-                    },
-                );
-            }
-            Fault::BlackHole => {
-                let mtu = usize_between(&mut self.stream, 200, 1_199);
-                let link = LinkConfig {
-                    mtu,
-                    ..self.scenario.link.clone()
-                };
-                self.push(
-                    at_ms,
-                    Action::SetLink {
-                        from: a,
-                        to: b,
-                        link,
-                    },
-                );
-                let link = self.scenario.link.clone();
-                self.push(
-                    at_ms + for_ms,
-                    Action::SetLink {
-                        from: a,
-                        to: b,
-                        link,
-                    },
-                );
-            }
-            Fault::Loss
-            | Fault::Burst
-            | Fault::Jitter
-            | Fault::Reorder
-            | Fault::Duplicate
-            | Fault::Damage
-            | Fault::Rate
-            | Fault::BusLoss
-            | Fault::BusReorder
-            | Fault::BusDuplicate => {}
-        }
-    }
-
-    /// An interface goes and comes back.
-    fn interface(&mut self, host: HostId, at_ms: u64, for_ms: u64) {
-        let address = pick(&mut self.stream, &self.homes[host]);
-        self.push(at_ms, Action::Unbind { host, address });
-        self.push(at_ms + for_ms, Action::Bind { host, address });
-    }
-
-    fn moment(&mut self) -> u64 {
+    pub(super) fn moment(&mut self) -> u64 {
         self.stream.below(self.scenario.chaos_ms)
     }
 
-    fn push(&mut self, at_ms: u64, action: Action) {
+    pub(super) fn push(&mut self, at_ms: u64, action: Action) {
         self.scenario.steps.push(Step { at_ms, action });
     }
 }
@@ -353,124 +159,6 @@ fn peer(stream: &mut Stream, host: HostId) -> PeerPlan {
         plan.incoming = Incoming::Wait;
     }
     plan
-}
-
-fn link(stream: &mut Stream, faults: &[Fault]) -> LinkConfig {
-    let mut link = LinkConfig::with_latency(millis(stream, 1.0, 150.0));
-    for fault in faults {
-        match fault {
-            Fault::Loss => link.loss = probability(stream, 0.002, 0.2),
-            Fault::Burst => {
-                let enter = probability(stream, 0.001, 0.02);
-                let leave = probability(stream, 0.1, 0.5);
-                link.burst = Some(Burst {
-                    enter,
-                    leave,
-                    loss: probability(stream, 0.3, 1.0),
-                });
-            }
-            Fault::Jitter => link.jitter = millis(stream, 1.0, 200.0),
-            Fault::Reorder => {
-                link.reorder = probability(stream, 0.005, 0.3);
-                link.reorder_by = millis(stream, 1.0, 200.0);
-            }
-            Fault::Duplicate => {
-                link.duplicate = probability(stream, 0.005, 0.3);
-                link.duplicate_by = millis(stream, 1.0, 60_000.0);
-            }
-            Fault::Damage => {
-                link.truncate = probability(stream, 0.001, 0.05);
-                link.flip = probability(stream, 0.001, 0.05);
-            }
-            Fault::Rate => {
-                link.rate = Some(log_u64(stream, 50_000.0, 5_000_000.0));
-                link.queue = log_u64(stream, 20_000.0, 500_000.0);
-            }
-            Fault::BlackHole
-            | Fault::Partition
-            | Fault::OneWay
-            | Fault::BusLoss
-            | Fault::BusReorder
-            | Fault::BusDuplicate
-            | Fault::BusPartition
-            | Fault::Crash
-            | Fault::Interface
-            | Fault::Reader
-            | Fault::Restart
-            | Fault::Rebuild
-            | Fault::Churn => {}
-        }
-    }
-    debug_assert!(
-        !link.filter.contains(&Class::Stun),
-        "a filter would be a partition"
-    );
-    link
-}
-
-fn bus(stream: &mut Stream, faults: &[Fault]) -> LinkConfig {
-    let mut bus = LinkConfig::with_latency(millis(stream, 1.0, 150.0));
-    for fault in faults {
-        match fault {
-            Fault::BusLoss => bus.loss = probability(stream, 0.01, 0.4),
-            Fault::BusReorder => {
-                bus.reorder = probability(stream, 0.05, 0.5);
-                bus.reorder_by = millis(stream, 10.0, 3_000.0);
-            }
-            Fault::BusDuplicate => {
-                bus.duplicate = probability(stream, 0.05, 0.5);
-                bus.duplicate_by = millis(stream, 10.0, 60_000.0);
-            }
-            Fault::Loss
-            | Fault::Burst
-            | Fault::Jitter
-            | Fault::Reorder
-            | Fault::Duplicate
-            | Fault::Damage
-            | Fault::Rate
-            | Fault::BlackHole
-            | Fault::Partition
-            | Fault::OneWay
-            | Fault::BusPartition
-            | Fault::Crash
-            | Fault::Interface
-            | Fault::Reader
-            | Fault::Restart
-            | Fault::Rebuild
-            | Fault::Churn => {}
-        }
-    }
-    bus
-}
-
-fn millis(stream: &mut Stream, lo: f64, hi: f64) -> Duration {
-    Duration::from_micros(log_u64(stream, lo * 1_000.0, hi * 1_000.0))
-}
-
-/// In millionths: a JSON reader may get the last digits of longer numbers wrong.
-fn probability(stream: &mut Stream, lo: f64, hi: f64) -> f64 {
-    (stream.log_uniform(lo, hi) * 1e6).round() / 1e6
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positive and small"
-)]
-pub(super) fn log_u64(stream: &mut Stream, lo: f64, hi: f64) -> u64 {
-    stream.log_uniform(lo, hi) as u64
-}
-
-fn log_usize(stream: &mut Stream, lo: f64, hi: f64) -> usize {
-    usize::try_from(log_u64(stream, lo, hi)).unwrap_or_default()
-}
-
-fn usize_between(stream: &mut Stream, lo: usize, hi: usize) -> usize {
-    usize::try_from(stream.between(lo as u64, hi as u64)).unwrap_or(lo)
-}
-
-pub(super) fn pick<T: Copy>(stream: &mut Stream, all: &[T]) -> T {
-    all[usize_between(stream, 0, all.len() - 1)]
 }
 
 /// Bytes that the applications of one run send in all, so that many runs fit into a minute.

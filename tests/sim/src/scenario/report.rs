@@ -9,6 +9,7 @@ use bowline::ChannelId;
 
 use crate::driver::Driver;
 use crate::findings::{Invariant, Premises, Violation};
+use crate::marks::Marks;
 use crate::model::Digest;
 use crate::net::HostId;
 use crate::svg;
@@ -31,6 +32,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// How often each rule had something to check.
     pub premises: Premises,
+    /// What of the fault menu happened.
+    pub marks: Marks,
     /// Figures.
     pub stats: Stats,
     /// What every application received: by host, peer, how many times the peer was initialised before, and channel.
@@ -45,6 +48,7 @@ impl Report {
             hashes: world.trace().hashes(),
             violations: world.violations().to_vec(),
             premises: world.premises(),
+            marks: world.marks(),
             stats: world.stats(),
             deliveries: world.deliveries(),
         }

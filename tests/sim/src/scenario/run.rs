@@ -114,6 +114,7 @@ impl Scenario {
                 ipv6: plan.ipv6,
                 behind: plan.behind,
                 hidden: false,
+                clock_skew_ms: plan.clock_skew_ms,
                 incoming: plan.incoming,
                 reader: plan.reader,
             });
@@ -131,17 +132,23 @@ impl Scenario {
 
     fn config(&self, plan: &PeerPlan) -> Config {
         let servers = plan.servers.iter().map(|server| &self.servers[*server]);
-        let config = servers.fold(Config::builder(), |config, server| {
+        let mut config = Config::builder();
+        if let Some(bytes) = plan.queue_bytes {
+            config = config.queue_bytes(bytes).low_water(bytes / 4);
+        }
+        let config = servers.fold(config, |config, server| {
             config.ice_server(server.ice_server())
         });
         config
             .build()
-            .expect("only servers differ from the standard")
+            .expect("only servers and queues differ from the standard")
     }
 
     /// All faults end. Every wanted pair must come to be connected, and what was sent on it to arrive.
     fn heal(&self, world: &mut World) {
         world.apply(Action::Heal);
+        // Machines that slept wake: what was put off until then is still a part of the chaos.
+        world.run_for(Duration::ZERO);
         for host in 0..world.hosts() {
             world.restart(host);
             for address in world.home_addresses(host).to_vec() {
@@ -317,8 +324,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const EXCHANGE: Duration = Duration::from_secs(130);
 /// How long nothing may change to call it rest.
 const REST: Duration = Duration::from_secs(2);
-/// Draining and farewells, with repetitions.
-const CLOSE: Duration = Duration::from_secs(120);
+/// Draining and farewells, with repetitions, and the last copies that somebody has recorded.
+const CLOSE: Duration = Duration::from_secs(600);
 /// How long an allocation lives that nobody refreshes (RFC 8656 section 3.2), and a moment for the server to see it.
 const LIFETIME: Duration = Duration::from_secs(601);
 /// How long nothing may be heard after the close.

@@ -19,9 +19,11 @@ impl Scenario {
             fails: &mut fails,
         };
         search.drop_middle();
+        search.drop_peers();
         search.drop_fault_classes();
         search.drop_steps();
         search.halve_sends();
+        search.shorten();
         search.best
     }
 }
@@ -84,6 +86,36 @@ impl Search<'_> {
         }
     }
 
+    /// Takes the last hosts away, whose numbers no server follows, and lets the others be ordinary.
+    fn drop_peers(&mut self) {
+        while self.best.servers.is_empty() && self.best.peers.len() > 1 {
+            let mut smaller = self.best.clone();
+            let last = smaller.peers.len() - 1;
+            smaller.peers.truncate(last);
+            smaller.wanted.retain(|(a, b)| *a != last && *b != last);
+            smaller
+                .steps
+                .retain(|step| !step.action.hosts().contains(&last));
+            if !self.attempt(smaller) {
+                break;
+            }
+        }
+        for host in 0..self.best.peers.len() {
+            let mut smaller = self.best.clone();
+            let plan = &mut smaller.peers[host];
+            (plan.clock_skew_ms, plan.queue_bytes) = (0, None);
+            self.attempt(smaller);
+        }
+    }
+
+    /// Lets the faults end soon after the last step.
+    fn shorten(&mut self) {
+        let last = self.best.steps.iter().map(|step| step.at_ms).max();
+        let mut smaller = self.best.clone();
+        smaller.chaos_ms = smaller.chaos_ms.min(last.unwrap_or(0) + 1);
+        self.attempt(smaller);
+    }
+
     fn drop_fault_classes(&mut self) {
         for reset in CLASSES {
             let mut smaller = self.best.clone();
@@ -130,7 +162,7 @@ impl Search<'_> {
 }
 
 /// What takes one class of faults from a link.
-const CLASSES: [fn(&mut LinkConfig); 8] = [
+const CLASSES: [fn(&mut LinkConfig); 10] = [
     |link| link.loss = 0.0,
     |link| link.burst = None,
     |link| link.jitter = std::time::Duration::ZERO,
@@ -139,6 +171,8 @@ const CLASSES: [fn(&mut LinkConfig); 8] = [
     |link| link.rate = None,
     |link| link.truncate = 0.0,
     |link| link.flip = 0.0,
+    |link| link.spike = 0.0,
+    |link| link.replay = 0.0,
 ];
 
 #[cfg(test)]
@@ -192,7 +226,7 @@ mod tests {
         assert_eq!(boxed.peers[0].servers, [0]);
         let bare = scenario.shrink(100, |_| true);
         assert!(bare.gateways.is_empty() && bare.servers.is_empty());
-        assert!(bare.steps.is_empty() && bare.peers[1].servers.is_empty());
+        assert!(bare.steps.is_empty() && bare.peers.iter().all(|peer| peer.servers.is_empty()));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(super) struct Client {
 impl Server {
     /// A datagram or a frame of a stream has come.
     pub(super) fn handle_frame(&mut self, way: Way, bytes: &[u8], moment: Moment) -> Vec<Out> {
+        if let Some(mark) = self.misbehaviour.and_then(Misbehaviour::mark) {
+            self.marks.set(mark);
+        }
         let silent = self.misbehaviour == Some(Misbehaviour::Silent);
         let Some(process) = self.process.as_mut().filter(|_| !silent) else {
             return Vec::new();

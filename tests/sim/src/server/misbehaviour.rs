@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::marks::Mark;
 use serde::{Deserialize, Serialize};
 use turn_server_proto::types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
 use turn_server_proto::types::stun::message::{BINDING, Method};
@@ -54,6 +55,24 @@ pub enum Misbehaviour {
         /// What it says, in seconds.
         secs: u32,
     },
+}
+
+impl Misbehaviour {
+    /// What it is called in the menu of random scenarios, if it is there.
+    pub(super) fn mark(self) -> Option<Mark> {
+        match self {
+            Self::Silent => Some(Mark::ServerSilent),
+            Self::Slow { .. } => Some(Mark::ServerSlow),
+            Self::NoOtherAddress => Some(Mark::ServerWithoutOtherAddress),
+            Self::UnknownAttributes => Some(Mark::ServerUnknownAttributes),
+            Self::Refuses { .. } => Some(Mark::ServerRefuses),
+            Self::NoncePerRequest => Some(Mark::ServerNoncePerRequest),
+            Self::RelaysNothing => Some(Mark::ServerRelaysNothing),
+            Self::Stranger { .. } => Some(Mark::ServerStranger),
+            Self::WrongLifetime { .. } => Some(Mark::ServerWrongLifetime),
+            Self::LyingAddress { .. } | Self::Redirects { .. } => None,
+        }
+    }
 }
 
 /// A method of STUN or TURN.

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use misbehaviour::{Asked, Misbehaviour};
 
+use crate::marks::{Mark, Marks};
 use crate::rng::{Purpose, Stream};
 use crate::time::Time;
 use credentials::Credentials;
@@ -178,6 +179,8 @@ pub(crate) struct Server {
     addresses: Vec<SocketAddr>,
     credentials: Credentials,
     misbehaviour: Option<Misbehaviour>,
+    /// What it did.
+    marks: Marks,
     /// How many times it has started.
     starts: u32,
     /// `None` while it has crashed.
@@ -206,6 +209,7 @@ impl Server {
             number,
             seed,
             misbehaviour: None,
+            marks: Marks::default(),
             starts: 0,
             process: None,
         };
@@ -257,12 +261,18 @@ impl Server {
     /// Crashes. Gives the relay sockets that are closed by that.
     pub(crate) fn crash(&mut self) -> Vec<SocketAddr> {
         let process = self.process.take();
+        self.marks.set_if(process.is_some(), Mark::ServerCrash);
         process.map_or_else(Vec::new, |process| process.relay.sockets().collect())
     }
 
     /// Misbehaves from now on, or no longer.
     pub(crate) fn misbehave(&mut self, how: Option<Misbehaviour>) {
         self.misbehaviour = how;
+    }
+
+    /// What it did so far.
+    pub(crate) fn marks(&self) -> Marks {
+        self.marks
     }
 
     /// Time-limited credentials. `None` when the server knows none.

@@ -4,12 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::findings::{Invariant, Premises};
+use crate::marks::{Mark, Marks};
 use crate::scenario::Report;
 
 use super::Trial;
 
 /// What the trials of a [`Swarm`](super::Swarm) showed together. Its `Display` has the tables.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Tally {
     /// Seeds that were tried.
     pub seeds: u64,
@@ -21,6 +22,21 @@ pub struct Tally {
     pub speed: Speed,
     /// How often each rule had something to check, and in how many seeds it had.
     premises: [(u64, u64); Invariant::ALL.len()],
+    /// In how many seeds each entry of the fault menu happened.
+    marks: [u64; Mark::ALL.len()],
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            seeds: 0,
+            failed: 0,
+            failures: Vec::new(),
+            speed: Speed::default(),
+            premises: [(0, 0); Invariant::ALL.len()],
+            marks: [0; Mark::ALL.len()],
+        }
+    }
 }
 
 impl Tally {
@@ -51,11 +67,28 @@ impl Tally {
         Invariant::ALL.into_iter().filter(rare)
     }
 
+    /// In how many seeds an entry of the fault menu happened.
+    #[must_use]
+    pub fn seeds_with(&self, mark: Mark) -> u64 {
+        self.marks[mark as usize]
+    }
+
+    /// The entries of the fault menu that happened in no seed.
+    pub fn missing(&self) -> impl Iterator<Item = Mark> + '_ {
+        Mark::ALL
+            .into_iter()
+            .filter(|mark| self.seeds_with(*mark) == 0)
+    }
+
     pub(super) fn add(&mut self, trial: Trial) {
         self.seeds += 1;
-        let mut premises = Premises::default();
+        let (mut premises, mut marks) = (Premises::default(), Marks::default());
         for report in &trial.reports {
             premises.add(&report.premises);
+            marks.add(report.marks);
+        }
+        for mark in Mark::ALL {
+            self.marks[mark as usize] += u64::from(marks.has(mark));
         }
         for invariant in Invariant::ALL {
             let held = premises.of(invariant);
@@ -111,6 +144,11 @@ impl fmt::Display for Tally {
             let name = format!("{:>2} {invariant:?}", invariant.number());
             let (checks, seeds) = (self.checks(invariant), self.seeds_of(invariant));
             writeln!(f, "{name:<24} {checks:>10} {seeds:>8}")?;
+        }
+        writeln!(f, "{:<36} {:>8}", "fault", "seeds")?;
+        for mark in Mark::ALL {
+            let name = format!("{mark:?}");
+            writeln!(f, "{name:<36} {:>8}", self.seeds_with(mark))?;
         }
         writeln!(
             f,

@@ -1,22 +1,22 @@
 //! The calls of the applications, and the faults.
 
-use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bowline::{
     ChannelConfig, ChannelId, ConnectOptions, Endpoint, IceServer, Input, Message, MessageId,
-    OpenError, Peer, SendRefusal,
+    OpenError, Peer, PeerState, SendRefusal,
 };
 
-use crate::action::{Action, Incoming, Reader};
+use crate::action::{Action, Incoming, Pace, Reader};
 use crate::findings::Invariant;
-use crate::hash::RollingHash;
+use crate::marks::Mark;
 use crate::net::{HostId, LinkConfig};
 use crate::time::Time;
 
 use super::World;
-use super::workload::{Bulk, message};
+use super::marks::Repair;
+use super::workload::Bulk;
 
 /// A call that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +52,7 @@ impl World {
     pub fn apply(&mut self, action: Action) {
         let now = self.clock.now();
         self.trace
-            .on_action(now, host_of(&action), || action.to_string());
+            .on_action(now, action.host(), || action.to_string());
         let until = |ms: u64| now.after(Duration::from_millis(ms));
         match action {
             Action::Connect { from, to } => drop(self.connect(from, to)),
@@ -80,6 +80,10 @@ impl World {
             Action::Restart { from, to } => drop(self.restart_ice(from, to)),
             Action::Rebuild { from, to } => drop(self.rebuild(from, to)),
             Action::Crash { host } => self.crash(host),
+            Action::Suspend { host, for_ms } => {
+                self.suspend(host, Duration::from_millis(for_ms));
+            }
+            Action::SetPace { host, pace } => self.set_pace(host, pace),
             Action::Start { host } => self.restart(host),
             Action::Unbind { host, address } => self.unbind(host, address),
             Action::Bind { host, address } => self.bind(host, address),
@@ -87,6 +91,7 @@ impl World {
             Action::Partition { from, to, for_ms } => {
                 self.network.partition(from, to, until(for_ms))
             }
+            Action::Clog { from, to, for_ms } => self.network.clog(from, to, until(for_ms)),
             Action::PartitionBus { from, to, for_ms } => {
                 self.bus.partition(from, to, until(for_ms))
             }
@@ -115,9 +120,11 @@ impl World {
     /// What the endpoint refuses.
     pub fn connect(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
         let (peer, now) = (self.nodes[to].id, self.clock.instant());
+        let again = self.model.life(from, to).is_some_and(|life| life.is_over());
         self.call(from, |endpoint| {
             endpoint.connect(peer, ConnectOptions::default(), now)
         })??;
+        self.marks.set_if(again, Mark::OpenAndClose);
         self.model.on_connect(from, to);
         Ok(())
     }
@@ -170,6 +177,8 @@ impl World {
     pub fn close(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
         let now = self.clock.instant();
         self.nodes[from].bulk.remove(&to);
+        let early = self.state(from, to) == Some(PeerState::Connecting);
+        self.marks.set_if(early, Mark::CloseDuringHandshake);
         self.with_peer(from, to, |mut peer| peer.close(now))
     }
 
@@ -188,6 +197,7 @@ impl World {
     /// What the endpoint refuses.
     pub fn restart_ice(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
         let now = self.clock.instant();
+        self.mark_repair(from, to, Repair::Restart);
         self.with_peer(from, to, |mut peer| peer.restart_ice(now))
     }
 
@@ -198,6 +208,7 @@ impl World {
     /// What the endpoint refuses.
     pub fn rebuild(&mut self, from: HostId, to: HostId) -> Result<(), Refused> {
         let now = self.clock.instant();
+        self.mark_repair(from, to, Repair::Rebuild);
         self.with_peer(from, to, |mut peer| peer.rebuild(now))
     }
 
@@ -268,7 +279,11 @@ impl World {
     pub fn take_endpoint(&mut self, host: HostId) -> Option<Box<Endpoint>> {
         self.model.on_crash(host);
         self.forget_needs(host);
-        self.nodes[host].crash()
+        let endpoint = self.nodes[host].crash();
+        if endpoint.is_some() {
+            self.mark_crash();
+        }
+        endpoint
     }
 
     /// `host` uses other ICE servers from now on.
@@ -309,6 +324,7 @@ impl World {
         if self.nodes[host].addresses.contains(&address) {
             self.nodes[host].addresses.retain(|known| *known != address);
             self.network.detach_from(host, address);
+            self.mark_lost(host);
             self.input(host, Input::SocketClosed { local: address });
         }
     }
@@ -318,6 +334,8 @@ impl World {
         if !self.nodes[host].addresses.contains(&address) {
             self.nodes[host].addresses.push(address);
             self.network.attach(host, address);
+            let foreign = !self.nodes[host].home.contains(&address);
+            self.mark_gained(host, foreign);
             self.input(host, Input::SocketBound { local: address });
         }
     }
@@ -361,8 +379,12 @@ impl World {
         }
     }
 
-    /// Ends every fault of network and bus. All servers run and behave.
+    /// Ends every fault of network and bus. All servers run and behave, and all machines are awake and in time.
     pub fn heal(&mut self) {
+        for host in 0..self.nodes.len() {
+            self.rouse(host);
+            self.set_pace(host, Pace::default());
+        }
         self.network.heal();
         self.bus.heal();
         for host in 0..self.nodes.len() {
@@ -371,60 +393,8 @@ impl World {
         self.heal_servers();
     }
 
-    /// Sends what waits for room, until the queue is full again.
-    pub(super) fn send_bulk(&mut self, from: HostId, to: HostId) {
-        while let Some(bulk) = self.nodes[from]
-            .bulk
-            .get(&to)
-            .and_then(|all| all.front())
-            .copied()
-        {
-            let message = self.next_message(from, to, bulk);
-            match self.try_send(from, to, bulk.channel, &message) {
-                Ok(_) => {
-                    *self.nodes[from].made.entry((to, bulk.channel)).or_default() += 1;
-                    self.with_bulk(from, to, |front| front.left -= 1);
-                    if bulk.left <= 1 {
-                        self.drop_bulk(from, to);
-                    }
-                }
-                Err(Refused::Send(SendRefusal::Full)) => break,
-                Err(_) => self.drop_bulk(from, to),
-            }
-        }
-        self.pump(from);
-    }
-
-    /// The message that comes next on a channel: the same in every run, whatever else is sent meanwhile.
-    fn next_message(&self, from: HostId, to: HostId, bulk: Bulk) -> Message {
-        let made = self.nodes[from]
-            .made
-            .get(&(to, bulk.channel))
-            .copied()
-            .unwrap_or_default();
-        let mut number = RollingHash::new();
-        (from, to, bulk.channel, made).hash(&mut number);
-        message(number.finish(), bulk.size, bulk.text)
-    }
-
-    fn drop_bulk(&mut self, from: HostId, to: HostId) {
-        if let Some(all) = self.nodes[from].bulk.get_mut(&to) {
-            all.pop_front();
-        }
-    }
-
-    fn with_bulk(&mut self, from: HostId, to: HostId, with: impl FnOnce(&mut Bulk)) {
-        if let Some(front) = self.nodes[from]
-            .bulk
-            .get_mut(&to)
-            .and_then(|all| all.front_mut())
-        {
-            with(front);
-        }
-    }
-
     /// Sends without taking the outputs.
-    fn try_send(
+    pub(super) fn try_send(
         &mut self,
         from: HostId,
         to: HostId,
@@ -432,19 +402,27 @@ impl World {
         message: &Message,
     ) -> Result<MessageId, Refused> {
         let (peer, now) = (self.nodes[to].id, self.clock.instant());
+        // What an application calls for is about what it was told, so its driver takes that first.
+        self.flush(from);
+        self.mark_send(from, to);
         let node = &mut self.nodes[from];
         node.work.on_input(message.len());
         let endpoint = node.endpoint.as_mut().ok_or(Refused::Down)?;
         let mut peer = endpoint.peer(peer).map_err(|_| Refused::UnknownPeer)?;
         let result = peer.send(channel, message.clone(), now);
+        node.given = self.clock.now();
         let queued = peer.queued(channel);
-        let bound = node.spec.config.channels().queue_bytes.max(message.len());
-        self.findings.check(Invariant::Bounds, queued <= bound, || {
-            format!("{from} -> {to} channel {channel}: {queued} bytes queued, bound {bound}")
-        });
+        let bytes = node.spec.config.channels().queue_bytes;
+        let bound = bytes.max(message.len());
         match result {
             Ok(id) => {
                 self.stats.accepted += 1;
+                self.findings.check(Invariant::Bounds, queued <= bound, || {
+                    format!(
+                        "{from} -> {to} channel {channel}: {queued} bytes queued, bound {bound}"
+                    )
+                });
+                self.mark_queue(bytes);
                 if self.nodes[to].attacker.is_none() {
                     self.model
                         .on_accepted((from, to), channel, id, message, &mut self.findings);
@@ -453,6 +431,8 @@ impl World {
             }
             Err(error) => {
                 self.stats.refused += 1;
+                let full = error.reason == SendRefusal::Full;
+                self.marks.set_if(full, Mark::FullQueue);
                 self.findings
                     .check(Invariant::Bounds, error.message == *message, || {
                         format!("{from} -> {to} channel {channel}: another message came back")
@@ -468,7 +448,10 @@ impl World {
         with: impl FnOnce(&mut Endpoint) -> T,
     ) -> Result<T, Refused> {
         let result = with(self.nodes[host].endpoint.as_mut().ok_or(Refused::Down)?);
-        self.nodes[host].on_input(0);
+        let now = self.clock.now();
+        let node = &mut self.nodes[host];
+        node.given = now;
+        node.on_input(0);
         self.pump(host);
         Ok(result)
     }
@@ -494,36 +477,5 @@ impl World {
         let start = node.reads_until.max(self.clock.now());
         node.reads_until = start.after(Duration::from_nanos(nanos));
         node.reads_until
-    }
-}
-
-/// The host to whom an action happens, where it is one.
-fn host_of(action: &Action) -> Option<HostId> {
-    match action {
-        Action::Connect { from: host, .. }
-        | Action::Accept { host, .. }
-        | Action::Refuse { host, .. }
-        | Action::Send { from: host, .. }
-        | Action::Close { from: host, .. }
-        | Action::CloseAll { host }
-        | Action::Restart { from: host, .. }
-        | Action::Rebuild { from: host, .. }
-        | Action::Crash { host }
-        | Action::Start { host }
-        | Action::Unbind { host, .. }
-        | Action::Bind { host, .. }
-        | Action::SetSignalling { host, .. }
-        | Action::SetReader { host, .. } => Some(*host),
-        Action::Partition { .. }
-        | Action::PartitionBus { .. }
-        | Action::SetLink { .. }
-        | Action::RebootGateway { .. }
-        | Action::RenumberGateway { .. }
-        | Action::SetFirewall { .. }
-        | Action::Misbehave { .. }
-        | Action::CrashServer { .. }
-        | Action::StartServer { .. }
-        | Action::RebootServer { .. }
-        | Action::Heal => None,
     }
 }

@@ -44,6 +44,8 @@ pub struct PeerSpec {
     /// Whether its signals tell a name in place of its addresses, as those of browsers do. Hosts of the same network can
     /// resolve it.
     pub hidden: bool,
+    /// By how many milliseconds its wall clock is ahead.
+    pub clock_skew_ms: i64,
     /// What its application does with peers that ask to connect.
     pub incoming: Incoming,
     /// How its application reads.
@@ -61,6 +63,7 @@ impl PeerSpec {
             ipv6: 0,
             behind: None,
             hidden: false,
+            clock_skew_ms: 0,
             incoming: Incoming::Accept,
             reader: Reader::Prompt,
         }

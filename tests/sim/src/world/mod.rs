@@ -3,8 +3,11 @@
 mod apply;
 mod attackers;
 pub(crate) mod builder;
+mod checks;
+mod marks;
 mod needs;
 mod node;
+mod pace;
 mod pump;
 mod servers;
 mod workload;
@@ -19,11 +22,12 @@ use crate::action::Action;
 use crate::bus::{Bus, Parcel};
 use crate::check::Secrets;
 use crate::driver::Driver;
-use crate::findings::{Findings, Invariant, Premises, Violation};
+use crate::findings::{Findings, Premises, Violation};
+use crate::marks::Marks;
 use crate::model::{Digest, Model};
 use crate::net::{Accounts, Datagram, GatewayId, HostId, Network};
 use crate::queue::EventQueue;
-use crate::server::{Server, ServerId};
+use crate::server::Server;
 use crate::time::{Clock, Time};
 use crate::trace::Trace;
 
@@ -58,6 +62,7 @@ pub struct World {
     model: Model,
     findings: Findings,
     secrets: Secrets,
+    marks: Marks,
     trace: Trace,
     stats: Stats,
     /// The hosts that attackers have taken over.
@@ -136,6 +141,7 @@ impl World {
             model: Model::default(),
             findings: Findings::default(),
             secrets: Secrets::default(),
+            marks: Marks::default(),
             trace: Trace::new(builder.record),
             stats: Stats::default(),
             attackers: Vec::new(),
@@ -407,74 +413,6 @@ impl World {
         self.findings.premises
     }
 
-    /// Checks that two hosts agree on each other: same state, same session. For use at rest.
-    pub fn check_agreement(&mut self, a: HostId, b: HostId) {
-        self.model.check_agreement(a, b, &mut self.findings);
-    }
-
-    /// Checks that a host that closed everything has nothing left: no peers and no deadline.
-    pub fn check_cleanup(&mut self, host: HostId) {
-        let node = &self.nodes[host];
-        let Some(endpoint) = &node.endpoint else {
-            return;
-        };
-        let peers = endpoint.peers().count();
-        self.findings.check(Invariant::Cleanup, peers == 0, || {
-            format!("{host} keeps {peers} peers")
-        });
-        let deadline = node.deadline;
-        self.findings
-            .check(Invariant::Cleanup, deadline.is_none(), || {
-                format!("{host} keeps the deadline {deadline:?}")
-            });
-    }
-
-    /// Checks that what a host tells of its configuration, of itself and of its peers has no secret in it.
-    pub fn check_secrets(&mut self, host: HostId) {
-        let now = self.clock.instant();
-        let node = &mut self.nodes[host];
-        let Some(endpoint) = &mut node.endpoint else {
-            return;
-        };
-        let mut text = format!("{:?} {:?}", node.spec.config, endpoint.stats());
-        for peer in endpoint.peers().collect::<Vec<_>>() {
-            if let Ok(peer) = endpoint.peer(peer) {
-                let (explanation, metrics) = (peer.explain(now), peer.metrics(now));
-                text += &format!("{explanation} {explanation:?} {metrics:?}");
-            }
-        }
-        let findings = &mut self.findings;
-        self.secrets.check(node.id.as_str(), &text, findings);
-    }
-
-    /// Checks that a server relays for nobody, one lifetime after everybody has closed.
-    pub fn check_allocations(&mut self, server: ServerId) {
-        let left = self.allocations(server);
-        self.findings.check(Invariant::TurnCare, left == 0, || {
-            format!("server {server} has {left} allocations left")
-        });
-    }
-
-    /// Adds a finding of a caller's own checker.
-    pub fn check(&mut self, invariant: Invariant, holds: bool, text: impl FnOnce() -> String) {
-        self.findings.check(invariant, holds, text);
-    }
-
-    /// Panics when a rule did not hold.
-    ///
-    /// # Panics
-    ///
-    /// With the list of violations.
-    pub fn assert_no_violation(&self) {
-        let list: Vec<_> = self
-            .findings
-            .violations
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert!(list.is_empty(), "seed {}:\n{}", self.seed, list.join("\n"));
-    }
-
     fn next_time(&self) -> Option<Time> {
         let wakeup = self.nodes.iter().filter_map(Node::next_wakeup).min();
         let served = self
@@ -500,6 +438,9 @@ impl World {
     }
 
     fn handle(&mut self, item: Item) {
+        let Some(item) = self.postpone(item) else {
+            return;
+        };
         match item {
             Item::Datagram(datagram) => self.on_datagram(datagram),
             Item::Signal(parcel) => self.on_parcel(parcel),

@@ -11,7 +11,10 @@ use crate::driver::Wakeups;
 use crate::net::HostId;
 use crate::time::Time;
 
+use super::Item;
 use super::builder::PeerSpec;
+use super::marks::Repair;
+use super::pace::Pulse;
 use super::workload::Bulk;
 
 /// One host.
@@ -30,6 +33,12 @@ pub(super) struct Node {
     pub(super) starts: u32,
     pub(super) deadline: Option<Time>,
     pub(super) tick: Option<Time>,
+    /// When its driver comes to it.
+    pub(super) pulse: Pulse,
+    /// What happens to it when its machine wakes.
+    pub(super) postponed: Vec<Item>,
+    /// When it was given its last input.
+    pub(super) given: Time,
     pub(super) wakeups: Wakeups,
     pub(super) work: Work,
     /// What it holds at TURN servers.
@@ -52,6 +61,10 @@ pub(super) struct Node {
     pub(super) writable: Vec<HostId>,
     /// Messages made so far, by peer and channel, so that no two are alike.
     pub(super) made: BTreeMap<(HostId, ChannelId), u64>,
+    /// How often the application called for repairs, and since when.
+    pub(super) calls: BTreeMap<(HostId, Repair), (Time, u32)>,
+    /// Whether all of its addresses are gone.
+    pub(super) unplugged: bool,
     /// What the application was told.
     pub(super) log: Vec<(Time, Event)>,
 }
@@ -68,6 +81,9 @@ impl Node {
             starts: 0,
             deadline: None,
             tick: None,
+            pulse: Pulse::default(),
+            postponed: Vec::new(),
+            given: Time::ZERO,
             wakeups: Wakeups::default(),
             work: Work::default(),
             relays: Relays::default(),
@@ -80,18 +96,21 @@ impl Node {
             bulk: BTreeMap::new(),
             writable: Vec::new(),
             made: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            unplugged: false,
             log: Vec::new(),
         }
     }
 
     /// When it must be woken next.
     pub(super) fn next_wakeup(&self) -> Option<Time> {
-        [self.deadline, self.tick].into_iter().flatten().min()
+        self.pulse.next_wakeup(self.deadline, self.tick)
     }
 
     /// Whether somebody takes what arrives here.
     pub(super) fn listens(&self) -> bool {
-        self.endpoint.is_some() || self.attacker.is_some()
+        let runs = self.endpoint.is_some() && !self.pulse.sleeps();
+        runs || self.attacker.is_some()
     }
 
     /// The endpoint is given an input or a command of so many bytes.
@@ -104,6 +123,8 @@ impl Node {
     pub(super) fn crash(&mut self) -> Option<Box<Endpoint>> {
         self.deadline = None;
         self.tick = None;
+        self.pulse = Pulse::default();
+        self.calls = BTreeMap::new();
         self.unread.clear();
         self.signals.clear();
         self.known.clear();

@@ -1,7 +1,6 @@
 //! What goes into an endpoint, and what comes out of it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bowline::{Endpoint, Event, Input, Output, Seed, Signal, UnixTime};
 
@@ -9,7 +8,8 @@ use crate::action::{Incoming, Reader};
 use crate::bus::Parcel;
 use crate::driver;
 use crate::findings::Invariant;
-use crate::net::{Class, Datagram, Fate, HostId};
+use crate::marks::Mark;
+use crate::net::{Datagram, Fate, HostId};
 use crate::null_dtls::NullDtls;
 use crate::rng::{Purpose, Stream};
 use crate::time::Time;
@@ -28,8 +28,11 @@ impl World {
             life,
         };
         let seed = Seed::from(Stream::new(self.seed, purpose).bytes32());
-        let unix = UnixTime::from_millis(self.unix_millis).plus(self.clock.now().since(Time::ZERO));
         let node = &mut self.nodes[host];
+        let skew = node.spec.clock_skew_ms;
+        self.marks.set_if(skew != 0, Mark::WallClockOff);
+        let began = self.unix_millis.saturating_add_signed(skew);
+        let unix = UnixTime::from_millis(began).plus(self.clock.now().since(Time::ZERO));
         node.starts += 1;
         let (config, id) = (node.spec.config.clone(), node.id);
         let endpoint = match self.dtls {
@@ -50,10 +53,11 @@ impl World {
     /// Gives an input to an endpoint and takes what comes out of it.
     pub(super) fn input(&mut self, host: HostId, input: Input<'_>) {
         let now = self.clock.instant();
-        let node = &mut self.nodes[host];
-        if node.endpoint.is_none() {
+        if self.nodes[host].endpoint.is_none() {
             return;
         }
+        self.mark_input(host);
+        let node = &mut self.nodes[host];
         self.stats.inputs += 1;
         node.on_input(length(&input));
         if let Some(endpoint) = &mut node.endpoint {
@@ -65,10 +69,14 @@ impl World {
     /// Wakes an endpoint whose deadline or tick is reached.
     pub(super) fn wake(&mut self, host: HostId, now: Time) {
         let instant = self.clock.instant();
-        let node = &mut self.nodes[host];
-        if node.next_wakeup().is_none_or(|at| at > now) {
+        if self.nodes[host].next_wakeup().is_none_or(|at| at > now) {
             return;
         }
+        self.rouse(host);
+        if self.nodes[host].pulse.drains(now) {
+            return self.drain(host);
+        }
+        let node = &mut self.nodes[host];
         if node.attacker.is_some() {
             return self.let_attack(host, |attacker, hands| attacker.on_timeout(hands));
         }
@@ -80,7 +88,10 @@ impl World {
         }
         self.stats.inputs += 1;
         node.work.on_input(0);
+        node.given = now;
+        let deadline = node.deadline.take();
         endpoint.handle_input(Input::Timeout, instant);
+        self.mark_wakeup(deadline);
         self.pump(host);
     }
 
@@ -100,6 +111,7 @@ impl World {
             self.on_datagram_to_attacker(host, &datagram);
             return self.network.recycle(datagram);
         }
+        self.mark_age(datagram.sent, Mark::Replay);
         self.nodes[host].known.insert(datagram.source);
         if self.is_server(host, datagram.source) {
             let way = (datagram.destination, datagram.source);
@@ -128,6 +140,7 @@ impl World {
         let Parcel {
             to: host,
             from,
+            sent: since,
             serial,
             text,
         } = parcel;
@@ -136,9 +149,11 @@ impl World {
         if node.attacker.is_some() {
             return self.let_attack(host, |attacker, hands| attacker.on_signal(&text, hands));
         }
-        if node.endpoint.is_none() {
+        if !node.listens() {
             return;
         }
+        self.mark_age(since, Mark::OldSignal);
+        let node = &self.nodes[host];
         let due = node.deadline.is_some_and(|at| at <= self.clock.now());
         let used = node.signals.contains(&serial);
         let before = self.stats.events;
@@ -158,8 +173,18 @@ impl World {
         }
     }
 
-    /// Takes everything that an endpoint has to say.
+    /// Takes everything that an endpoint has to say, unless its driver is busy with other things.
     pub(super) fn pump(&mut self, host: HostId) {
+        let now = self.clock.now();
+        if self.nodes[host].pulse.defers(now) {
+            self.marks.set(Mark::LazyPoll);
+        } else {
+            self.drain(host);
+        }
+    }
+
+    /// Takes everything that an endpoint has to say.
+    pub(super) fn drain(&mut self, host: HostId) {
         let Some(mut endpoint) = self.nodes[host].endpoint.take() else {
             return;
         };
@@ -204,7 +229,12 @@ impl World {
     fn after_drain(&mut self, host: HostId, deadline: Option<Time>, again: Option<Option<Time>>) {
         let now = self.clock.now();
         let node = &mut self.nodes[host];
-        driver::check_deadline(node.id.as_str(), deadline, again, &mut self.findings);
+        // Who is late with one deadline may hear of it again.
+        let overdue = node.deadline.is_some_and(|at| at < node.given);
+        let in_time = node.pulse.is_prompt() && !overdue;
+        let given = in_time.then_some(node.given);
+        let name = node.id.as_str();
+        driver::check_deadline(name, given, (deadline, again), &mut self.findings);
         self.trace.on_deadline(now, host, deadline);
         node.deadline = deadline;
         node.tick = deadline.and_then(|_| self.driver.next_tick(now));
@@ -263,32 +293,6 @@ impl World {
             }
         };
         self.trace.on_datagram(now, (host, to), contents, passage);
-    }
-
-    /// An address that is not known yet may become so in this drain: the event may follow the datagram.
-    fn check_destination(&mut self, host: HostId, destination: SocketAddr) {
-        let ip = destination.ip();
-        let never = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast();
-        self.findings.check(Invariant::KnownAddresses, !never, || {
-            format!("{host} wrote to {destination}, which is no peer's")
-        });
-        if !self.nodes[host].known.contains(&destination) && !self.is_server(host, destination) {
-            self.nodes[host].strangers.push(destination);
-        }
-    }
-
-    /// What goes through a relay is not seen here: it is addressed to the server.
-    fn check_consent(&mut self, host: HostId, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
-        if Class::of(contents) != Class::Dtls {
-            return;
-        }
-        let now = self.clock.now();
-        let answered = self.nodes[host].answers.get(&tuple).copied();
-        let given = answered.is_some_and(|at| now.since(at) <= CONSENT);
-        self.findings.check(Invariant::Consent, given, || {
-            let (local, remote) = tuple;
-            format!("{host} sent data from {local} to {remote}, which answered at {answered:?}")
-        });
     }
 
     fn send_signal(&mut self, host: HostId, signal: Signal) {
@@ -351,6 +355,7 @@ impl World {
                 self.model
                     .on_event((host, peer), &event, &mut self.findings);
             }
+            self.mark_event(host, &event);
             self.react((host, peer), endpoint, &event);
         }
         if self.trace.record() != Record::Hashes {
@@ -368,8 +373,10 @@ impl World {
                     Incoming::Refuse => endpoint.refuse(id, now),
                     Incoming::Wait => Ok(()),
                 };
+                // Who is told late may answer too late.
+                let late = self.nodes[host].given < self.clock.now();
                 self.findings
-                    .check(Invariant::StateMachine, answer.is_ok(), || {
+                    .check(Invariant::StateMachine, answer.is_ok() || late, || {
                         format!(
                             "{host} was told of an offer of {peer}, and then that there is none"
                         )
@@ -471,6 +478,3 @@ fn length(input: &Input<'_>) -> usize {
 fn is_answer(contents: &[u8]) -> bool {
     contents.starts_with(&[0x01, 0x01])
 }
-
-/// How long an answer is consent to send (RFC 7675 section 5.1).
-const CONSENT: Duration = Duration::from_secs(30);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::marks::Marks;
 use crate::net::{Datagram, HostId, embed_ip};
 use crate::server::{Misbehaviour, Moment, Out, Server, ServerId};
 use crate::time::Time;
@@ -48,6 +49,11 @@ impl ServerHost {
             streams: Vec::new(),
             heard: BTreeSet::new(),
         }
+    }
+
+    /// What it did of the fault menu.
+    pub(super) fn marks(&self) -> Marks {
+        self.server.marks()
     }
 
     /// When it must be woken next.

@@ -4,6 +4,8 @@ use bowline::{ChannelKind, PeerState};
 
 use super::builder::PeerSpec;
 use super::*;
+use crate::action::Pace;
+use crate::marks::Mark;
 use crate::net::{LinkConfig, NatConfig};
 
 const LIMIT: Duration = Duration::from_secs(15);
@@ -72,4 +74,95 @@ fn hosts_behind_a_box_connect_to_public_ones_and_are_seen_at_its_address() {
     assert!(seen, "{:?}", world.events(1));
     assert!(world.has_path(0, 1, false) && world.has_path(0, 2, false));
     world.assert_no_violation();
+}
+
+fn connected(seed: u64) -> World {
+    let mut world = pair(seed, LinkConfig::default());
+    assert!(world.run_until(|world| world.connected(0, 1), LIMIT));
+    world
+}
+
+#[test]
+fn a_machine_that_sleeps_does_nothing_and_does_what_was_put_off_when_it_wakes() {
+    let mut world = connected(5);
+    let inputs = |world: &World| world.stats().inputs;
+    world.suspend(0, Duration::from_secs(3_600));
+    world.suspend(1, Duration::from_secs(3_600));
+    let before = inputs(&world);
+    let at = world.now().after(Duration::from_secs(60));
+    world.at(at, Action::Connect { from: 0, to: 1 });
+    world.at(at, Action::Close { from: 0, to: 1 });
+    world.run_for(Duration::from_secs(3_599));
+    assert_eq!(inputs(&world), before);
+    assert_eq!(world.state(0, 1), Some(PeerState::Connected));
+    world.run_for(Duration::from_secs(1_200));
+    assert!(inputs(&world) > before);
+    assert!(world.ended(0, 1), "the close was put off");
+    assert!(world.marks().has(Mark::SuspendForHours));
+    world.assert_no_violation();
+}
+
+#[test]
+fn a_driver_that_is_late_is_late_at_every_deadline() {
+    let mut world = connected(6);
+    let late_ms = 1_500;
+    world.set_pace(
+        0,
+        Pace {
+            late_ms,
+            lazy_ms: 0,
+        },
+    );
+    world.run_for(Duration::from_secs(30));
+    assert!(world.marks().has(Mark::LateTimeout));
+    world.assert_no_violation();
+}
+
+#[test]
+fn a_driver_that_is_lazy_takes_outputs_later_and_no_sooner() {
+    let mut world = connected(7);
+    let lazy_ms = 400;
+    world.set_pace(
+        0,
+        Pace {
+            late_ms: 0,
+            lazy_ms,
+        },
+    );
+    let sent = |world: &World| world.stats().datagrams.sent;
+    // Whatever was under way is over.
+    world.run_for(Duration::from_millis(390));
+    let before = sent(&world);
+    let lazy = world.send(0, 1, ChannelKind::Reliable, "later");
+    lazy.expect("the queue is empty");
+    assert_eq!(sent(&world), before);
+    let arrived = |world: &World| world.received(1, 0, ChannelKind::Reliable).messages == 1;
+    assert!(!world.run_until(arrived, Duration::from_millis(5)));
+    assert!(world.run_until(arrived, Duration::from_secs(1)));
+    assert!(world.marks().has(Mark::LazyPoll));
+    world.set_pace(0, Pace::default());
+    world.run_for(Duration::from_secs(1));
+    world.assert_no_violation();
+}
+
+#[test]
+fn marks_tell_what_happened_and_nothing_else() {
+    let mut world = connected(8);
+    let quiet = Mark::ALL.into_iter().filter(|m| world.marks().has(*m));
+    assert_eq!(quiet.collect::<Vec<_>>(), [Mark::EqualInstants]);
+    let address = world.addresses(0)[0];
+    world.unbind(0, address);
+    world.bind(0, "10.0.16.1:5000".parse().expect("an address"));
+    world.crash(1);
+    for mark in [
+        Mark::AddressLost,
+        Mark::Roam,
+        Mark::AddressGained,
+        Mark::Crash,
+    ] {
+        assert!(world.marks().has(mark), "{mark:?}");
+    }
+    assert!(!world.marks().has(Mark::BothCrash));
+    world.crash(0);
+    assert!(world.marks().has(Mark::BothCrash));
 }

@@ -1,13 +1,16 @@
 //! The contents of messages, and those that wait for room.
 
-use std::hash::Hasher as _;
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::OnceLock;
 
-use bowline::{ChannelId, Message};
+use bowline::{ChannelId, Message, SendRefusal};
 use bytes::Bytes;
 
 use crate::hash::RollingHash;
+use crate::net::HostId;
 use crate::rng::{Purpose, Stream};
+
+use super::{Refused, World};
 
 /// Messages of one `Send` action that the queue had no room for yet.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +19,60 @@ pub(crate) struct Bulk {
     pub(crate) size: usize,
     pub(crate) text: bool,
     pub(crate) left: u32,
+}
+
+impl World {
+    /// Sends what waits for room, until the queue is full again.
+    pub(super) fn send_bulk(&mut self, from: HostId, to: HostId) {
+        while let Some(bulk) = self.nodes[from]
+            .bulk
+            .get(&to)
+            .and_then(|all| all.front())
+            .copied()
+        {
+            let message = self.next_message(from, to, bulk);
+            match self.try_send(from, to, bulk.channel, &message) {
+                Ok(_) => {
+                    *self.nodes[from].made.entry((to, bulk.channel)).or_default() += 1;
+                    self.with_bulk(from, to, |front| front.left -= 1);
+                    if bulk.left <= 1 {
+                        self.drop_bulk(from, to);
+                    }
+                }
+                Err(Refused::Send(SendRefusal::Full)) => break,
+                Err(_) => self.drop_bulk(from, to),
+            }
+        }
+        self.pump(from);
+    }
+
+    /// The message that comes next on a channel: the same in every run, whatever else is sent meanwhile.
+    fn next_message(&self, from: HostId, to: HostId, bulk: Bulk) -> Message {
+        let made = self.nodes[from]
+            .made
+            .get(&(to, bulk.channel))
+            .copied()
+            .unwrap_or_default();
+        let mut number = RollingHash::new();
+        (from, to, bulk.channel, made).hash(&mut number);
+        message(number.finish(), bulk.size, bulk.text)
+    }
+
+    fn drop_bulk(&mut self, from: HostId, to: HostId) {
+        if let Some(all) = self.nodes[from].bulk.get_mut(&to) {
+            all.pop_front();
+        }
+    }
+
+    fn with_bulk(&mut self, from: HostId, to: HostId, with: impl FnOnce(&mut Bulk)) {
+        if let Some(front) = self.nodes[from]
+            .bulk
+            .get_mut(&to)
+            .and_then(|all| all.front_mut())
+        {
+            with(front);
+        }
+    }
 }
 
 /// A message of `size` bytes of ASCII that is unlike others of different `number`.

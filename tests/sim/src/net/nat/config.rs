@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::marks::{Mark, Marks};
 use crate::net::firewall::Firewall;
 use crate::time::micros;
 
@@ -123,6 +124,30 @@ impl Default for NatConfig {
 }
 
 impl NatConfig {
+    /// What a translation by this box stands for.
+    pub(super) fn marks(&self) -> Marks {
+        let mut marks = Marks::default();
+        marks.set(match self.mapping {
+            Mapping::EndpointIndependent => Mark::EndpointIndependentMapping,
+            Mapping::AddressDependent => Mark::AddressDependentMapping,
+            Mapping::AddressAndPortDependent => Mark::AddressAndPortDependentMapping,
+        });
+        marks.set(match self.filtering {
+            Filtering::EndpointIndependent => Mark::EndpointIndependentFiltering,
+            Filtering::AddressDependent => Mark::AddressDependentFiltering,
+            Filtering::AddressAndPortDependent => Mark::AddressAndPortDependentFiltering,
+        });
+        marks.set(match self.ports {
+            Ports::Preserve => Mark::PortPreserved,
+            Ports::Parity => Mark::PortParity,
+            Ports::Random => Mark::PortRandom,
+            Ports::Sequential => Mark::PortSequential,
+        });
+        marks.set_if(self.inbound_refresh, Mark::InboundRefresh);
+        marks.set_if(self.nat64, Mark::Nat64);
+        marks
+    }
+
     /// A router: nothing is translated, and everything passes that the firewall lets pass.
     #[must_use]
     pub fn open() -> Self {

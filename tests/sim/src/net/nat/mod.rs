@@ -16,6 +16,7 @@ pub use config::{Filtering, Mapping, NatConfig, Ports};
 
 use super::accounts::DropCause;
 use super::firewall::Firewall;
+use crate::marks::{Mark, Marks};
 use crate::rng::Stream;
 use crate::time::Time;
 use contacts::Contacts;
@@ -30,6 +31,8 @@ pub(super) struct Nat {
     /// Its address outside.
     pub(super) external: Ipv4Addr,
     table: Table,
+    /// What it did.
+    pub(super) marks: Marks,
     /// Of inside addresses that are not translated.
     holes: BTreeMap<SocketAddr, Contacts>,
 }
@@ -41,6 +44,7 @@ impl Nat {
             firewall: config.firewall,
             external,
             table: Table::new(stream),
+            marks: Marks::default(),
             holes: BTreeMap::new(),
             config,
         }
@@ -82,11 +86,14 @@ impl Nat {
         self.check_firewall(contents)?;
         if self.translates(source) || source.is_ipv4() != destination.is_ipv4() {
             let port = self.table.outward(&self.config, source, destination, now)?;
+            self.marks.add(self.config.marks());
+            self.marks.set_if(self.table.expired, Mark::MappingExpired);
             let source = SocketAddr::new(IpAddr::V4(self.external), port);
             return Ok((source, destination));
         }
         if self.config.stateful.is_some() {
             self.punch(source, destination, now)?;
+            self.marks.set_if(source.is_ipv6(), Mark::StatefulIpv6);
         }
         Ok((source, destination))
     }

@@ -21,6 +21,8 @@ pub(super) struct Table {
     last: u16,
     /// Added to ports that are preserved. Even, so that their parity is kept.
     shift: u16,
+    /// Whether a mapping was used again after its end.
+    pub(super) expired: bool,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,7 @@ impl Table {
             stream,
             last: FIRST - 1,
             shift: 0,
+            expired: false,
         }
     }
 
@@ -74,7 +77,10 @@ impl Table {
         let key = Key::new(config.mapping, inside, remote);
         let port = match self.ports.get(&key) {
             Some(port) if self.is_alive(config, *port, now) => *port,
-            Some(_) | None => self.open(config, key, now)?,
+            known => {
+                self.expired |= known.is_some();
+                self.open(config, key, now)?
+            }
         };
         if let Some(entry) = self.entries.get_mut(&port) {
             entry.used = now;

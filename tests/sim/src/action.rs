@@ -380,6 +380,19 @@ impl Action {
         }
     }
 
+    /// Whether nobody goes and nothing is lost by it.
+    pub(crate) fn is_harmless(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::Accept { .. }
+                | Self::Send { .. }
+                | Self::SetReader { .. }
+                | Self::Restart { .. }
+                | Self::Rebuild { .. }
+        )
+    }
+
     /// The box that is named, if one is.
     pub(crate) fn gateway(&self) -> Option<GatewayId> {
         match *self {

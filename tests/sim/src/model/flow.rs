@@ -66,6 +66,12 @@ impl Flow {
         self.delivered
     }
 
+    /// How many have neither been confirmed nor given up.
+    pub(crate) fn unconfirmed(&self) -> usize {
+        let open = self.delivered..self.accepted;
+        open.filter(|id| !self.is_told(*id)).count()
+    }
+
     pub(crate) fn on_accepted(&mut self, message: &Message) {
         self.pending
             .push_back((self.accepted, hash_message(message)));

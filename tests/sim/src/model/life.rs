@@ -1,9 +1,9 @@
 //! One life of a peer at one host: from its initialisation to its terminal event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 
-use bowline::{ChannelId, Message, PeerState, SessionId};
+use bowline::{ChannelId, Generation, Message, PeerState, SessionId};
 
 use crate::findings::{Findings, Invariant};
 use crate::hash::RollingHash;
@@ -25,6 +25,10 @@ pub(crate) struct Life {
     pub(crate) labels: BTreeMap<ChannelId, String>,
     /// The modes of the channels that were opened.
     pub(crate) modes: BTreeMap<ChannelId, Mode>,
+    /// The generations of descriptions that were agreed on.
+    pub(crate) agreed: BTreeSet<(SessionId, Generation)>,
+    /// Whether the application has closed it.
+    pub(crate) closing: bool,
     pub(crate) crashed: bool,
     /// Whether this side called `connect`.
     pub(crate) called: bool,
@@ -42,6 +46,8 @@ impl Default for Life {
             inbox: BTreeMap::new(),
             labels: BTreeMap::new(),
             modes: BTreeMap::new(),
+            agreed: BTreeSet::new(),
+            closing: false,
             crashed: false,
             called: false,
             glare: false,

@@ -6,8 +6,8 @@ mod life;
 use std::collections::BTreeMap;
 
 use bowline::{
-    ChannelConfig, ChannelId, ChannelKind, Event, Message, MessageId, Ordering, PeerState,
-    Reliability, SessionId,
+    Cause, ChannelConfig, ChannelId, ChannelKind, Event, Generation, Message, MessageId, Ordering,
+    PeerState, Reliability, SessionId,
 };
 
 use crate::findings::{Findings, Invariant};
@@ -23,6 +23,8 @@ use life::Life;
 pub(crate) struct Model {
     /// The lives of each peer at each host: one for each time that it was initialised.
     lives: BTreeMap<(HostId, HostId), Vec<Life>>,
+    /// Whether what is told now comes of a signal.
+    pub(crate) hears_signal: bool,
 }
 
 impl Model {
@@ -147,8 +149,18 @@ impl Model {
         };
         findings.premises.note(Invariant::StateMachine);
         match event {
-            Event::State { from, to, .. } => life.on_state(*from, *to, at, findings),
-            Event::NegotiationDone { session, .. } => {
+            Event::State {
+                from, to, cause, ..
+            } => {
+                life.on_state(*from, *to, at, findings);
+                self.on_end((host, peer), *cause, findings);
+            }
+            Event::NegotiationDone {
+                session,
+                generation,
+                took,
+                ..
+            } => {
                 // A session is begun anew while nothing is up, and not behind the back of one that is.
                 let same = life.session.is_none_or(|known| known == *session);
                 let rebuilds = [PeerState::Connecting, PeerState::Disconnected];
@@ -158,6 +170,11 @@ impl Model {
                     life.past.extend(life.session);
                 }
                 life.session = Some(*session);
+                life.agreed.insert((*session, *generation));
+                // Who answers is the first to know, and an answer takes its time.
+                if *generation > Generation(0) && !took.is_zero() {
+                    self.on_answered((host, peer), (*session, *generation), findings);
+                }
             }
             Event::ChannelOpen {
                 channel,
@@ -206,6 +223,53 @@ impl Model {
             }
             _ => {}
         }
+    }
+
+    /// The application of `host` closes the connection to `peer`.
+    pub(crate) fn on_close(&mut self, host: HostId, peer: HostId) {
+        let lives = self.lives.get_mut(&(host, peer));
+        if let Some(life) = lives.and_then(|lives| lives.last_mut()) {
+            life.closing = true;
+        }
+    }
+
+    /// A state was told. A signal ends a side only when the other has ended, or begun anew. (A datagram of an earlier session may
+    /// do so here, since nothing is encrypted.)
+    fn on_end(&mut self, (host, peer): (HostId, HostId), cause: Cause, findings: &mut Findings) {
+        let ends = matches!(cause, Cause::RemoteClose | Cause::Replaced);
+        // Whoever has crashed, or closed before it came, takes the old offer of a session for a new one.
+        let lives = self.lives.get(&(host, peer));
+        let forgets = lives.is_some_and(|lives| {
+            let is_late = cause == Cause::Replaced && lives.len() > 1;
+            is_late || lives.iter().any(|life| life.crashed)
+        });
+        let open = self.life(host, peer).filter(|l| !l.closing && !forgets);
+        let Some(session) = open
+            .filter(|_| ends && self.hears_signal)
+            .map(|l| l.session)
+        else {
+            return;
+        };
+        let goes_on = self.life(peer, host).is_some_and(|life| {
+            !life.is_over() && !life.closing && session.is_some() && life.session == session
+        });
+        findings.check(Invariant::Agreement, !goes_on, || {
+            format!("{host} about {peer}: {cause}, but that goes on in the same session")
+        });
+    }
+
+    /// An answer was taken, which the other side must have given.
+    fn on_answered(
+        &mut self,
+        (host, peer): (HostId, HostId),
+        agreed: (SessionId, Generation),
+        findings: &mut Findings,
+    ) {
+        let given = self.life_in(peer, host, agreed.0);
+        let fits = given.is_none_or(|life| life.crashed || life.agreed.contains(&agreed));
+        findings.check(Invariant::Agreement, fits, || {
+            format!("{host} has an answer of {peer} that it did not give: {agreed:?}")
+        });
     }
 
     /// A message arrived at the application of `host`.

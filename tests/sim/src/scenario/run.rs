@@ -9,7 +9,7 @@ use bowline::{ChannelKind, Config};
 use crate::action::{Action, Incoming, Reader};
 use crate::driver::Driver;
 use crate::findings::Invariant;
-use crate::net::HostId;
+use crate::net::{HostId, LinkConfig};
 use crate::time::Time;
 use crate::trace::Record;
 use crate::world::World;
@@ -89,7 +89,7 @@ impl Scenario {
             world.check_secrets(host);
         }
         if world.violations().is_empty() {
-            close(world);
+            close(world, self.is_calm());
         }
     }
 
@@ -161,7 +161,10 @@ impl Scenario {
         let bound = world.now().after(liveness_bound(&Config::default()));
         loop {
             self.connect_all(world, bound);
-            let settled = self.connected(world) && self.exchange(world) && self.rests(world);
+            let settled = self.connected(world)
+                && self.exchange(world)
+                && self.hears(world)
+                && self.rests(world);
             if settled || !world.violations().is_empty() {
                 break;
             }
@@ -172,6 +175,9 @@ impl Scenario {
         }
         for (a, b) in &self.wanted {
             world.check_agreement(*a, *b);
+            if self.is_calm() {
+                world.check_calm(*a, *b);
+            }
         }
     }
 
@@ -201,6 +207,53 @@ impl Scenario {
         !world.run_until(|world| !self.connected(world), REST)
     }
 
+    /// What has arrived must be confirmed, unless a pair ends. Returns whether none did.
+    fn hears(&self, world: &mut World) -> bool {
+        let ways = self.ways();
+        let unheard = |world: &World| {
+            let of = |(from, to): &(HostId, HostId)| -> usize {
+                let channels = RELIABLE.iter();
+                channels.map(|c| world.unconfirmed(*from, *to, *c)).sum()
+            };
+            ways.iter().map(of).sum::<usize>()
+        };
+        world.run_until(
+            |world| unheard(world) == 0 || !self.connected(world),
+            EXCHANGE,
+        );
+        let left = unheard(world);
+        if world.violations().is_empty() && self.connected(world) {
+            world.check(Invariant::ExactlyOnceOrTold, left == 0, || {
+                format!("{left} messages have arrived, and their senders were not told")
+            });
+        }
+        left == 0 && self.connected(world)
+    }
+
+    /// From whom to whom messages must get through.
+    fn ways(&self) -> Vec<(HostId, HostId)> {
+        let pairs = self.wanted.iter();
+        pairs.flat_map(|(a, b)| [(*a, *b), (*b, *a)]).collect()
+    }
+
+    /// Whether nothing happens that a call could fail for: nothing is lost and nobody goes. Signals may come late, and twice.
+    fn is_calm(&self) -> bool {
+        let is_open = |peer: &PeerPlan| peer.incoming == Incoming::Accept;
+        let bus = LinkConfig {
+            reorder: self.bus.reorder,
+            reorder_by: self.bus.reorder_by,
+            duplicate: self.bus.duplicate,
+            duplicate_by: self.bus.duplicate_by,
+            ..self.bus.healed()
+        };
+        let steps = self.steps.iter().map(|step| &step.action);
+        self.peers.iter().all(is_open)
+            && self.link.rate.is_none()
+            && self.link == self.link.healed()
+            && self.bus == bus
+            && steps.into_iter().all(Action::is_harmless)
+    }
+
     fn connected(&self, world: &World) -> bool {
         self.wanted.iter().all(|(a, b)| world.connected(*a, *b))
     }
@@ -209,11 +262,7 @@ impl Scenario {
     ///
     /// Returns whether all arrived.
     fn exchange(&self, world: &mut World) -> bool {
-        let ways: Vec<_> = self
-            .wanted
-            .iter()
-            .flat_map(|(a, b)| [(*a, *b), (*b, *a)])
-            .collect();
+        let ways = self.ways();
         for (from, to) in &ways {
             for channel in RELIABLE {
                 let (from, to, size, count, text) = (*from, *to, 10, 1, true);
@@ -269,7 +318,7 @@ fn reconnect(world: &mut World, a: HostId, b: HostId) {
 ///
 /// An application that goes refuses who still calls: an old offer may come late, after a crash has wiped out that it
 /// was answered long ago.
-fn close(world: &mut World) {
+fn close(world: &mut World, is_calm: bool) {
     for host in 0..world.hosts() {
         world.set_incoming(host, Incoming::Refuse);
         world.apply(Action::CloseAll { host });
@@ -290,6 +339,10 @@ fn close(world: &mut World) {
         world.check_cleanup(host);
     }
     let servers = world.servers();
+    let kept: usize = (0..servers).map(|server| world.allocations(server)).sum();
+    world.check(Invariant::Cleanup, !is_calm || kept == 0, || {
+        format!("servers keep {kept} relays of nobody")
+    });
     let relays = |world: &World| (0..servers).any(|server| world.allocations(server) > 0);
     world.run_until(|world| !relays(world), LIFETIME);
     for server in 0..servers {

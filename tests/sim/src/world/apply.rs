@@ -179,6 +179,8 @@ impl World {
         self.nodes[from].bulk.remove(&to);
         let early = self.state(from, to) == Some(PeerState::Connecting);
         self.marks.set_if(early, Mark::CloseDuringHandshake);
+        self.nodes[from].vigil.on_close(to);
+        self.model.on_close(from, to);
         self.with_peer(from, to, |mut peer| peer.close(now))
     }
 
@@ -186,6 +188,10 @@ impl World {
     pub fn close_all(&mut self, host: HostId) {
         let now = self.clock.instant();
         self.nodes[host].bulk.clear();
+        for peer in 0..self.nodes.len() {
+            self.nodes[host].vigil.on_close(peer);
+            self.model.on_close(host, peer);
+        }
         // A host that has crashed has nothing to close.
         let _down = self.call(host, |endpoint| endpoint.close(now));
     }

@@ -10,6 +10,7 @@ mod node;
 mod pace;
 mod pump;
 mod servers;
+mod vigil;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -338,6 +339,15 @@ impl World {
             .life(host, peer)
             .and_then(|life| life.flows.get(&channel.into()));
         flow.map_or(0, |flow| flow.delivered())
+    }
+
+    /// How many of the messages that `host` sent to `peer` on `channel` were neither confirmed nor given up. None, once the peer
+    /// has ended.
+    #[must_use]
+    pub fn unconfirmed(&self, host: HostId, peer: HostId, channel: impl Into<ChannelId>) -> usize {
+        let life = self.model.life(host, peer).filter(|life| !life.is_over());
+        let flow = life.and_then(|life| life.flows.get(&channel.into()));
+        flow.map_or(0, |flow| flow.unconfirmed())
     }
 
     /// What `host` has received from `peer` on `channel` since the peer was last initialised.

@@ -15,6 +15,7 @@ use super::Item;
 use super::builder::PeerSpec;
 use super::marks::Repair;
 use super::pace::Pulse;
+use super::vigil::Vigil;
 use super::workload::Bulk;
 
 /// One host.
@@ -55,6 +56,7 @@ pub(super) struct Node {
     pub(super) strangers: Vec<SocketAddr>,
     /// When a check was answered last, by local and remote address.
     pub(super) answers: BTreeMap<(SocketAddr, SocketAddr), Time>,
+    pub(super) vigil: Vigil,
     /// Messages that wait for room, by peer.
     pub(super) bulk: BTreeMap<HostId, VecDeque<Bulk>>,
     /// Peers that told of room since the last drain.
@@ -93,6 +95,7 @@ impl Node {
             known: BTreeSet::new(),
             strangers: Vec::new(),
             answers: BTreeMap::new(),
+            vigil: Vigil::default(),
             bulk: BTreeMap::new(),
             writable: Vec::new(),
             made: BTreeMap::new(),
@@ -131,6 +134,7 @@ impl Node {
         self.answers.clear();
         self.work = Work::default();
         self.relays = Relays::default();
+        self.vigil = Vigil::default();
         self.bulk.clear();
         self.endpoint.take()
     }

@@ -83,7 +83,8 @@ impl World {
         let Some(endpoint) = &mut node.endpoint else {
             return;
         };
-        if node.deadline.is_some_and(|at| at <= now) {
+        let is_due = node.deadline.is_some_and(|at| at <= now);
+        if is_due {
             node.wakeups.on_wakeup(node.id.as_str(), &mut self.findings);
         }
         self.stats.inputs += 1;
@@ -92,7 +93,19 @@ impl World {
         let deadline = node.deadline.take();
         endpoint.handle_input(Input::Timeout, instant);
         self.mark_wakeup(deadline);
+        let before = self.said();
         self.pump(host);
+        let said = self.said() - before;
+        let may = is_due || !self.nodes[host].pulse.is_in_time();
+        self.findings
+            .check(Invariant::PollContract, may || said == 0, || {
+                format!("{host} had {said} things to say when nothing was due")
+            });
+    }
+
+    /// How much all endpoints have said so far.
+    fn said(&self) -> u64 {
+        self.network.accounts().sent + self.bus.accounts().sent + self.stats.events
     }
 
     pub(super) fn on_datagram(&mut self, datagram: Datagram) {
@@ -119,6 +132,7 @@ impl World {
             let now = self.clock.now();
             node.relays.on_received(way, &datagram.contents, now);
         }
+        self.nodes[host].vigil.on_heard(datagram.source);
         if is_answer(&datagram.contents) {
             let tuple = (datagram.destination, datagram.source);
             self.nodes[host].answers.insert(tuple, self.clock.now());
@@ -158,7 +172,9 @@ impl World {
         let used = node.signals.contains(&serial);
         let before = self.stats.events;
         let sent = self.bus.accounts().sent;
+        self.model.hears_signal = true;
         self.input(host, Input::Signal { text: &text });
+        self.model.hears_signal = false;
         let told = self.stats.events - before;
         if used && !due {
             self.findings
@@ -239,6 +255,7 @@ impl World {
         node.deadline = deadline;
         node.tick = deadline.and_then(|_| self.driver.next_tick(now));
         let strangers = std::mem::take(&mut node.strangers);
+        self.watch_deadlines(host);
         for address in strangers {
             // A discovery writes to the host itself, to see whether boxes turn that around.
             let known = self.nodes[host].known.contains(&address)
@@ -252,6 +269,7 @@ impl World {
 
     fn send_datagram(&mut self, host: HostId, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
         self.check_destination(host, tuple.1);
+        self.watch_pace(host, tuple.1, contents);
         if self.is_server(host, tuple.1) {
             let node = &mut self.nodes[host];
             let most = node.spec.config.limits().max_relay_peers;
@@ -316,6 +334,9 @@ impl World {
     ) -> Option<u64> {
         let now = self.clock.now();
         let to = self.by_id.get(&to).copied();
+        if let Some(peer) = to {
+            self.nodes[host].vigil.on_signal(peer);
+        }
         let len = text.len();
         let mut serial = None;
         let passage = match self.bus.send(host, to, text, now) {
@@ -354,6 +375,7 @@ impl World {
             if self.nodes[peer].attacker.is_none() {
                 self.model
                     .on_event((host, peer), &event, &mut self.findings);
+                self.watch_event(host, peer, &event);
             }
             self.mark_event(host, &event);
             self.react((host, peer), endpoint, &event);

@@ -12,6 +12,7 @@ use crate::server::{Misbehaviour, ServerId};
 /// One call or fault. Hosts are named by their numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a scenario has few of them")]
 pub enum Action {
     /// `from` calls `connect`.
     Connect {

@@ -45,6 +45,18 @@
 // Tests may look at the clock and at files of theirs: purity is for what is shipped.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+#[cfg(feature = "planted")]
+#[macro_use]
+pub mod planted;
+
+/// Whether a bug is planted: none ever is without the feature `planted`.
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod channel;
 pub mod config;
 mod crypto;

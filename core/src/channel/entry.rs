@@ -198,6 +198,7 @@ impl Entry {
     /// Fixes the mode, once it is known what the remote is.
     pub(super) fn configure(&mut self, framing: Framing) {
         let (keep, overflow) = match (framing, self.is_reliable()) {
+            (_, false) if planted!(UnreliableKept) => (Keep::Payload, Overflow::Drop),
             (_, false) => (Keep::Nothing, Overflow::Drop),
             (Framing::Plain, true) => (Keep::Number, Overflow::HoldBack),
             (Framing::Bowline, true) if self.is_fragmented() => (Keep::Payload, Overflow::Fault),

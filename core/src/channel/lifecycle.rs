@@ -278,7 +278,9 @@ impl Channels {
         entry.sent_told = entry.queue.accepted();
         entry.receiver.drop_partial();
         self.tell_not_delivered(channel, maybe, true);
-        self.tell_not_delivered(channel, never, false);
+        if !planted!(UnsentUntold) {
+            self.tell_not_delivered(channel, never, false);
+        }
         if is_known {
             self.outputs.push_back(ChannelOutput::Closed { channel });
         }

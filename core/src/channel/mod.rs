@@ -327,7 +327,9 @@ impl Channels {
         for channel in channels {
             self.end(channel);
         }
-        self.entries.clear();
+        if !planted!(ClosedToldTwice) {
+            self.entries.clear();
+        }
         self.meta = Meta::new();
         self.by_stream.clear();
         self.retry_write = None;
@@ -370,10 +372,8 @@ impl Channels {
         } else {
             None
         };
-        [self.retry_write, self.acks.first(), opens]
-            .into_iter()
-            .flatten()
-            .min()
+        let acks = self.acks.first().filter(|_| !planted!(AckTimerForgotten));
+        [self.retry_write, acks, opens].into_iter().flatten().min()
     }
 
     /// What is to be done or told next.
@@ -581,6 +581,7 @@ pub(crate) fn is_too_long_in_band(label: &str, protocol: &str, negotiated: Optio
 /// than a limit can when nothing else takes its room.
 fn fits(entry: &Entry, len: usize, queued: usize, limits: &ChannelLimits) -> bool {
     let queue = &entry.queue;
+    let len = if planted!(QueueBoundExceeded) { 0 } else { len };
     let fits_channel = queue.unsent() == 0
         || queue.unsent() < limits.queue_messages
             && queue.unsent_bytes() + len <= limits.queue_bytes;

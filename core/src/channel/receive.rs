@@ -220,9 +220,9 @@ impl Receiver {
 
     /// The bytes of the unfinished message that are there.
     pub(super) fn partial(&self) -> u64 {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| partial.data.len() as u64)
+        self.partial.as_ref().map_or(0, |partial| {
+            partial.data.len() as u64 - u64::from(planted!(PartialOneShort))
+        })
     }
 
     /// Messages received whole, as the peer counts them.

@@ -121,6 +121,9 @@ impl Channels {
         }
         let unknown = entry.start_over();
         self.queued = self.queued - before + self.queued(channel);
+        if planted!(UnknownToldTwice) {
+            self.tell_not_delivered(channel, unknown.clone(), true);
+        }
         self.tell_not_delivered(channel, unknown, true);
     }
 

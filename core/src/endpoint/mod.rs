@@ -389,7 +389,11 @@ impl Endpoint {
         self.begin(now, |_| Step::Close);
         self.closing = true;
         self.rest_when_closed();
-        let keys: Vec<_> = self.by_id.values().copied().collect();
+        let mut keys: Vec<_> = self.by_id.values().copied().collect();
+        if planted!(OrderOfHashes) {
+            let set: std::collections::HashSet<_> = keys.drain(..).collect();
+            keys.extend(set);
+        }
         for key in keys {
             self.with(key, peer::Peer::close);
         }
@@ -474,7 +478,7 @@ impl Endpoint {
                 return Output::Event(event);
             }
             // A recording says itself when a peer was driven.
-            if !self.ctx.tape.is_playing() && self.drive_next() {
+            if !self.ctx.tape.is_playing() && self.drive_next() && !planted!(TimeoutTooEarly) {
                 continue;
             }
             return Output::Timeout(self.deadline());
@@ -711,7 +715,9 @@ impl Endpoint {
         let Some(slot) = self.slots.remove(key) else {
             return;
         };
-        self.by_id.remove(&slot.peer.id());
+        if !planted!(PeerKept) {
+            self.by_id.remove(&slot.peer.id());
+        }
         self.pacer.forget(key);
         slot.ufrags
             .iter()
@@ -851,7 +857,9 @@ impl Peer<'_> {
             });
         };
         let outcome = slot.peer.send(channel, message, self.endpoint.now);
-        self.endpoint.touch(self.key);
+        if !planted!(SendUnnoticed) {
+            self.endpoint.touch(self.key);
+        }
         outcome
     }
 

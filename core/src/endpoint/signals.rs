@@ -53,7 +53,7 @@ impl Endpoint {
         {
             return self.on_farewell_acknowledged(from, session);
         }
-        if self.ended.contains(from, session) {
+        if self.ended.contains(from, session) && !planted!(EndedForgotten) {
             self.stats.signals_duplicate += 1;
             let reply = reply_to_unknown(&envelope).or_else(|| envelope.ack());
             return self.ctx.envelopes.extend(reply);

@@ -157,7 +157,9 @@ impl Ladder {
     pub(super) fn poll(&mut self, config: &Reconnect, rng: &mut Rng, now: Instant) -> Option<Step> {
         let repair = self.repair.as_mut()?;
         match repair.stage {
-            Stage::Trying { until } if until <= now => repair.rest(config, rng, now),
+            Stage::Trying { until } if until <= now || planted!(RestartStorm) => {
+                repair.rest(config, rng, now)
+            }
             Stage::Resting { until } if until <= now && !self.waits => {
                 repair.attempts += 1;
                 repair.place.attempts += 1;

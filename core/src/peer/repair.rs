@@ -82,7 +82,8 @@ impl Peer {
     /// Secured data was sent along `path`.
     pub(crate) fn on_path_used(&mut self, path: Path, ctx: &mut Context, now: Instant) {
         // The farewell may be the first secured datagram of all, and nothing is told after the end.
-        if self.path == Some(path) || self.state().is_terminal() {
+        let is_over = self.state().is_terminal() && !planted!(ToldAfterEnd);
+        if self.path == Some(path) || is_over {
             return;
         }
         let from = self.path.replace(path);

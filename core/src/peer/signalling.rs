@@ -446,9 +446,9 @@ impl Peer {
     /// The session that an offer goes on with, if it is one of those of our channels.
     fn resumed(&self, offer: &Envelope) -> Option<SessionId> {
         match &offer.body {
-            Body::Offer { resumes, .. } => {
-                resumes.filter(|session| self.signalling.agreed.contains(session))
-            }
+            Body::Offer { resumes, .. } => resumes.filter(|session| {
+                planted!(ResumesUnknown) || self.signalling.agreed.contains(session)
+            }),
             _ => None,
         }
     }

@@ -211,6 +211,7 @@ fn phase_time(life: Life, config: &Config) -> Option<Duration> {
     match life {
         Life::Offered => Some(timing.accept_timeout),
         Life::Connecting(_) => Some(timing.connect_timeout),
+        Life::Disconnected if planted!(FailureUntold) => None,
         Life::Disconnected => Some(config.reconnect.disconnect_budget),
         Life::Draining { .. } => Some(timing.close_drain),
         Life::Leaving { .. } => Some(timing.close_linger),
@@ -317,6 +318,7 @@ fn next(life: Life, fact: Fact) -> Option<(Life, Option<(PeerState, Cause)>)> {
             Offered => told(Ended(PeerState::Closed), Cause::Refused),
             Connecting(phase) => told(Ended(PeerState::Failed), Cause::Timeout(phase)),
             Disconnected => told(Ended(PeerState::Failed), Cause::Timeout(Phase::Restart)),
+            Draining { .. } if planted!(DrainWithoutEnd) => None,
             Draining { .. } => quietly(Leaving { from }),
             Leaving { .. } => told(Ended(PeerState::Closed), Cause::LocalClose),
             Connected | Ended(_) => None,

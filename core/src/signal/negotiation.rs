@@ -199,7 +199,7 @@ impl Negotiation {
     /// A machine that decides for `us` in the sessions with `peer`, another identity.
     pub(crate) fn new(us: PeerId, peer: PeerId) -> Self {
         Self {
-            role: if us < peer {
+            role: if us < peer || planted!(GlareBothWin) {
                 Role::Impolite
             } else {
                 Role::Polite
@@ -348,6 +348,11 @@ impl Negotiation {
                 return self.refuse_unexpected(session);
             }
         };
+        let generation = if planted!(AnswerOfAnother) {
+            offered.1
+        } else {
+            generation
+        };
         if (session, generation) != offered {
             return self.refuse_unexpected(session);
         }
@@ -419,6 +424,9 @@ impl Negotiation {
 
     /// The sessions to name as replaced in an offer or answer that is made now, the latest last.
     pub(crate) fn replaces(&self) -> &[SessionId] {
+        if planted!(ReplacesUnsaid) {
+            return &[];
+        }
         let unnamed = self.past.len().saturating_sub(MAX_REPLACES);
         self.past.get(unnamed..).unwrap_or_default()
     }

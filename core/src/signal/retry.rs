@@ -109,7 +109,9 @@ impl<K: Copy + Ord> Repeats<K> {
         self.due.remove(&(due, key));
         entry.due = now + self.rng.jitter(entry.pause, JITTER);
         entry.pause = entry.pause.saturating_mul(2).min(self.longest_pause);
-        self.due.insert((entry.due, key));
+        if !planted!(SignalNotRepeated) {
+            self.due.insert((entry.due, key));
+        }
         let first = !std::mem::replace(&mut entry.sent, true);
         Some(Dispatch {
             envelope: &entry.envelope,

@@ -645,7 +645,7 @@ impl Gatherer {
 
     /// A server sees a socket of ours at its own address: it is no other candidate, but it may be one that is announced now.
     fn found_reflexive(&mut self, question: Question, mapped: SocketAddr) {
-        if mapped != question.base {
+        if mapped != question.base && !planted!(ReflexiveForgotten) {
             self.found(LocalCandidate {
                 kind: CandidateType::ServerReflexive,
                 address: mapped,

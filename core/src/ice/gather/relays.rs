@@ -265,7 +265,12 @@ impl Live {
         let same_family = self
             .relayed
             .is_some_and(|relayed| relayed.is_ipv4() == peer.is_ipv4());
-        if same_family && (is_global(peer.ip()) || !is_public) && !self.allocation.want(peer, now) {
+        let is_asked = !planted!(PermissionForgotten);
+        if is_asked
+            && same_family
+            && (is_global(peer.ip()) || !is_public)
+            && !self.allocation.want(peer, now)
+        {
             tracing::debug!(%peer, "a relay reaches no more addresses");
         }
     }

@@ -319,6 +319,7 @@ impl Allocation {
     /// Gives the allocation back (RFC 8656 section 8).
     pub(crate) fn delete(&mut self, now: Instant) {
         match self.life {
+            Life::Granted { .. } if planted!(AllocationKept) => self.end(End::Deleted),
             Life::Granted { .. } => {
                 self.open.clear();
                 self.life = Life::Deleting {

@@ -41,11 +41,6 @@ impl Pulse {
         [deadline, tick].into_iter().flatten().min()
     }
 
-    /// Whether its driver comes when it has to, and takes all there is.
-    pub(super) fn is_in_time(&self) -> bool {
-        self.late.is_zero() && self.is_prompt() && !self.sleeps()
-    }
-
     /// Whether its driver knows the deadline as soon as the endpoint does.
     pub(super) fn is_prompt(&self) -> bool {
         self.lazy.is_zero()

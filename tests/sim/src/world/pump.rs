@@ -96,9 +96,8 @@ impl World {
         let before = self.said();
         self.pump(host);
         let said = self.said() - before;
-        let may = is_due || !self.nodes[host].pulse.is_in_time();
         self.findings
-            .check(Invariant::PollContract, may || said == 0, || {
+            .check(Invariant::PollContract, is_due || said == 0, || {
                 format!("{host} had {said} things to say when nothing was due")
             });
     }
@@ -255,7 +254,7 @@ impl World {
         node.deadline = deadline;
         node.tick = deadline.and_then(|_| self.driver.next_tick(now));
         let strangers = std::mem::take(&mut node.strangers);
-        self.watch_deadlines(host);
+        self.watch_deadlines(host, deadline);
         for address in strangers {
             // A discovery writes to the host itself, to see whether boxes turn that around.
             let known = self.nodes[host].known.contains(&address)
@@ -269,7 +268,6 @@ impl World {
 
     fn send_datagram(&mut self, host: HostId, tuple: (SocketAddr, SocketAddr), contents: &[u8]) {
         self.check_destination(host, tuple.1);
-        self.watch_pace(host, tuple.1, contents);
         if self.is_server(host, tuple.1) {
             let node = &mut self.nodes[host];
             let most = node.spec.config.limits().max_relay_peers;
@@ -278,6 +276,7 @@ impl World {
         } else {
             self.check_consent(host, tuple, contents);
         }
+        self.watch_pace(host, tuple.1, contents);
         let fate = self.network.send(host, tuple, contents, self.clock.now());
         self.dispatch(host, contents, fate);
         if !self.attackers.is_empty() {

@@ -165,12 +165,11 @@ impl World {
         }
     }
 
-    pub(super) fn watch_deadlines(&mut self, host: HostId) {
-        let (node, now) = (&self.nodes[host], self.clock.now());
-        // A machine that wakes is told of more before it is told of the time.
-        let is_awaited = node.deadline.is_some_and(|at| at <= now);
-        if node.pulse.is_in_time() && !is_awaited {
-            node.vigil.check_deadlines(host, &mut self.findings);
+    /// Looks at an endpoint that is drained. One that was not woken in time has something to do yet.
+    pub(super) fn watch_deadlines(&mut self, host: HostId, deadline: Option<Time>) {
+        if deadline.is_none_or(|at| at > self.clock.now()) {
+            let vigil = &self.nodes[host].vigil;
+            vigil.check_deadlines(host, &mut self.findings);
         }
     }
 

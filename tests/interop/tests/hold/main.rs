@@ -1,0 +1,51 @@
+//! What is sent arrives once and in order, whatever happens to the links, addresses, servers and processes in between:
+//! `bash tests/interop/run`. Each test has hosts of its own; the other process is this program, started with `peer`.
+
+mod disturbances;
+mod killed;
+mod lan;
+mod peer;
+mod traffic;
+
+use libtest_mimic::{Arguments, Trial};
+use tokio::runtime::Runtime;
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some(peer::ROLE) {
+        return peer::run();
+    }
+    let tests: [(&str, fn() -> BoxFuture); 6] = [
+        ("a_link_that_is_down_for_3_s_loses_nothing", || {
+            Box::pin(disturbances::a_link_goes_down(3))
+        }),
+        ("a_link_that_is_down_for_12_s_loses_nothing", || {
+            Box::pin(disturbances::a_link_goes_down(12))
+        }),
+        ("addresses_that_change_lose_nothing", || {
+            Box::pin(disturbances::addresses_change())
+        }),
+        ("addresses_of_both_that_change_at_once_lose_nothing", || {
+            Box::pin(disturbances::both_addresses_change())
+        }),
+        ("a_relay_that_starts_again_loses_nothing", || {
+            Box::pin(disturbances::the_relay_starts_again())
+        }),
+        (
+            "a_process_that_is_killed_and_starts_again_gets_nothing_twice",
+            || Box::pin(killed::a_process_is_killed_and_starts_again()),
+        ),
+    ];
+    let trials = tests.into_iter().map(|(name, test)| {
+        Trial::test(name, move || {
+            let runtime = Runtime::new().expect("threads can be started");
+            runtime.block_on(test());
+            Ok(())
+        })
+    });
+    let mut arguments = Arguments::from_args();
+    // Each has a network of its own, and mostly waits.
+    arguments.test_threads.get_or_insert(tests.len());
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+type BoxFuture = std::pin::Pin<Box<dyn Future<Output = ()>>>;

@@ -48,6 +48,8 @@ pub(crate) struct Bridge {
     /// Applied to the descriptions by the peer before bowline sees them.
     pub(crate) to_bowline: Munge,
     pub(crate) trickle: Trickle,
+    /// When the peer is to restart ICE.
+    pub(crate) restarts: mpsc::UnboundedReceiver<()>,
     pub(crate) passed: Log<Passed>,
     pub(crate) names: Names,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Names {
 /// How far the signalling is.
 struct Progress {
     session: String,
+    /// That of the last offer.
+    generation: u64,
     seq: u64,
     heard: BTreeSet<u64>,
     /// The username fragment of the peer's description; its candidates wait for it.
@@ -90,6 +94,7 @@ impl Bridge {
     async fn carry(&mut self, offerer: Offerer) -> Result<(), String> {
         let mut progress = Progress {
             session: SESSION.to_owned(),
+            generation: 0,
             seq: 0,
             heard: BTreeSet::new(),
             ufrag: None,
@@ -109,6 +114,11 @@ impl Bridge {
                 Some(candidate) = self.candidates.recv() => {
                     progress.early.push(candidate);
                     self.trickle(&mut progress).await?;
+                }
+                Some(()) = self.restarts.recv() => {
+                    let sdp = self.peer.offer_restart().await?;
+                    progress.generation += 1;
+                    self.describe(&mut progress, "offer", &sdp).await?;
                 }
             }
         }
@@ -136,6 +146,7 @@ impl Bridge {
         match envelope["type"].as_str() {
             Some("offer") => {
                 self.passed.push(Passed::FromBowline(text("sdp")));
+                progress.generation = envelope["generation"].as_u64().unwrap_or_default();
                 let answer = self.peer.answer((self.to_peer)(&text("sdp"))).await?;
                 self.describe(progress, "answer", &answer).await
             }
@@ -148,7 +159,7 @@ impl Bridge {
                     .push(Passed::CandidateFromBowline(text("candidate")));
                 self.peer.candidate(text("candidate")).await
             }
-            // The end of candidates and a farewell ask nothing of the peer; restarts are not part of these cases.
+            // The end of candidates and a farewell ask nothing of the peer, and it asks for no restart: ours is the lower id.
             _ => Ok(()),
         }
     }
@@ -210,7 +221,8 @@ impl Bridge {
         let numbered = fields["type"] != "ack";
         progress.seq += u64::from(numbered);
         let mut envelope = json!({
-            "v": 1, "from": self.names.peer, "to": self.names.bowline, "session": progress.session, "generation": 0,
+            "v": 1, "from": self.names.peer, "to": self.names.bowline, "session": progress.session,
+            "generation": progress.generation,
             "seq": if numbered { progress.seq } else { 0 },
         });
         for (name, value) in fields.as_object().into_iter().flatten() {

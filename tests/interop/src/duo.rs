@@ -6,6 +6,7 @@ use std::time::Duration;
 use bowline::{Config, PeerId};
 use bowline_tokio::signalling::Signalling;
 use bowline_tokio::{Connection, Endpoint};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::bridge::{Bridge, Munge, Names, Offerer, Passed, Trickle};
@@ -113,6 +114,7 @@ impl<'a> Meeting<'a> {
         let endpoint = endpoint.map_err(|error| error.to_string())?;
         let events = record(&endpoint);
         let passed = Log::default();
+        let (restarts, asked) = mpsc::unbounded_channel();
         let bridge = Bridge {
             link,
             candidates: peer.take_candidates().expect("nobody took them"),
@@ -120,6 +122,7 @@ impl<'a> Meeting<'a> {
             to_peer: self.to_peer,
             to_bowline: self.to_bowline,
             trickle: self.trickle,
+            restarts: asked,
             passed: passed.clone(),
             names: Names {
                 bowline: BOWLINE.to_owned(),
@@ -138,6 +141,7 @@ impl<'a> Meeting<'a> {
             events,
             passed,
             first,
+            restarts,
             _bridge: bridge,
         })
     }
@@ -195,6 +199,7 @@ pub struct Duo {
     pub passed: Log<Passed>,
     /// The number of the channel [`FIRST`] at the peer, if the peer offered.
     pub first: Option<u64>,
+    restarts: mpsc::UnboundedSender<()>,
     _bridge: Task,
 }
 
@@ -229,6 +234,12 @@ impl Duo {
             Passed::FromBowline(_) | Passed::CandidateFromBowline(_) | Passed::Broken(_) => None,
         });
         found.expect("they are connected")
+    }
+
+    /// Lets the peer restart ICE with an offer.
+    pub fn restart_by_peer(&self) {
+        // The bridge ends when the endpoint does, and then nothing restarts.
+        let _ = self.restarts.send(());
     }
 
     /// Closes both ends.

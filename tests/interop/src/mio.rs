@@ -43,6 +43,8 @@ pub async fn call_echo_peer(stack: &Stack, address: &str) -> Result<EchoDuo, Str
         to_peer: Arc::new(str::to_owned),
         to_bowline: Arc::new(str::to_owned),
         trickle: Trickle::AsTold,
+        // Nobody asks for any.
+        restarts: tokio::sync::mpsc::unbounded_channel().1,
         passed: Log::default(),
         names: Names {
             bowline: BOWLINE.to_owned(),

@@ -39,7 +39,7 @@ export class Peer {
       case "create":
         return this.#create(request);
       case "offer":
-        return this.#describe(connection, () => connection.createOffer());
+        return this.#describe(connection, () => connection.createOffer(request.restart ? { iceRestart: true } : undefined));
       case "answer":
         return this.#answer(connection, request.sdp);
       case "accept":

@@ -176,7 +176,12 @@ impl ForeignConnection {
     }
 
     pub(crate) async fn offer(&self) -> Result<String, String> {
-        sdp(&self.ask(&Command::Offer).await?)
+        sdp(&self.ask(&Command::Offer { restart: false }).await?)
+    }
+
+    /// Another offer, which restarts ICE. Browsers alone look at that.
+    pub(crate) async fn offer_restart(&self) -> Result<String, String> {
+        sdp(&self.ask(&Command::Offer { restart: true }).await?)
     }
 
     pub(crate) async fn answer(&self, sdp_of_offer: String) -> Result<String, String> {

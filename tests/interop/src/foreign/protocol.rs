@@ -31,8 +31,11 @@ pub(super) enum Command {
         #[serde(flatten)]
         ice: IceOptions,
     },
-    /// To make an offer and apply it: `{"sdp": ".."}`.
-    Offer,
+    /// To make an offer, which restarts ICE where that is asked for, and apply it: `{"sdp": ".."}`.
+    Offer {
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        restart: bool,
+    },
     /// To apply an offer, and to make an answer and apply it: `{"sdp": ".."}`.
     Answer { sdp: String },
     /// To apply an answer.

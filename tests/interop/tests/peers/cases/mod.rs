@@ -5,6 +5,7 @@ mod connecting;
 mod ending;
 mod flow;
 mod messages;
+mod restarts;
 mod sizes;
 mod trickle;
 
@@ -50,17 +51,21 @@ cases! {
     p11_receiving: Shared flow::what_a_slow_reader_has_not_read_is_kept_for_it,
     p12_closing: Shared channels::either_side_closes_a_channel_without_error,
     p13_close: Shared ending::the_end_of_a_connection_is_told_within_a_second,
+    p14_restart_by_peer: Shared restarts::the_peer_restarts_ice_under_load,
+    p15_restart_by_bowline: Shared restarts::bowline_restarts_ice_under_load,
     p16_trickle: Shared trickle::candidates_come_before_and_after_the_description,
     p17_mdns: Shared trickle::a_peer_behind_mdns_names_is_found_by_its_checks,
     connect_time: Alone connecting::how_long_connecting_takes,
 }
 
 /// The cases of a stack. With werift all but the first need what that one shows to fail; the mio loop is tried with one
-/// browser and one other stack; browsers alone hide addresses.
+/// browser and one other stack; browsers alone restart ICE here and hide addresses.
 pub(crate) fn of(kind: Kind) -> impl Iterator<Item = Case> {
     let is_tested = move |case: &Case| match (kind, case.name) {
         (Kind::Werift, name) => name == "p01_in_band",
-        (_, "p17_mdns") => matches!(kind, Kind::Chromium | Kind::Firefox),
+        (_, "p14_restart_by_peer" | "p15_restart_by_bowline" | "p17_mdns") => {
+            matches!(kind, Kind::Chromium | Kind::Firefox)
+        }
         (_, "p01_through_mio") => matches!(kind, Kind::Chromium | Kind::Aiortc),
         _ => true,
     };

@@ -71,8 +71,7 @@ impl Endpoint {
         };
         slot.peer.on_secured(datagram);
         // The transport goes on sending from a candidate that is gone until it has another pair.
-        let mut ours = self.ctx.local.iter();
-        let may = ours.any(|c| c.sends_from(path.local)) && slot.peer.may_send(path, self.now);
+        let may = self.ctx.is_ours(path.local) && slot.peer.may_send(path, self.now);
         if may {
             slot.peer.on_path_used(path, &mut self.ctx, self.now);
         }

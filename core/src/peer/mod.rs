@@ -131,6 +131,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Whether something can still be sent from an address.
+    pub(crate) fn is_ours(&self, address: SocketAddr) -> bool {
+        self.local.iter().any(|c| c.sends_from(address))
+    }
+
     /// Whether an address of ours is on a TURN server.
     fn is_relayed(&self, address: SocketAddr) -> bool {
         let mut relayed = self

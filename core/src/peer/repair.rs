@@ -91,9 +91,7 @@ impl Peer {
             self.left == from || self.consent.path() == from && self.consent.is_silent(now);
         let why = match from {
             None => PathChange::First,
-            Some(old) if !ctx.local.iter().any(|c| c.sends_from(old.local)) => {
-                PathChange::CandidateGone
-            }
+            Some(old) if !ctx.is_ours(old.local) => PathChange::CandidateGone,
             Some(_) if is_silent => PathChange::Silent,
             Some(_) => PathChange::Preferred,
         };
@@ -189,16 +187,18 @@ impl Peer {
     }
 
     /// A candidate came too late for this generation. ICE restarts for it where it may matter: it is a new socket, or the path
-    /// is not direct or does not answer. Otherwise it waits for the next generation.
+    /// is not direct, does not answer or is gone. Otherwise it waits for the next generation.
     pub(super) fn want_generation_for(
         &mut self,
         candidate: LocalCandidate,
         ctx: &Context,
         now: Instant,
     ) {
-        let is_relayed = |path: Path| ctx.is_relayed(path.local);
-        let is_silent = self.consent.condition() != Condition::Good;
-        if candidate.kind == CandidateType::Host || is_silent || self.path.is_none_or(is_relayed) {
+        let is_of_use = self.consent.condition() != Condition::Good
+            || self
+                .path
+                .is_none_or(|path| ctx.is_relayed(path.local) || !ctx.is_ours(path.local));
+        if candidate.kind == CandidateType::Host || is_of_use {
             self.want_generation(now);
         }
     }

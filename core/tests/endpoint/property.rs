@@ -41,6 +41,7 @@ enum Step {
     Rebuild(usize, usize),
     SocketGone(usize),
     SocketBack(usize),
+    Signalling(usize, bool),
     SpuriousTimeout(usize),
     ClockGoesBack(usize, Duration),
     Sleep(usize, bool),
@@ -66,6 +67,7 @@ impl Step {
             | Self::Rebuild(n, _)
             | Self::SocketGone(n)
             | Self::SocketBack(n)
+            | Self::Signalling(n, _)
             | Self::SpuriousTimeout(n)
             | Self::ClockGoesBack(n, _)
             | Self::Garbage(n, _)
@@ -138,6 +140,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => pair().prop_map(|(a, b)| Step::Rebuild(a, b)),
         1 => (0..3_usize).prop_map(Step::SocketGone),
         2 => (0..3_usize).prop_map(Step::SocketBack),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(n, up)| Step::Signalling(n, up)),
         2 => (0..3_usize).prop_map(Step::SpuriousTimeout),
         1 => (0..3_usize, (0..100_000_u64).prop_map(millis)).prop_map(|(n, by)| Step::ClockGoesBack(n, by)),
         1 => (0..3_usize, any::<bool>()).prop_map(|(n, asleep)| Step::Sleep(n, asleep)),
@@ -301,6 +304,9 @@ impl Run {
                     .endpoint(n)
                     .handle_input(Input::SocketBound { local }, now);
             }
+            Step::Signalling(n, up) => world
+                .endpoint(n)
+                .handle_input(Input::SignallingChanged { up }, now),
             Step::SpuriousTimeout(n) => world.endpoint(n).handle_input(Input::Timeout, now),
             Step::ClockGoesBack(n, by) => {
                 let earlier = now.checked_sub(by).unwrap_or(now);
@@ -353,6 +359,7 @@ impl Run {
         for n in 0..3 {
             self.world.nodes[n].asleep = false;
             self.apply(Step::SocketBack(n));
+            self.apply(Step::Signalling(n, true));
         }
         self.world.run(secs(100));
         for n in 0..3 {

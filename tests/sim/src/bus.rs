@@ -30,6 +30,8 @@ pub struct Bus {
     links: BTreeMap<(HostId, HostId), Link>,
     /// Hosts whose way to the bus is down, and which know it.
     down: BTreeSet<HostId>,
+    /// Whether one was.
+    was_down: bool,
     accounts: Accounts,
     serial: u64,
 }
@@ -43,6 +45,7 @@ impl Bus {
             default,
             links: BTreeMap::new(),
             down: BTreeSet::new(),
+            was_down: false,
             accounts: Accounts::default(),
             serial: 0,
         }
@@ -60,6 +63,7 @@ impl Bus {
 
     /// The way of a host to the bus is up or down. Returns whether it was not before.
     pub(crate) fn set_up(&mut self, host: HostId, up: bool) -> bool {
+        self.was_down |= !up;
         if up {
             self.down.remove(&host)
         } else {
@@ -93,6 +97,7 @@ impl Bus {
         let dropped = |cause| self.accounts.dropped_by(cause) > 0;
         marks.set_if(dropped(DropCause::Loss), Mark::SignalLoss);
         marks.set_if(dropped(DropCause::Partition), Mark::SignalPartition);
+        marks.set_if(self.was_down, Mark::SignallingDown);
         marks
     }
 

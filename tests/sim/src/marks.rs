@@ -68,6 +68,8 @@ pub enum Mark {
     SignalDuplicate,
     SignalReorder,
     SignalPartition,
+    /// A host knew that its way to signalling was down.
+    SignallingDown,
     /// A copy of a signal came a minute or more after it was sent.
     OldSignal,
     // Processes and clocks.
@@ -99,7 +101,7 @@ pub enum Mark {
 
 impl Mark {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 78] = [
+    pub const ALL: [Self; 79] = [
         Self::Loss,
         Self::BurstLoss,
         Self::Duplicate,
@@ -155,6 +157,7 @@ impl Mark {
         Self::SignalDuplicate,
         Self::SignalReorder,
         Self::SignalPartition,
+        Self::SignallingDown,
         Self::OldSignal,
         Self::Crash,
         Self::BothCrash,

@@ -26,6 +26,12 @@ impl Draw {
                 let (from, to) = (a, b);
                 self.push(at_ms, Action::Clog { from, to, for_ms });
             }
+            // What the hosts know of, or notice by the silence.
+            Fault::BusPartition if self.stream.chance(0.4) => {
+                let host = a;
+                self.push(at_ms, Action::SetSignalling { host, up: false });
+                self.push(at_ms + for_ms, Action::SetSignalling { host, up: true });
+            }
             Fault::BusPartition => {
                 let ways = [(a, b), (b, a)];
                 let count = if self.stream.chance(0.5) { 2 } else { 1 };

@@ -154,6 +154,7 @@ impl Scenario {
             for address in world.home_addresses(host).to_vec() {
                 world.bind(host, address);
             }
+            world.set_signalling(host, true);
             world.set_reader(host, Reader::Prompt);
             world.set_incoming(host, Incoming::Accept);
         }

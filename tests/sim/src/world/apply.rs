@@ -381,6 +381,9 @@ impl World {
     /// The way of `host` to signalling is up or down, and its endpoint is told.
     pub fn set_signalling(&mut self, host: HostId, up: bool) {
         if self.bus.set_up(host, up) {
+            if !up {
+                self.nodes[host].vigil.on_signalling_lost();
+            }
             self.input(host, Input::SignallingChanged { up });
         }
     }

@@ -46,6 +46,7 @@ impl World {
             self.input(host, Input::SocketBound { local });
         }
         if !self.bus.is_up(host) {
+            self.nodes[host].vigil.on_signalling_lost();
             self.input(host, Input::SignallingChanged { up: false });
         }
     }
@@ -230,9 +231,10 @@ impl World {
         };
         self.buf = buf;
         let node = &mut self.nodes[host];
+        let peers = endpoint.peers().count();
         node.endpoint = Some(endpoint);
         let name = node.id.as_str();
-        node.work.on_drained(name, steps, &mut self.findings);
+        node.work.on_drained(name, peers, steps, &mut self.findings);
         self.after_drain(
             host,
             deadline.map(|at| self.clock.time_of(at)),

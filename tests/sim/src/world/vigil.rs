@@ -25,6 +25,8 @@ pub(super) struct Vigil {
     closed: BTreeSet<(HostId, ChannelId)>,
     /// The addresses from which something has come.
     heard: BTreeSet<SocketAddr>,
+    /// Whether its way to signalling was down, so that it may have had no time to ask.
+    was_cut: bool,
     /// When a check went to an address that was not heard.
     checked: Option<Time>,
 }
@@ -63,7 +65,7 @@ impl Vigil {
                 let unheard = *cause == Cause::Timeout(Phase::Signalling);
                 findings.check(
                     Invariant::Liveness,
-                    !unheard || asked >= LEAST_SIGNALS,
+                    !unheard || asked >= LEAST_SIGNALS || self.was_cut,
                     || at("given up without asking again"),
                 );
                 let waits = matches!(to, PeerState::Connecting | PeerState::Disconnected);
@@ -101,6 +103,11 @@ impl Vigil {
     /// The application closes the connection to `peer`, which takes its own time.
     pub(super) fn on_close(&mut self, peer: HostId) {
         self.deadlines.remove(&peer);
+    }
+
+    /// Its way to signalling is down.
+    pub(super) fn on_signalling_lost(&mut self) {
+        self.was_cut = true;
     }
 
     /// A signal was sent to `peer`.

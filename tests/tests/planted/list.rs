@@ -36,7 +36,7 @@ pub(crate) const BUGS: [(Planted, Invariant); Planted::ALL.len()] = [
     (SendUnnoticed, SignallingSafety),
     (OrderOfHashes, Determinism),
     // Servers, candidates, checks and consent.
-    (AllocationKept, Cleanup),
+    (AllocationKept, TurnCare),
     (PermissionForgotten, Liveness),
     (ReflexiveForgotten, Liveness),
     (ChecksUnpaced, KnownAddresses),

@@ -1,4 +1,5 @@
-//! Rule 19: nothing is sent through an allocation, a permission or a channel that is over.
+//! Rule 19: nothing is sent through an allocation, a permission or a channel that is over, and an allocation that is not needed
+//! any more is given back.
 //!
 //! Kept is what a host may believe: what it asked its TURN servers for over datagrams, and what arrived of their answers. That a
 //! server has crashed meanwhile, or that a box has given the host another port, it cannot know. Streams are not looked
@@ -29,6 +30,10 @@ struct Allocation {
     permissions: BTreeMap<IpAddr, Time>,
     channels: BTreeMap<u16, Channel>,
     asked: BTreeMap<[u8; 12], Asked>,
+    /// Whether its end was asked for.
+    ends: bool,
+    /// Whether the last answer was an error, which may say that it is lost.
+    is_refused: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +99,7 @@ impl Relays {
             return;
         };
         let succeeds = message.has_class(MessageClass::Success);
+        allocation.is_refused = !succeeds;
         match asked {
             Asked::Life if succeeds => {
                 let lifetime = message.attribute::<Lifetime>();
@@ -125,6 +131,18 @@ impl Relays {
         }
     }
 
+    /// The host closes a socket, although its interface is there.
+    pub(crate) fn on_closed(&mut self, local: SocketAddr, findings: &mut Findings) {
+        let now = findings.now;
+        for (way, allocation) in self.0.iter().filter(|(way, _)| way.0 == local) {
+            let over = !allocation.is_live(now) || allocation.is_refused;
+            findings.check(Invariant::TurnCare, over || allocation.ends, || {
+                format!("an allocation over {way:?} is left and not given back")
+            });
+        }
+        self.0.retain(|way, _| way.0 != local);
+    }
+
     fn on_message(
         &mut self,
         way: Way,
@@ -141,6 +159,9 @@ impl Relays {
                 format!("data to {peers:?} over {way:?}: {allocation:?}")
             });
         }
+        let lifetime = message.attribute::<Lifetime>().ok();
+        allocation.ends |=
+            message.has_method(REFRESH) && lifetime.is_some_and(|l| l.seconds() == 0);
         let asked = match message.method() {
             ALLOCATE | REFRESH => Asked::Life,
             CREATE_PERMISSION => Asked::Permissions(peers.iter().map(SocketAddr::ip).collect()),

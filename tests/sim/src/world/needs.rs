@@ -71,7 +71,10 @@ impl World {
                 self.reply(host, need, Reply::Bound(local), Duration::ZERO);
             }
             Need::Connect { need, remote, .. } => self.connect_stream(host, need, remote),
-            Need::Close { need } => self.close_need(host, need),
+            Need::Close { need } => {
+                self.watch_close(host, need);
+                self.close_need(host, need);
+            }
             // The enum may grow: what is not known here stays unanswered.
             _ => {}
         }
@@ -206,6 +209,16 @@ impl World {
                 self.reply(host, need, Reply::Opened(local), STREAM_LATENCY * 2);
             }
             None => self.reply(host, need, Reply::Closed, STREAM_LATENCY * 2),
+        }
+    }
+
+    /// What is lost with its interface cannot be given back.
+    fn watch_close(&mut self, host: HostId, need: NeedId) {
+        let node = &mut self.nodes[host];
+        if let Some(Open::Socket(local)) = self.needs.open.get(&(host, need))
+            && node.addresses.iter().any(|known| known.ip() == local.ip())
+        {
+            node.relays.on_closed(*local, &mut self.findings);
         }
     }
 

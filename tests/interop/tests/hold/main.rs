@@ -7,6 +7,8 @@ mod lan;
 mod peer;
 mod traffic;
 
+use std::pin::Pin;
+
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
@@ -14,7 +16,7 @@ fn main() {
     if std::env::args().nth(1).as_deref() == Some(peer::ROLE) {
         return peer::run();
     }
-    let tests: [(&str, fn() -> BoxFuture); 6] = [
+    let tests: [(&str, Test); 6] = [
         ("a_link_that_is_down_for_3_s_loses_nothing", || {
             Box::pin(disturbances::a_link_goes_down(3))
         }),
@@ -48,4 +50,4 @@ fn main() {
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
-type BoxFuture = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+type Test = fn() -> Pin<Box<dyn Future<Output = ()>>>;

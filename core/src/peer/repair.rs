@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::consent::{Condition, is_fresh};
 use super::ladder::{Repaired, Step};
 use super::state::{Fact, Life};
+use super::unheard::Unheard;
 use super::{Context, Datagram, PathQuality, Peer, Took};
 use crate::config::CandidateType;
 use crate::event::{Cause, Event, Kept, Path, PathChange, Rung, TransportFault};
@@ -37,6 +38,9 @@ impl Peer {
     ) {
         self.checks.answered += 1;
         let was = self.consent.condition();
+        let was_calm = was == Condition::Good
+            && !self.consent.is_searching()
+            && self.lifecycle.life() == Life::Connected;
         let rtt = took.is_exact.then_some(took.time);
         self.consent.on_answered(path, rtt, now);
         self.paths.on_answered(path, took, now);
@@ -45,6 +49,8 @@ impl Peer {
         }
         if was != self.consent.condition() {
             self.unheard.on_path(path);
+        } else if was_calm && took.is_exact && self.path == Some(path) {
+            self.unheard = Unheard::default();
         }
         self.tell_health(was, ctx);
         if was == Condition::Lost && self.consent.condition() == Condition::Good {

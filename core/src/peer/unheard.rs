@@ -4,6 +4,8 @@
 //! least (RFC 9260 section 16), and twice as late each time that it has fired in vain. Until then its window is full, and
 //! nothing flows on the path that has taken over. So the last datagrams go there once more: whatever is acknowledged of
 //! them sets SCTP in motion. DTLS drops what had come after all by its sequence number (RFC 9147 section 4.5.1).
+//!
+//! When a check on the path is answered at once, nothing of it is kept: an idle peer takes no room.
 
 use std::collections::VecDeque;
 

@@ -24,7 +24,7 @@ pub(crate) struct Driver {
     answer: Option<Answer>,
     signals_out: Option<mpsc::Sender<Signal>>,
     signals_in: Option<mpsc::Receiver<String>>,
-    /// How the link is, until its far end is gone.
+    /// How the link is, as long as somebody reports it.
     link: Option<watch::Receiver<LinkStatus>>,
     /// What the core was told of it.
     link_up: bool,
@@ -183,9 +183,9 @@ impl Driver {
     /// Tells the core when the link has gone down or come up.
     fn take_link_status(&mut self, state: &mut State, now: Instant) {
         let Some(link) = &mut self.link else { return };
-        let is_there = link.has_changed().is_ok();
-        let up = is_there && link.borrow_and_update().up;
-        if !is_there {
+        let up = link.borrow_and_update().up;
+        // Whoever does not report is taken at the last word.
+        if link.has_changed().is_err() {
             self.link = None;
         }
         if std::mem::replace(&mut self.link_up, up) != up {
@@ -289,10 +289,10 @@ async fn next_signal(signals: &mut Option<mpsc::Receiver<String>>) -> String {
     std::future::pending().await
 }
 
-/// The link went down or came up, or its far end is gone; waits forever after that.
+/// The link went down or came up, or nobody reports it any more; waits forever after that.
 async fn link_changed(link: &mut Option<watch::Receiver<LinkStatus>>) {
     match link {
-        // That it is gone is seen in the next turn.
+        // Which of them it is, is seen in the next turn.
         Some(link) => drop(link.changed().await),
         None => std::future::pending().await,
     }

@@ -79,7 +79,8 @@ pub struct Link {
     pub outbound: mpsc::Receiver<Signal>,
     /// Where the text of messages for the endpoint goes, exactly as the other side's [`Signal`] had it.
     pub inbound: mpsc::Sender<String>,
-    /// Where the state of the link is reported.
+    /// Where the state of the link is reported. It begins as up; while it is down, the endpoint sends nothing and makes no attempt that
+    /// needs it. It may be dropped where the link is always up.
     pub status: watch::Sender<LinkStatus>,
 }
 

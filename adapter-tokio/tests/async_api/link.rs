@@ -1,9 +1,11 @@
 use bowline::Signal;
 use bowline_tokio::relay::Relay;
-use bowline_tokio::signalling::{JoinError, LinkStatus, Presence, Signalling, room, websocket};
+use bowline_tokio::signalling::{
+    JoinError, Link, LinkStatus, Presence, Signalling, room, websocket,
+};
 use tokio::sync::watch;
 
-use crate::common::{id, soon};
+use crate::common::{connect, id, on_loopback, soon};
 
 fn link(relay: &str, name: &str) -> (Signalling, watch::Receiver<LinkStatus>) {
     let signalling = websocket(relay, id(name)).expect("a valid url");
@@ -151,4 +153,34 @@ async fn a_wrong_room_or_url_is_refused_at_once() {
         refused("http://host", "a"),
         Some(JoinError::Url(_))
     ));
+}
+
+#[tokio::test]
+async fn a_link_that_reports_nothing_is_up() {
+    let endpoint = |name: &str| {
+        let (
+            near,
+            Link {
+                outbound, inbound, ..
+            },
+        ) = Signalling::pair();
+        let endpoint = on_loopback(name, near).bind().expect("binds");
+        (endpoint, outbound, inbound)
+    };
+    let (alice, mut from_alice, to_alice) = endpoint("alice");
+    let (bob, mut from_bob, to_bob) = endpoint("bob");
+    tokio::spawn(async move {
+        while let Some(signal) = from_alice.recv().await {
+            // The test may be over.
+            let _ = to_bob.send(signal.text).await;
+        }
+    });
+    tokio::spawn(async move {
+        while let Some(signal) = from_bob.recv().await {
+            // The test may be over.
+            let _ = to_alice.send(signal.text).await;
+        }
+    });
+    let (there, here) = connect(&alice, &bob).await;
+    assert_eq!((there.peer(), here.peer()), (id("bob"), id("alice")));
 }

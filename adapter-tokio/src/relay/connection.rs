@@ -155,7 +155,12 @@ impl Member<'_> {
             code: REPLACED.into(),
             reason: Utf8Bytes::from_static("replaced"),
         };
-        self.send(Message::Close(Some(frame))).await
+        self.send(Message::Close(Some(frame))).await?;
+        // RFC 6455 section 7.1.1: the other side closes first. A socket that is closed with something unread in it is reset, and
+        // the reason would be lost with it.
+        let ends = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        let _ = timeout(self.shared.limits.hello, ends).await;
+        Ok(())
     }
 }
 

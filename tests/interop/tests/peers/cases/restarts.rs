@@ -30,6 +30,8 @@ async fn under_load(bench: Bench, restart: impl Fn(&Duo)) -> Verdict {
         for generation in 1..=RESTARTS {
             restart(&duo);
             agreed(&duo, generation).await;
+            let so_far = generation as usize * APART;
+            duo.peer.messages(line.theirs, so_far, SLOW).await;
         }
         Ok::<_, Failure>(())
     };
@@ -89,5 +91,8 @@ const PACE: Duration = Duration::from_millis(10);
 const COUNT: u32 = 200;
 /// In this time, one after the other.
 const RESTARTS: u32 = 2;
+/// Messages that arrive between two of them. A browser does not say of which generation its end of candidates is: it must not
+/// come when the next one has begun.
+const APART: usize = 60;
 /// Far longer than a restart takes.
 const SLOW: Duration = Duration::from_secs(20);

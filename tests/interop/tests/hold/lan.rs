@@ -63,19 +63,6 @@ impl Party {
     pub(crate) fn states(&self) -> Vec<PeerState> {
         states(&self.events.all())
     }
-
-    /// Waits until the connection was lost and is back.
-    pub(crate) async fn comes_back(&self) {
-        let is_back = |events: &[Event]| {
-            let states = states(events);
-            let lost = states.iter().position(|s| *s == PeerState::Disconnected)?;
-            states[lost..].contains(&PeerState::Connected).then_some(())
-        };
-        let limit = crate::traffic::BACK;
-        self.events
-            .within(limit, "the connection is back", is_back)
-            .await;
-    }
 }
 
 /// Connects two parties over a hub. Gives the connection of each.

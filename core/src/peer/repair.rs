@@ -80,7 +80,7 @@ impl Peer {
         known.is_some_and(|known| is_fresh(known.at, now))
     }
 
-    /// A secured datagram is ready to be sent. It may go where it wants to unless the peer has not consented.
+    /// A secured datagram is to be sent, whether there is a way for it now or not.
     pub(crate) fn on_secured(&mut self, datagram: &Datagram) {
         self.unheard.on_sent(datagram);
     }

@@ -473,9 +473,8 @@ impl Peer {
         let signalling = &mut self.signalling;
         signalling.session = session;
         signalling.generation = Generation::default();
-        let held = signalling.is_held();
         signalling.outbox = Outbox::new(self.own, self.id, session, &ctx.config, rng);
-        signalling.hold(held, now);
+        signalling.hold(ctx.signalling_down, now);
         signalling.inbox = Inbox::new();
         signalling.remote = None;
         signalling.candidates = None;
@@ -728,6 +727,8 @@ impl Peer {
     fn begin_generation(&mut self, generation: Generation, ctx: &Context, now: Instant) {
         self.signalling.generation = generation;
         self.signalling.said_end = ctx.gathered;
+        // What was wanted for a late candidate, which is in this one.
+        self.next_restart = None;
         let in_use = self.path.map(|path| path.local);
         let is_retired = |candidate: &&LocalCandidate| {
             ctx.retired.contains(&candidate.address) && in_use != Some(candidate.address)

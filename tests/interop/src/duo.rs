@@ -112,7 +112,7 @@ impl<'a> Meeting<'a> {
             None => builder.bind(),
         };
         let endpoint = endpoint.map_err(|error| error.to_string())?;
-        let events = record(&endpoint);
+        let events = Log::of(&endpoint);
         let passed = Log::default();
         let (restarts, asked) = mpsc::unbounded_channel();
         let bridge = Bridge {
@@ -170,18 +170,6 @@ fn failure(
 ) -> String {
     let (passed, peer, events) = (passed.all(), peer.log.all(), events.all());
     format!("{error}\nsignalling: {passed:#?}\nthe peer saw: {peer:?}\nbowline saw: {events:?}")
-}
-
-/// Writes down what the endpoint tells, from now on.
-fn record(endpoint: &Endpoint) -> Log<bowline::Event> {
-    let log = Log::default();
-    let (mut events, into) = (endpoint.events(), log.clone());
-    tokio::spawn(async move {
-        while let Some(event) = events.next().await {
-            into.push(event.expect("this task keeps up"));
-        }
-    });
-    log
 }
 
 /// A bowline endpoint and a foreign peer that are connected.

@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use bowline::Event;
+use bowline_tokio::Endpoint;
 use tokio::sync::watch;
 
 /// A list that grows. Clones are handles to the same list.
@@ -15,6 +17,21 @@ impl<E> Default for Log<E> {
     fn default() -> Self {
         let (entries, _) = watch::channel(Vec::new());
         Self { entries }
+    }
+}
+
+impl Log<Event> {
+    /// What an endpoint tells from now on, written down where the caller runs.
+    #[must_use]
+    pub fn of(endpoint: &Endpoint) -> Self {
+        let log = Self::default();
+        let (mut told, into) = (endpoint.events(), log.clone());
+        tokio::spawn(async move {
+            while let Some(event) = told.next().await {
+                into.push(event.expect("this task keeps up"));
+            }
+        });
+        log
     }
 }
 

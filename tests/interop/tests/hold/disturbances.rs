@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bowline::{Config, PeerState};
+use bowline::{Config, PeerState, TransportPolicy};
+use bowline_interop::coturn::{Setup, Transport};
+use bowline_interop::topology::{Access, Internet, SERVERS};
 
 use crate::lan::{self, CABLE, connect, renumber};
 use crate::traffic::survives;
@@ -81,4 +83,35 @@ async fn moved(parties: &[lan::Party; 2], ends: [u8; 2]) {
             .await;
     }
     println!("over the new addresses after {:.1?}", begun.elapsed());
+}
+
+/// Both are relayed by a coturn that is killed and started again.
+pub(crate) async fn the_relay_starts_again() {
+    let mut internet = Internet::new().expect("a network");
+    let peers = [(); 2].map(|()| internet.peer(Access::Open).expect("a peer"));
+    let setup = Setup::at(&SERVERS).start();
+    let mut coturn = internet.public.run(setup).await.expect("starts");
+    let server = coturn.uri(Transport::Udp);
+    let config = || {
+        let config = Config::builder().ice_server(server.clone());
+        config
+            .policy(TransportPolicy::Relay)
+            .build()
+            .expect("valid")
+    };
+    let (parties, ends) = connect([&peers[0].host, &peers[1].host], config).await;
+    let mut running = None;
+    survives(&ends, async {
+        coturn.kill();
+        let again = async move {
+            coturn.begin().await.expect("starts again");
+            coturn
+        };
+        running = Some(internet.public.run(again).await);
+        for party in &parties {
+            party.takes_another_path().await;
+        }
+    })
+    .await;
+    drop(running);
 }

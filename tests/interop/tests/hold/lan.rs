@@ -49,14 +49,20 @@ impl Party {
             .signalling(link)
             .incoming(IncomingPolicy::Accept);
         let endpoint = host.run(async { builder.bind() }).await.expect("binds");
-        let events = Log::default();
-        let (mut told, into) = (endpoint.events(), events.clone());
-        tokio::spawn(async move {
-            while let Some(event) = told.next().await {
-                into.push(event.expect("this task keeps up"));
-            }
-        });
+        let events = Log::of(&endpoint);
         Self { endpoint, events }
+    }
+
+    /// Waits until data takes another path than the first. A connection may be repaired before it is missed.
+    pub(crate) async fn takes_another_path(&self) {
+        let is_other = |events: &[Event]| {
+            let changes = events
+                .iter()
+                .filter(|event| matches!(event, Event::PathChanged { .. }));
+            (changes.count() > 1).then_some(())
+        };
+        let limit = crate::traffic::BACK;
+        self.events.within(limit, "another path", is_other).await;
     }
 
     /// The states that were told, from the beginning.

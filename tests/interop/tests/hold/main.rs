@@ -16,7 +16,7 @@ fn main() {
     if std::env::args().nth(1).as_deref() == Some(peer::ROLE) {
         return peer::run();
     }
-    let tests: [(&str, Test); 5] = [
+    let tests: [(&str, Test); 6] = [
         ("a_link_that_is_down_for_3_s_loses_nothing", || {
             Box::pin(disturbances::a_link_goes_down(3))
         }),
@@ -28,6 +28,9 @@ fn main() {
         }),
         ("addresses_of_both_that_change_at_once_lose_nothing", || {
             Box::pin(disturbances::both_addresses_change())
+        }),
+        ("a_relay_that_starts_again_loses_nothing", || {
+            Box::pin(disturbances::the_relay_starts_again())
         }),
         (
             "a_process_that_is_killed_and_starts_again_gets_nothing_twice",

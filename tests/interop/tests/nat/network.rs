@@ -55,13 +55,7 @@ impl Party {
                 .incoming(IncomingPolicy::Accept)
                 .bind()
                 .expect("binds");
-            let events = Log::default();
-            let (mut told, into) = (endpoint.events(), events.clone());
-            tokio::spawn(async move {
-                while let Some(event) = told.next().await {
-                    into.push(event.expect("this task keeps up"));
-                }
-            });
+            let events = Log::of(&endpoint);
             Self { endpoint, events }
         };
         peer.host.run(bound).await

@@ -303,37 +303,14 @@ impl fmt::Display for Action {
 }
 
 impl Action {
-    /// The host to whom an action happens, where it is one.
+    /// The host to whom an action happens, where it is one: the first that is named, unless it happens on the way between two.
     pub(crate) fn host(&self) -> Option<HostId> {
         match self {
-            Self::Connect { from: host, .. }
-            | Self::Accept { host, .. }
-            | Self::Refuse { host, .. }
-            | Self::Send { from: host, .. }
-            | Self::Close { from: host, .. }
-            | Self::CloseAll { host }
-            | Self::Restart { from: host, .. }
-            | Self::Rebuild { from: host, .. }
-            | Self::Crash { host }
-            | Self::Suspend { host, .. }
-            | Self::SetPace { host, .. }
-            | Self::Start { host }
-            | Self::Unbind { host, .. }
-            | Self::Bind { host, .. }
-            | Self::SetSignalling { host, .. }
-            | Self::SetReader { host, .. } => Some(*host),
             Self::Partition { .. }
             | Self::Clog { .. }
             | Self::PartitionBus { .. }
-            | Self::SetLink { .. }
-            | Self::RebootGateway { .. }
-            | Self::RenumberGateway { .. }
-            | Self::SetFirewall { .. }
-            | Self::Misbehave { .. }
-            | Self::CrashServer { .. }
-            | Self::StartServer { .. }
-            | Self::RebootServer { .. }
-            | Self::Heal => None,
+            | Self::SetLink { .. } => None,
+            _ => self.hosts().first().copied(),
         }
     }
 

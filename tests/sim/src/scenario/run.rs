@@ -210,25 +210,35 @@ impl Scenario {
 
     /// What has arrived must be confirmed, unless a pair ends. Returns whether it was.
     fn hears(&self, world: &mut World) -> bool {
+        let (unheard, rule) = (World::unconfirmed, Invariant::ExactlyOnceOrTold);
+        let what = "messages have arrived, and their senders were not told";
+        self.comes_to_nothing(world, unheard, rule, what)
+    }
+
+    /// Waits until nothing is left on the reliable channels of what `left` counts, unless a pair ends. Returns whether that
+    /// came, and checks it where none did.
+    fn comes_to_nothing(
+        &self,
+        world: &mut World,
+        left: impl Fn(&World, HostId, HostId, ChannelKind) -> usize,
+        rule: Invariant,
+        what: &str,
+    ) -> bool {
         let ways = self.ways();
-        let unheard = |world: &World| {
-            let of = |(from, to): &(HostId, HostId)| -> usize {
-                let channels = RELIABLE.iter();
-                channels.map(|c| world.unconfirmed(*from, *to, *c)).sum()
-            };
-            ways.iter().map(of).sum::<usize>()
+        let all = |world: &World| -> usize {
+            let flows = ways
+                .iter()
+                .flat_map(|way| RELIABLE.map(|kind| (*way, kind)));
+            flows
+                .map(|((from, to), kind)| left(world, from, to, kind))
+                .sum()
         };
-        world.run_until(
-            |world| unheard(world) == 0 || !self.connected(world),
-            EXCHANGE,
-        );
-        let left = unheard(world);
+        world.run_until(|world| all(world) == 0 || !self.connected(world), EXCHANGE);
+        let count = all(world);
         if world.violations().is_empty() && self.connected(world) {
-            world.check(Invariant::ExactlyOnceOrTold, left == 0, || {
-                format!("{left} messages have arrived, and their senders were not told")
-            });
+            world.check(rule, count == 0, || format!("{count} {what}"));
         }
-        left == 0 && self.connected(world)
+        count == 0 && self.connected(world)
     }
 
     /// From whom to whom messages must get through.
@@ -263,10 +273,9 @@ impl Scenario {
     ///
     /// Returns whether all arrived.
     fn exchange(&self, world: &mut World) -> bool {
-        let ways = self.ways();
-        for (from, to) in &ways {
+        for (from, to) in self.ways() {
             for channel in RELIABLE {
-                let (from, to, size, count, text) = (*from, *to, 10, 1, true);
+                let (size, count, text) = (10, 1, true);
                 world.apply(Action::Send {
                     from,
                     to,
@@ -277,26 +286,8 @@ impl Scenario {
                 });
             }
         }
-        let outstanding = |world: &World| {
-            let open = |(from, to): &(HostId, HostId)| {
-                RELIABLE
-                    .iter()
-                    .map(|c| world.outstanding(*from, *to, *c))
-                    .sum::<usize>()
-            };
-            ways.iter().map(open).sum::<usize>()
-        };
-        world.run_until(
-            |world| outstanding(world) == 0 || !self.connected(world),
-            EXCHANGE,
-        );
-        let left = outstanding(world);
-        if world.violations().is_empty() && self.connected(world) {
-            world.check(Invariant::Liveness, left == 0, || {
-                format!("{left} messages did not arrive")
-            });
-        }
-        left == 0 && self.connected(world)
+        let (outstanding, rule) = (World::outstanding, Invariant::Liveness);
+        self.comes_to_nothing(world, outstanding, rule, "messages did not arrive")
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
@@ -109,6 +110,8 @@ struct Progress {
     start: Instant,
     last: Instant,
     terminal: bool,
+    /// The failing seeds that were named.
+    named: BTreeSet<u64>,
 }
 
 impl Progress {
@@ -119,10 +122,16 @@ impl Progress {
             start: now,
             last: now,
             terminal: std::io::stderr().is_terminal(),
+            named: BTreeSet::new(),
         }
     }
 
     fn show(&mut self, tally: &Tally) {
+        for failure in &tally.failures {
+            if self.named.insert(failure.scenario.seed) {
+                self.name(failure);
+            }
+        }
         let pause = if self.terminal { OFTEN } else { RARELY };
         if self.last.elapsed() >= pause {
             self.last = Instant::now();
@@ -135,6 +144,13 @@ impl Progress {
         if self.terminal {
             eprintln!();
         }
+    }
+
+    /// Says at once which seed failed: the run may go on for an hour.
+    fn name(&self, failure: &Report) {
+        let (seed, violation) = (failure.scenario.seed, &failure.violations[0]);
+        let clear = if self.terminal { "\r\x1b[K" } else { "" };
+        let _closed = writeln!(std::io::stderr(), "{clear}seed {seed} failed: {violation}");
     }
 
     fn print(&self, tally: &Tally) {

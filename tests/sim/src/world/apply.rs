@@ -382,7 +382,7 @@ impl World {
     pub fn set_signalling(&mut self, host: HostId, up: bool) {
         if self.bus.set_up(host, up) {
             if !up {
-                self.nodes[host].vigil.on_signalling_lost();
+                self.nodes[host].vigil.on_hindered();
             }
             self.input(host, Input::SignallingChanged { up });
         }

@@ -99,6 +99,7 @@ impl World {
             for item in node.postponed.drain(..) {
                 self.queue.push(now, item);
             }
+            node.vigil.on_hindered();
             let slept = now.since(since);
             self.marks.set_if(slept >= NOTABLE, Mark::Suspend);
             self.marks.set_if(slept >= HOUR, Mark::SuspendForHours);

@@ -46,7 +46,7 @@ impl World {
             self.input(host, Input::SocketBound { local });
         }
         if !self.bus.is_up(host) {
-            self.nodes[host].vigil.on_signalling_lost();
+            self.nodes[host].vigil.on_hindered();
             self.input(host, Input::SignallingChanged { up: false });
         }
     }

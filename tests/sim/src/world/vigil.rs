@@ -17,26 +17,27 @@ use super::World;
 pub(super) struct Vigil {
     /// Until when each peer is in its state at most, unless the application closes it.
     deadlines: BTreeMap<HostId, Time>,
-    /// The last attempt of each rung since a peer was connected: the how manieth, and when.
-    attempts: BTreeMap<(HostId, Rung), (u32, Time)>,
+    /// The last attempt of each rung since a peer was connected: the how manieth, when it was told, and how
+    /// long before that it may have been.
+    attempts: BTreeMap<(HostId, Rung), (u32, Time, Duration)>,
     /// How many signals each peer was sent since it was initialised.
     signals: BTreeMap<HostId, u32>,
     /// The channels of each peer of which the application was told that they are closed.
     closed: BTreeSet<(HostId, ChannelId)>,
     /// The addresses from which something has come.
     heard: BTreeSet<SocketAddr>,
-    /// Whether its way to signalling was down, so that it may have had no time to ask.
-    was_cut: bool,
+    /// Whether its way to signalling was down, or its machine slept, so that it may have had no time to ask.
+    was_hindered: bool,
     /// When a check went to an address that was not heard.
     checked: Option<Time>,
 }
 
 impl Vigil {
-    /// The application was told something about `peer`.
+    /// The application was told something about `peer`, at most `delay` after it happened.
     pub(super) fn on_event(
         &mut self,
-        peer: HostId,
-        event: &Event,
+        (peer, event): (HostId, &Event),
+        delay: Duration,
         (clock, attempt_timeout): (&Clock, Duration),
         findings: &mut Findings,
     ) {
@@ -65,7 +66,7 @@ impl Vigil {
                 let unheard = *cause == Cause::Timeout(Phase::Signalling);
                 findings.check(
                     Invariant::Liveness,
-                    !unheard || asked >= LEAST_SIGNALS || self.was_cut,
+                    !unheard || asked >= LEAST_SIGNALS || self.was_hindered,
                     || at("given up without asking again"),
                 );
                 let waits = matches!(to, PeerState::Connecting | PeerState::Disconnected);
@@ -80,11 +81,11 @@ impl Vigil {
                 }
             }
             Event::ReconnectAttempt { rung, attempt, .. } => {
-                let last = self
-                    .attempts
-                    .insert((peer, *rung), (*attempt, findings.now));
-                let next = last.filter(|(number, _)| number < attempt);
-                let rests = next.is_none_or(|(_, at)| findings.now.since(at) >= attempt_timeout);
+                let told = (*attempt, findings.now, delay);
+                let last = self.attempts.insert((peer, *rung), told);
+                let next = last.filter(|(number, ..)| number < attempt);
+                let rests = next
+                    .is_none_or(|(_, at, late)| findings.now.since(at) + late >= attempt_timeout);
                 findings.check(Invariant::Liveness, rests, || at("too soon after another"));
             }
             Event::ChannelClosed { channel, .. } => {
@@ -105,9 +106,9 @@ impl Vigil {
         self.deadlines.remove(&peer);
     }
 
-    /// Its way to signalling is down.
-    pub(super) fn on_signalling_lost(&mut self) {
-        self.was_cut = true;
+    /// Its way to signalling is down, or its machine has slept.
+    pub(super) fn on_hindered(&mut self) {
+        self.was_hindered = true;
     }
 
     /// A signal was sent to `peer`.
@@ -152,11 +153,12 @@ impl Vigil {
 impl World {
     /// What the application of `host` is told is what it was promised.
     pub(super) fn watch_event(&mut self, host: HostId, peer: HostId, event: &Event) {
+        let delay = self.laziness(host);
         let node = &mut self.nodes[host];
         let attempt_timeout = node.spec.config.reconnect().attempt_timeout;
         node.vigil.on_event(
-            peer,
-            event,
+            (peer, event),
+            delay,
             (&self.clock, attempt_timeout),
             &mut self.findings,
         );

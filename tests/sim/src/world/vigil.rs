@@ -165,10 +165,11 @@ impl World {
     }
 
     /// Checks to addresses that did not ask for them are paced (RFC 8445 section 14.2). An address may ask through a relay, unseen
-    /// from here: this looks only where there is none.
+    /// from here: this looks only where there is none. A lazy driver sends at once what was made in its time.
     pub(super) fn watch_pace(&mut self, host: HostId, destination: SocketAddr, contents: &[u8]) {
         let is_check = contents.starts_with(&[0x00, 0x01]);
-        if is_check && self.servers.is_empty() {
+        let is_prompt = self.nodes[host].pulse.is_prompt();
+        if is_check && is_prompt && self.servers.is_empty() {
             let vigil = &mut self.nodes[host].vigil;
             vigil.on_check(host, destination, &mut self.findings);
         }

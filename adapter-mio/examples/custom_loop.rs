@@ -15,7 +15,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bowline::{
-    ChannelKind, Config, ConnectOptions, Endpoint, Event, PeerId, PeerState, Seed, UnixTime,
+    ChannelKind, Config, ConnectOptions, Endpoint, Event, Identity, PeerId, PeerState, Seed,
+    UnixTime,
 };
 use bowline_mio::{Action, Driver};
 use mio::net::UdpSocket;
@@ -273,7 +274,7 @@ fn endpoint(name: &str, now: Instant) -> Result<Endpoint> {
     let unix_time = UnixTime::from_duration(since_epoch);
     Ok(Endpoint::new(
         config,
-        PeerId::new(name)?,
+        Identity::without_key(PeerId::new(name)?),
         Seed::from(seed),
         now,
         unix_time,

@@ -21,7 +21,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-use bowline::{ChannelId, Config, Endpoint, Event, Message, PeerId, Seed, SendRefusal, UnixTime};
+use bowline::{
+    ChannelId, Config, Endpoint, Event, Identity, Message, PeerId, Seed, SendRefusal, UnixTime,
+};
 use bowline_mio::{Action, Driver};
 use mio::{Events, Poll, Token, Waker};
 
@@ -69,7 +71,13 @@ impl EchoPeer {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let unix_time = UnixTime::from_duration(since_epoch);
         let now = Instant::now();
-        let endpoint = Endpoint::new(config, id, Seed::from(seed), now, unix_time)?;
+        let endpoint = Endpoint::new(
+            config,
+            Identity::without_key(id),
+            Seed::from(seed),
+            now,
+            unix_time,
+        )?;
         let driver = Driver::new(endpoint, poll.registry(), FIRST, &[address], now)?;
         Ok(Self {
             driver,

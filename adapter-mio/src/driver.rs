@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bowline::{Endpoint, Event, Input, Need, NeedId, Output, Signal};
+use bowline::{Endpoint, Event, Input, Need, NeedId, Output, Signal, UnixTime};
 use mio::{Registry, Token};
 
 use crate::bind::BindError;
@@ -203,6 +203,15 @@ impl Driver {
         self.advance(now);
         self.endpoint
             .handle_input(Input::SignallingChanged { up }, now);
+        self.flush();
+    }
+
+    /// Tells that the wall clock shows something else than the time that has passed: it was set, or the machine slept. See
+    /// [`Input::WallClockSet`]; not needed for an endpoint without a key and without time-limited credentials.
+    pub fn handle_wall_clock_set(&mut self, unix_time: UnixTime, now: Instant) {
+        self.advance(now);
+        self.endpoint
+            .handle_input(Input::WallClockSet { unix_time }, now);
         self.flush();
     }
 
@@ -552,7 +561,7 @@ const MAX_FAILURES: u32 = 16;
 
 #[cfg(test)]
 mod tests {
-    use bowline::{Config, ConnectOptions, PeerId, Seed, UnixTime};
+    use bowline::{Config, ConnectOptions, Identity, PeerId, Seed};
     use mio::Poll;
 
     use super::*;
@@ -720,7 +729,14 @@ mod tests {
         let id = PeerId::new("alice").expect("valid");
         let seed = Seed::from([7; 32]);
         let now = Instant::now();
-        let endpoint = Endpoint::new(config, id, seed, now, UnixTime::default()).expect("made");
+        let endpoint = Endpoint::new(
+            config,
+            Identity::without_key(id),
+            seed,
+            now,
+            UnixTime::default(),
+        )
+        .expect("made");
         let driver = Driver::new(endpoint, poll.registry(), Token(0), &[LOOPBACK], now);
         (poll, driver.expect("bound"))
     }

@@ -13,14 +13,14 @@
 //! ```no_run
 //! use std::time::Instant;
 //!
-//! use bowline::{ChannelKind, Config, ConnectOptions, Endpoint, Event, PeerId, PeerState, Seed, UnixTime};
+//! use bowline::{ChannelKind, Config, ConnectOptions, Endpoint, Event, Identity, PeerId, PeerState, Seed, UnixTime};
 //! use bowline_mio::{Action, Driver};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let (entropy, unix_time) = ([0; 32], UnixTime::default());
+//! # let (private_key, entropy, bob, unix_time) = ([0; 32], [0; 32], "", UnixTime::default());
 //! # let link = |_to: PeerId, _text: String| {};
-//! let (alice, bob) = (PeerId::new("alice")?, PeerId::new("bob")?);
-//! let endpoint = Endpoint::new(Config::default(), alice, Seed::from(entropy), Instant::now(), unix_time)?;
+//! let (identity, bob) = (Identity::from_private_key(private_key), PeerId::new(bob)?);
+//! let endpoint = Endpoint::new(Config::default(), identity, Seed::from(entropy), Instant::now(), unix_time)?;
 //!
 //! let mut poll = mio::Poll::new()?;
 //! let mut events = mio::Events::with_capacity(64);

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bowline::{
-    ChannelId, ChannelKind, Config, ConnectOptions, Endpoint, Event, Message, PeerId, PeerState,
-    Seed, SendRefusal, UnixTime,
+    ChannelId, ChannelKind, Config, ConnectOptions, Endpoint, Event, Identity, Message, PeerId,
+    PeerState, Seed, SendRefusal, UnixTime,
 };
 use bowline_mio::{Action, Driver, DriverStats};
 use mio::net::UdpSocket;
@@ -408,7 +408,13 @@ fn driver(who: usize, poll: &Poll, addresses: &[SocketAddr]) -> Driver {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).expect("entropy");
     let now = Instant::now();
-    let endpoint = Endpoint::new(config, id(who), Seed::from(seed), now, UnixTime::default());
+    let endpoint = Endpoint::new(
+        config,
+        Identity::without_key(id(who)),
+        Seed::from(seed),
+        now,
+        UnixTime::default(),
+    );
     let endpoint = endpoint.expect("a certificate");
     Driver::new(endpoint, poll.registry(), FIRST[who], addresses, now).expect("bound")
 }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
+use crate::clock::WallClock;
 use crate::interfaces::Interfaces;
 use crate::needs::{Answer, Needs, Tls};
 use crate::shared::{Life, Shared, State};
@@ -34,6 +35,7 @@ pub(crate) struct Driver {
     buffer: Vec<u8>,
     blocked: Option<Unsent>,
     deadline: Option<Instant>,
+    wall: WallClock,
     interfaces: Interfaces,
     survey_due: bool,
 }
@@ -73,6 +75,7 @@ impl Driver {
             buffer: Vec::new(),
             blocked: None,
             deadline: None,
+            wall: WallClock::new(Instant::now(), WallClock::shows()),
             interfaces: Interfaces::new(),
             survey_due: false,
         }
@@ -151,6 +154,11 @@ impl Driver {
 
     /// Gives whether there may be more.
     fn take_input(&mut self, state: &mut State, now: Instant) -> bool {
+        if let Some(unix_time) = self.wall.look(now, WallClock::shows()) {
+            state
+                .core
+                .handle_input(Input::WallClockSet { unix_time }, now);
+        }
         let more = self.sockets.receive(|received| {
             let datagrams = Input::Datagrams {
                 local: received.local,

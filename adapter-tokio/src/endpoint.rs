@@ -3,17 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bowline::nat::NatReport;
 use bowline::{
     Broadcast, Cause, ChannelId, Config, ConnectOptions, DiscoverNatError, EndpointError,
-    EndpointStats, Event, Explanation, IceServer, IceServerError, Message, PeerId, PeerState, Seed,
-    UnixTime,
+    EndpointStats, Event, Explanation, IceServer, IceServerError, Identity, Message, PeerId,
+    PeerState, Seed,
 };
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 
+use crate::clock::WallClock;
 use crate::connection::{Connection, Handle};
 use crate::driver::Driver;
 use crate::needs::{Tls, Untrusted};
@@ -34,10 +35,10 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Configures an endpoint that speaks as `id`.
-    pub fn builder(id: PeerId) -> EndpointBuilder {
+    /// Configures an endpoint that speaks as `identity`.
+    pub fn builder(identity: Identity) -> EndpointBuilder {
         EndpointBuilder {
-            id,
+            identity,
             config: Config::default(),
             addresses: Vec::new(),
             signalling: None,
@@ -47,7 +48,7 @@ impl Endpoint {
         }
     }
 
-    /// Binds an endpoint that speaks as `id`, with default settings, on all interfaces.
+    /// Binds an endpoint that speaks as `identity`, with default settings, on all interfaces.
     ///
     /// # Errors
     ///
@@ -56,8 +57,8 @@ impl Endpoint {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub fn bind(id: PeerId, signalling: Signalling) -> Result<Self, BindError> {
-        Self::builder(id).signalling(signalling).bind()
+    pub fn bind(identity: Identity, signalling: Signalling) -> Result<Self, BindError> {
+        Self::builder(identity).signalling(signalling).bind()
     }
 
     /// Connects to `peer`, and waits until the connection is up.
@@ -288,7 +289,7 @@ impl Endpoint {
 /// Settings of an [`Endpoint`].
 #[must_use]
 pub struct EndpointBuilder {
-    id: PeerId,
+    identity: Identity,
     config: Config,
     addresses: Vec<SocketAddr>,
     signalling: Option<Signalling>,
@@ -300,7 +301,7 @@ pub struct EndpointBuilder {
 impl std::fmt::Debug for EndpointBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EndpointBuilder")
-            .field("id", &self.id)
+            .field("identity", &self.identity)
             .finish_non_exhaustive()
     }
 }
@@ -368,8 +369,13 @@ impl EndpointBuilder {
         let sockets = Sockets::bind(plan.clone()).map_err(BindError::Socket)?;
         let farewell =
             self.config.timing().close_drain + self.config.timing().close_linger + FAREWELL_MARGIN;
-        let mut core =
-            bowline::Endpoint::new(self.config, self.id, seed()?, Instant::now(), wall_clock())?;
+        let mut core = bowline::Endpoint::new(
+            self.config,
+            self.identity,
+            seed()?,
+            Instant::now(),
+            WallClock::shows(),
+        )?;
         if let Some((writer, payloads)) = self.recording {
             core.record(writer, payloads)
                 .expect("nothing has happened to an endpoint just made");
@@ -556,14 +562,6 @@ fn seed() -> Result<Seed, BindError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|_| BindError::Randomness)?;
     Ok(Seed::from(bytes))
-}
-
-fn wall_clock() -> UnixTime {
-    UnixTime::from_duration(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default(),
-    )
 }
 
 /// Beyond the core's own deadlines for a farewell.

@@ -7,19 +7,22 @@
 //! - [`Endpoint`]: many peers on shared sockets. [`Endpoint::connect`] and [`Endpoint::accept`] give connections.
 //! - [`Connection`]: four channels ([`ChannelKind`](bowline::ChannelKind)) and custom ones to one peer.
 //!   [`Connection::send`] waits for room, and what [`Connection::recv`] has not taken holds the sender back.
+//! - [`identity`]: the key pair that an endpoint is, in a file. [`bowline::Identity::without_key`] is for those who trust
+//!   the relay.
 //! - [`signalling`]: how peers find each other before there is a path.
 //! - [`turn_server`]: a STUN and TURN server for those who find no direct one.
 //!
 //! ```no_run
 //! use bowline::{ChannelKind, PeerId};
-//! use bowline_tokio::{Delivery, Endpoint, signalling};
+//! use bowline_tokio::{Delivery, Endpoint, identity, signalling};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let id = PeerId::new("alice")?;
-//! let link = signalling::websocket("ws://relay.example:9000", id)?;
-//! let endpoint = Endpoint::bind(id, link)?;
+//! let identity = identity::load_or_create("identity.jwk")?;
+//! let link = signalling::websocket("ws://relay.example:9000", identity.id())?;
+//! let endpoint = Endpoint::bind(identity, link)?;
 //!
-//! let bob = endpoint.connect(PeerId::new("bob")?).await?;
+//! let bob = PeerId::new("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")?; // his public key
+//! let bob = endpoint.connect(bob).await?;
 //! let receipt = bob.send(ChannelKind::Reliable, "hello").await?;
 //! assert_eq!(bob.delivered(receipt).await, Delivery::Delivered);
 //!
@@ -43,13 +46,14 @@
 //!
 //! # What is left out
 //!
-//! TLS for the WebSocket link, and any check of who a peer is before it is connected: the signalling of this version
-//! is not signed, so that trust in the names is trust in the relay.
+//! TLS for the WebSocket link. What crosses it is sealed between peers that have keys.
 #![forbid(unsafe_code)]
 
+mod clock;
 mod connection;
 mod driver;
 mod endpoint;
+pub mod identity;
 mod inbox;
 mod interfaces;
 mod ledger;

@@ -16,6 +16,7 @@ use crate::ice::{AddressPolicy, RemoteCandidates};
 use crate::id::PeerId;
 use crate::rng::Seed;
 use crate::sdp::{Description, Role, validate};
+use crate::signal::Identity;
 use crate::time::UnixTime;
 
 #[test]
@@ -79,7 +80,7 @@ fn channel_data_is_dropped_and_counted() {
     let local = SocketAddr::from(([192, 0, 2, 1], 4_000));
     let mut endpoint = Endpoint::new(
         Config::default(),
-        PeerId::new("alice").expect("valid"),
+        Identity::without_key(PeerId::new("alice").expect("valid")),
         Seed::from([1; 32]),
         now,
         UnixTime::from_millis(0),

@@ -23,6 +23,9 @@ pub enum ConnectError {
     /// The peer is this endpoint.
     #[error("an endpoint cannot connect to itself")]
     Oneself,
+    /// The endpoint has a key, and the id of the peer is none ([`PeerId::public_key`](crate::PeerId::public_key)).
+    #[error("the id of the peer is not a public key")]
+    NotAKey,
     /// The limit on peers is reached.
     #[error("the limit of {0} peers is reached")]
     TooManyPeers(usize),

@@ -591,6 +591,15 @@ faults! {
         Malformed => "malformed",
         /// Of a version that is not understood.
         Version => "unknown version",
+        /// Not signed, by an endpoint whose peers are keys.
+        Unsigned => "not signed",
+        /// Signed and not sealed, where [`Protection::Sealed`](crate::Protection::Sealed) is asked for.
+        Unsealed => "not sealed",
+        /// Its signature is not the sender's, or it was not sealed to us.
+        Forged => "forged or damaged",
+        /// Signed too long ago, or in the future, by our clock: replayed, held back, or one of the clocks is wrong
+        /// ([`Signalling::freshness`](crate::config::Signalling::freshness)).
+        NotFresh => "not fresh",
         /// For somebody else.
         Misaddressed => "addressed to another peer",
         /// Our own, sent back.

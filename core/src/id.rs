@@ -3,15 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::rng::Rng;
 
-/// The name of a peer: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+/// The name of a peer: its public key, or with plain signalling any 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
 ///
-/// The same peer has the same id in every process that talks to it. Wide enough for the hexadecimal or base32 form
-/// of a 32-byte public key, and free enough for the plain names that unsigned signalling uses.
+/// The same peer has the same id in every process that talks to it. See [`Identity`](crate::Identity).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId {
     /// The name, padded with zeros, so that the derived order is the byte order of the names.
@@ -37,6 +37,29 @@ impl PeerId {
         let mut bytes = [0; Self::MAX_LEN];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         Ok(Self { bytes, len })
+    }
+
+    /// The id of an Ed25519 public key (RFC 8032): its 32 bytes in base64url without padding (RFC 4648 section 5), 43
+    /// characters. It is the member `x` of the key as a JSON Web Key (RFC 8037 section 2).
+    #[must_use]
+    pub fn from_public_key(key: &[u8; 32]) -> Self {
+        let mut bytes = [0; Self::MAX_LEN];
+        let len = Base64UrlUnpadded::encode(key, &mut bytes).map_or(0, str::len);
+        Self {
+            bytes,
+            len: u8::try_from(len).unwrap_or_default(),
+        }
+    }
+
+    /// The public key that this id is the name of; none when it is no such name. Whether the bytes are a point of the
+    /// curve is not looked at.
+    #[must_use]
+    pub fn public_key(&self) -> Option<[u8; 32]> {
+        let mut key = [0; 32];
+        let read = Base64UrlUnpadded::decode(self.as_str(), &mut key).ok()?;
+        let is_key = read.len() == key.len();
+        // Each key has one name.
+        (is_key && Self::from_public_key(&key) == *self).then_some(key)
     }
 
     /// The name.
@@ -192,6 +215,23 @@ mod tests {
         let too_long = "a".repeat(PeerId::MAX_LEN + 1);
         for bad in ["", "a b", "a/b", "é", "a\r\n", too_long.as_str()] {
             assert_eq!(PeerId::new(bad), Err(InvalidPeerId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_has_one_name_and_other_names_have_none() {
+        let name = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        let id = PeerId::new(name).expect("valid");
+        let key = id.public_key().expect("a key");
+        assert_eq!(PeerId::from_public_key(&key), id);
+        for other in [
+            "alice",
+            "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURp",
+            "11qYAYKxCrfVS.7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+            "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHUR",
+            "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURoA",
+        ] {
+            assert_eq!(PeerId::new(other).expect("valid").public_key(), None);
         }
     }
 

@@ -13,16 +13,18 @@
 //! ```
 //! use std::time::Instant;
 //!
-//! use bowline::{ChannelKind, Config, ConnectOptions, Endpoint, Event, Input, Output, Seed, UnixTime};
+//! use bowline::{ChannelKind, Config, ConnectOptions, Endpoint, Event, Identity, Input, Output, Seed, UnixTime};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let now = Instant::now();
-//! let seed = Seed::from([7; 32]); // 32 bytes from the operating system in production
-//! let config = Config::default();
-//! let mut endpoint = Endpoint::new(config, "alice".parse()?, seed, now, UnixTime::from_millis(0))?;
+//! // Twice 32 bytes from the operating system in production; the first are kept.
+//! let identity = Identity::from_private_key([3; 32]);
+//! let seed = Seed::from([7; 32]);
+//! let unix_time = UnixTime::from_millis(1_780_000_000_000);
+//! let mut endpoint = Endpoint::new(Config::default(), identity, seed, now, unix_time)?;
 //!
 //! endpoint.handle_input(Input::SocketBound { local: "192.0.2.1:4000".parse()? }, now);
-//! let bob = "bob".parse()?;
+//! let bob = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".parse()?; // Bob's public key
 //! endpoint.connect(bob, ConnectOptions::default(), now)?;
 //! endpoint.peer(bob)?.send(ChannelKind::Reliable, "sent as soon as bob is there", now)?;
 //!
@@ -118,6 +120,7 @@ pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics, Rtt};
 pub use need::{Need, NeedId};
 pub use peer::paths::PathQuality;
 pub use rng::Seed;
+pub use signal::identity::{Identity, InvalidIdentity, Protection};
 pub use time::UnixTime;
 
 /// The example of the README, compiled and run as a test.

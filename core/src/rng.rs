@@ -45,6 +45,11 @@ impl Rng {
         Self(ChaCha20Rng::from_seed(self.bytes()))
     }
 
+    /// The stream itself, for cryptography that draws from it.
+    pub(crate) fn csprng(&mut self) -> &mut ChaCha20Rng {
+        &mut self.0
+    }
+
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut out = [0; N];
         self.0.fill_bytes(&mut out);

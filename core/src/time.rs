@@ -1,7 +1,7 @@
 //! Wall-clock time, kept apart from the monotonic `Instant` that drives every deadline.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,10 +32,35 @@ impl UnixTime {
         u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// How long it is between this time and `other`, whichever comes first.
+    #[must_use]
+    pub fn distance(self, other: Self) -> Duration {
+        self.0.abs_diff(other.0)
+    }
+
     /// This time moved forward by `by`.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(by))
+    }
+}
+
+/// The wall clock, as it was set last.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WallClock {
+    set: Instant,
+    to: UnixTime,
+}
+
+impl WallClock {
+    /// A clock that shows `to` at `set`.
+    pub(crate) fn new(set: Instant, to: UnixTime) -> Self {
+        Self { set, to }
+    }
+
+    /// What it shows at `now`.
+    pub(crate) fn at(&self, now: Instant) -> UnixTime {
+        self.to.plus(now.saturating_duration_since(self.set))
     }
 }
 

@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use bowline::{Config, PeerId};
+use bowline::{Config, Identity, PeerId};
 use bowline_tokio::signalling::{MemoryHub, Signalling};
 use bowline_tokio::{Connection, Endpoint, EndpointBuilder};
 
@@ -31,7 +31,7 @@ pub(crate) fn config() -> Config {
 /// An endpoint on the loopback interface.
 pub(crate) fn on_loopback(name: &str, signalling: Signalling) -> EndpointBuilder {
     let address = "127.0.0.1:0".parse().expect("a valid address");
-    Endpoint::builder(id(name))
+    Endpoint::builder(Identity::without_key(id(name)))
         .config(config())
         .bind_address(address)
         .signalling(signalling)

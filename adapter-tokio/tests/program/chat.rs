@@ -1,6 +1,6 @@
 //! `bowline chat`, with lines as other programs would write them.
 
-use bowline::{ChannelKind, Config, PeerId};
+use bowline::{ChannelKind, Config, Identity, PeerId};
 use bowline_tokio::Endpoint;
 use bowline_tokio::signalling::room;
 
@@ -41,7 +41,7 @@ async fn a_peer_cannot_command_the_terminal() {
     let id = PeerId::new("mallory").expect("valid");
     let (signalling, _presence) = room(&stage.relay.url(), "kitchen", id).expect("valid");
     let config = Config::builder().loopback(true).ipv6(false).build();
-    let mallory = Endpoint::builder(id)
+    let mallory = Endpoint::builder(Identity::without_key(id))
         .config(config.expect("valid"))
         .bind_address("127.0.0.1:0".parse().expect("valid"))
         .signalling(signalling)

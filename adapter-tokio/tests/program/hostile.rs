@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bowline::{ChannelKind, Config, PeerId};
+use bowline::{ChannelKind, Config, Identity, PeerId};
 use bowline_tokio::signalling::room;
 use bowline_tokio::{Connection, Endpoint};
 use bytes::Bytes;
@@ -107,7 +107,7 @@ async fn hostile_sender(stage: &Stage) -> (Endpoint, Connection) {
     let id = PeerId::new("sender-0123456789abcdef").expect("valid");
     let (signalling, _presence) = room(&stage.relay.url(), CODE, id).expect("valid");
     let config = Config::builder().loopback(true).ipv6(false).build();
-    let endpoint = Endpoint::builder(id)
+    let endpoint = Endpoint::builder(Identity::without_key(id))
         .config(config.expect("valid"))
         .bind_address("127.0.0.1:0".parse().expect("valid"))
         .signalling(signalling)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline::{ChannelKind, Config, IceServer, Message, PeerId, TransportPolicy};
+use bowline::{ChannelKind, Config, IceServer, Identity, Message, PeerId, TransportPolicy};
 use bowline_tokio::signalling::MemoryHub;
 use bowline_tokio::turn_server::{PeerPolicy, TurnLimits, TurnServer};
 use bowline_tokio::{Endpoint, IncomingPolicy};
@@ -37,7 +37,7 @@ fn endpoint(hub: &MemoryHub, name: &str, servers: &[IceServer], root: Option<&[u
     for server in servers {
         config = config.ice_server(server.clone());
     }
-    let mut builder = Endpoint::builder(id(name))
+    let mut builder = Endpoint::builder(Identity::without_key(id(name)))
         .config(config.build().expect("valid"))
         .bind_address(([127, 0, 0, 1], 0).into())
         .incoming(IncomingPolicy::Accept)

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ice::{IceServer, IceServerError};
+use crate::signal::Protection;
 
 pub use ice::{
     AddressRange, CandidateType, Ice, InvalidAddressRange, NetworkCost, TransportPolicy,
@@ -20,6 +21,7 @@ pub use reconnect::{Backoff, Jitter, Reconnect};
 pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) timing: Timing,
+    pub(crate) signalling: Signalling,
     pub(crate) reconnect: Reconnect,
     pub(crate) channels: ChannelLimits,
     pub(crate) transport: Transport,
@@ -48,6 +50,12 @@ impl Config {
     #[must_use]
     pub fn timing(&self) -> &Timing {
         &self.timing
+    }
+
+    /// How signalling messages are protected.
+    #[must_use]
+    pub fn signalling(&self) -> &Signalling {
+        &self.signalling
     }
 
     /// When a path counts as lost, and what is tried then.
@@ -160,6 +168,17 @@ pub struct Timing {
     pub stun_retry: Duration,
     /// How long a channel may take to open, and to reopen after an error, before it is closed.
     pub channel_open_timeout: Duration,
+}
+
+/// How signalling messages are protected. It is for an [`Identity`](crate::Identity) with a key; one without sends and takes
+/// plain messages only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Signalling {
+    /// Whether messages are sealed or signed only. There is no falling back to less, for nobody.
+    pub protection: Protection,
+    /// How far the time at which a message was signed may be from our own clock, either way. What an attacker has kept for
+    /// longer is refused; so is a peer whose clock, or ours, is wrong by more.
+    pub freshness: Duration,
 }
 
 /// Queue and message limits of channels.
@@ -296,6 +315,8 @@ impl ConfigBuilder {
         timing.dtls_retry: Duration, "Sets [`Timing::dtls_retry`]. Default 250 ms.";
         timing.stun_retry: Duration, "Sets [`Timing::stun_retry`]. Default 250 ms.";
         timing.channel_open_timeout: Duration, "Sets [`Timing::channel_open_timeout`]. Default 10 s.";
+        signalling.protection: Protection, "Sets [`Signalling::protection`]. Default [`Protection::Sealed`].";
+        signalling.freshness: Duration, "Sets [`Signalling::freshness`]. Default 5 min.";
         reconnect.degraded_after: Duration, "Sets [`Reconnect::degraded_after`]. Default 2.5 s.";
         reconnect.lost_after: Duration, "Sets [`Reconnect::lost_after`]. Default 5 s.";
         reconnect.restart: Backoff, "Sets [`Reconnect::restart`]. Default three attempts, at once.";
@@ -372,6 +393,7 @@ impl ConfigBuilder {
             ("dtls_retry", c.timing.dtls_retry),
             ("stun_retry", c.timing.stun_retry),
             ("channel_open_timeout", c.timing.channel_open_timeout),
+            ("freshness", c.signalling.freshness),
             (
                 "metrics_interval",
                 c.metrics_interval.unwrap_or(MIN_INTERVAL),
@@ -506,6 +528,10 @@ fn standard() -> Config {
             dtls_retry: Duration::from_millis(250),
             stun_retry: Duration::from_millis(250),
             channel_open_timeout: Duration::from_secs(10),
+        },
+        signalling: Signalling {
+            protection: Protection::Sealed,
+            freshness: Duration::from_secs(300),
         },
         reconnect: Reconnect::STANDARD,
         channels: ChannelLimits {

@@ -21,12 +21,12 @@ use str0m_proto::crypto::dtls::DtlsCert;
 
 use crate::rng::Rng;
 
-/// Makes a self-signed P-256 certificate, whose length is always the same.
-pub(super) fn self_signed(rng: &mut Rng) -> Result<DtlsCert, rcgen::Error> {
+/// Makes a self-signed P-256 certificate with this common name, whose length is always the same.
+pub(super) fn self_signed(name: &str, rng: &mut Rng) -> Result<DtlsCert, rcgen::Error> {
     let key = SteadyKeyPair(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?);
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "WebRTC");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2049, 12, 31);
     params.serial_number = Some(serial_number(rng).to_vec().into());
@@ -135,9 +135,9 @@ mod tests {
     #[test]
     fn certificates_and_signatures_have_one_length() {
         let mut rng = Rng::new(&Seed::from([1; 32]));
-        let first = self_signed(&mut rng).expect("certificate");
+        let first = self_signed("WebRTC", &mut rng).expect("certificate");
         for _ in 0..20 {
-            let next = self_signed(&mut rng).expect("certificate");
+            let next = self_signed("WebRTC", &mut rng).expect("certificate");
             assert_eq!(next.certificate.len(), first.certificate.len());
             assert_eq!(next.private_key.len(), first.private_key.len());
             assert_ne!(next.certificate, first.certificate);

@@ -146,8 +146,7 @@ impl DtlsInstance for Instance {
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         let hold = self.hold();
         if let Some(der) = self.attempts.refused_certificate(self.timer.now()) {
-            let len = copy(&der, buf).unwrap_or_default();
-            return DtlsOutput::PeerCert(&buf[..len]);
+            return self.shared.show(&der, buf);
         }
         if std::mem::take(&mut self.pauses) {
             return DtlsOutput::Timeout(self.timer.now());
@@ -189,9 +188,7 @@ impl DtlsInstance for Instance {
                         self.restart();
                         continue;
                     }
-                    // One that does not fit is passed on as none at all, which matches no fingerprint.
-                    let len = copy(der, buf).unwrap_or_default();
-                    return DtlsOutput::PeerCert(&buf[..len]);
+                    return self.shared.show(der, buf);
                 }
                 DtlsOutput::Connected => {
                     self.connected = true;
@@ -327,6 +324,15 @@ fn admit(
         return copy(repaired, buf);
     }
     copy(data, buf)
+}
+
+impl Shared {
+    /// Passes a certificate on to str0m, which compares its fingerprint. One that does not fit, or is another peer's, is
+    /// passed on as none at all, which matches no fingerprint.
+    fn show<'a>(&self, der: &[u8], buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        let shown = self.is_the_peers(der).then(|| copy(der, buf)).flatten();
+        DtlsOutput::PeerCert(&buf[..shown.unwrap_or_default()])
+    }
 }
 
 fn copy(from: &[u8], to: &mut [u8]) -> Option<usize> {

@@ -31,6 +31,7 @@ mod convoy;
 mod dtls;
 mod guard;
 mod held;
+mod owner;
 mod retransmitted;
 mod sctp;
 #[cfg(feature = "simulation")]
@@ -51,11 +52,13 @@ use zeroize::Zeroize;
 
 use crate::config::{Timing, Transport};
 use crate::event::PeerFault;
+use crate::id::PeerId;
 use crate::rng::Rng;
 
 use convoy::Convoy;
 use dtls::{Dimpl, Instance};
 use guard::SctpGuard;
+use owner::Owner;
 pub(crate) use retransmitted::Retransmitted;
 use retransmitted::Tally;
 use sctp::{MARKER_LEN, marker_message};
@@ -67,6 +70,8 @@ pub(crate) struct Crypto {
     provider: Arc<CryptoProvider>,
     certificate: DtlsCert,
     fingerprint: String,
+    /// Whether peers are keys, so that certificates have owners.
+    is_keyed: bool,
     retry: Duration,
     mtu: usize,
 }
@@ -81,35 +86,44 @@ pub(crate) enum SetupError {
 }
 
 impl Crypto {
-    /// Makes a certificate and validates the DTLS configuration. The first call in a process takes some 60 ms of CPU
+    /// Makes a certificate, of `owner` where peers are keys, and validates the DTLS configuration. The first call in a process takes some 60 ms of CPU
     /// time, which aws-lc spends on seeding its generator.
     pub(crate) fn new(
+        owner: Option<PeerId>,
         transport: &Transport,
         timing: &Timing,
         rng: &mut Rng,
     ) -> Result<Self, SetupError> {
         let engine = Engine::Dimpl(Arc::new(dtls_config(transport, timing)?));
-        let certificate = certificate::self_signed(rng)?;
-        Ok(Self::with(engine, certificate, transport, timing))
+        let name = owner.map_or("WebRTC".to_owned(), owner::name_of);
+        let certificate = certificate::self_signed(&name, rng)?;
+        let mut crypto = Self::with(engine, certificate, transport, timing);
+        crypto.is_keyed = owner.is_some();
+        Ok(crypto)
     }
 
     /// DTLS BY `provider`, WHICH MUST BE TAKEN TO HAVE NO SECURITY WHATSOEVER. For simulators only.
     ///
-    /// The certificate is nothing but random bytes, whose fingerprint the peer can compare.
+    /// The certificate is nothing but random bytes, whose fingerprint the peer can compare, and the name of its owner.
     #[cfg(feature = "simulation")]
     pub(crate) fn simulated(
         provider: &'static dyn DtlsProvider,
+        owner: Option<PeerId>,
         transport: &Transport,
         timing: &Timing,
         rng: &mut Rng,
     ) -> Self {
         tracing::warn!("DTLS IS SIMULATED: NOTHING IS ENCRYPTED OR AUTHENTICATED");
         let random: [u8; 32] = rng.bytes();
+        let name = owner.map(owner::name_of).unwrap_or_default();
         let certificate = DtlsCert {
-            certificate: random.to_vec(),
+            certificate: [&random[..], name.as_bytes()].concat(),
             private_key: Vec::new(),
         };
-        Self::with(Engine::Simulated(provider), certificate, transport, timing)
+        let engine = Engine::Simulated(provider);
+        let mut crypto = Self::with(engine, certificate, transport, timing);
+        crypto.is_keyed = owner.is_some();
+        crypto
     }
 
     fn with(engine: Engine, certificate: DtlsCert, transport: &Transport, timing: &Timing) -> Self {
@@ -124,6 +138,7 @@ impl Crypto {
             provider,
             fingerprint: colon_separated(&hash),
             certificate,
+            is_keyed: false,
             retry: timing.dtls_retry,
             mtu: transport.mtu,
         }
@@ -138,6 +153,7 @@ impl Crypto {
             hold_retransmissions: AtomicBool::new(false),
             fault: OnceLock::new(),
             expected: OnceLock::new(),
+            owner: OnceLock::new(),
             wrong_certificate: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
             retransmitted: Tally::default(),
@@ -153,6 +169,7 @@ impl Crypto {
         };
         SessionCrypto {
             context: Some(context),
+            is_keyed: self.is_keyed,
             shared,
             rng,
         }
@@ -192,6 +209,7 @@ impl Drop for Crypto {
 pub(crate) struct SessionCrypto {
     /// `None` only while it is in the thread's slot, that is inside [`SessionCrypto::enter`].
     context: Option<Context>,
+    is_keyed: bool,
     shared: Arc<Shared>,
     rng: Rng,
 }
@@ -224,6 +242,15 @@ impl SessionCrypto {
     /// The peer's certificate has one of these SHA-256 fingerprints, as its first description says. Later ones say the same.
     pub(crate) fn expect_certificate(&self, fingerprints: Vec<Vec<u8>>) {
         self.shared.expected.get_or_init(|| fingerprints);
+    }
+
+    /// The peer's certificate belongs to `peer`, where peers are keys. Those of bowline peers say so.
+    pub(crate) fn expect_owner(&self, peer: PeerId, is_bowline: bool) {
+        if self.is_keyed {
+            self.shared
+                .owner
+                .get_or_init(|| Owner::new(peer, is_bowline));
+        }
     }
 
     /// Whether a certificate came since the last call that is not the announced one.
@@ -375,6 +402,8 @@ struct Shared {
     fault: OnceLock<PeerFault>,
     /// The SHA-256 fingerprints that the peer has announced.
     expected: OnceLock<Vec<Vec<u8>>>,
+    /// Who must have made the peer's certificate.
+    owner: OnceLock<Owner>,
     /// Whether another certificate came, and nobody was told yet.
     wrong_certificate: AtomicBool,
     /// Messages of the peer that SCTP has handed up.
@@ -390,7 +419,15 @@ impl Shared {
         self.wrong_certificate.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the peer can have made a certificate. str0m knows nothing of that.
+    fn is_the_peers(&self, der: &[u8]) -> bool {
+        self.owner.get().is_none_or(|owner| owner.can_have(der))
+    }
+
     fn is_expected(&self, der: &[u8]) -> bool {
+        if !self.is_the_peers(der) {
+            return false;
+        }
         let Some(expected) = self.expected.get() else {
             return true;
         };

@@ -11,6 +11,7 @@ use str0m_proto::crypto::dtls::DtlsOutput;
 use super::sctp::tests::{data_chunk, packet, sack_chunk};
 use super::*;
 use crate::Config;
+use crate::id::PeerId;
 use crate::rng::{Rng, Seed};
 
 #[test]
@@ -104,6 +105,30 @@ fn a_wrong_fingerprint_is_refused() {
     pair.run_for(Duration::from_secs(5));
     assert!(!pair.sides[0].rtc.is_alive());
     assert!(!pair.sides[0].connected && !pair.is_open());
+}
+
+#[test]
+fn a_certificate_of_another_peer_is_refused_though_its_fingerprint_was_announced() {
+    let [alice, bob, eve] = ["alice", "bob", "eve"].map(|name| name.parse().expect("valid"));
+    let bowline = |peer| (peer, true);
+    let mut pair = Pair::connect(
+        Side::keyed(1, alice, bowline(bob)),
+        Side::keyed(2, bob, bowline(alice)),
+    );
+    pair.exchange();
+    // Eve has told alice that bob's certificate is hers, and bob that alice's is (RFC 8844).
+    let a = Side::keyed(1, alice, bowline(eve));
+    let mut pair = Pair::new(a, Side::keyed(2, bob, bowline(eve)), 0);
+    pair.run_for(Duration::from_secs(5));
+    assert!(pair.sides.iter().all(|side| !side.connected));
+    assert!(pair.sides[0].crypto().take_wrong_certificate());
+    // A browser's certificate names nobody, and a bowline peer's never does.
+    for (is_bowline, connects) in [(false, true), (true, false)] {
+        let foreign = Side::ours(2, 2, DtlsVersion::Auto);
+        let mut pair = Pair::new(Side::keyed(1, alice, (bob, is_bowline)), foreign, 0);
+        pair.run_for(Duration::from_secs(5));
+        assert_eq!(pair.sides[0].connected, connects);
+    }
 }
 
 #[test]
@@ -328,7 +353,13 @@ fn a_simulated_certificate_is_random_bytes_with_their_fingerprint() {
     let standard = str0m::crypto::from_feature_flags();
     let simulated = |seed| {
         let (transport, timing) = (config.transport(), config.timing());
-        Crypto::simulated(standard.dtls_provider, transport, timing, &mut rng(seed))
+        Crypto::simulated(
+            standard.dtls_provider,
+            None,
+            transport,
+            timing,
+            &mut rng(seed),
+        )
     };
     let certificate = simulated(1).certificate().certificate;
     assert_eq!(certificate.len(), 32);
@@ -399,8 +430,12 @@ fn rng(seed: u8) -> Rng {
 }
 
 fn crypto(seed: u8) -> Crypto {
+    owned(None, seed)
+}
+
+fn owned(owner: Option<PeerId>, seed: u8) -> Crypto {
     let config = Config::default();
-    Crypto::new(config.transport(), config.timing(), &mut rng(seed)).expect("crypto")
+    Crypto::new(owner, config.transport(), config.timing(), &mut rng(seed)).expect("crypto")
 }
 
 fn crypto_session(seed: u8) -> (Crypto, SessionCrypto) {
@@ -581,6 +616,16 @@ impl Side {
         let now = Instant::now();
         let (crypto, mut session) = crypto_session(seed);
         let rtc = build(&crypto, &mut session, version, now);
+        Self::with(host, rtc, Some(session), now)
+    }
+
+    /// One whose certificate is `own`'s, and that believes to speak with `peer`.
+    fn keyed(host: u8, own: PeerId, (peer, is_bowline): (PeerId, bool)) -> Self {
+        let now = Instant::now();
+        let crypto = owned(Some(own), host);
+        let mut session = crypto.session(MAX_STREAMS, rng(host + 100));
+        session.expect_owner(peer, is_bowline);
+        let rtc = build(&crypto, &mut session, DtlsVersion::Auto, now);
         Self::with(host, rtc, Some(session), now)
     }
 

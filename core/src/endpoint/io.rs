@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::event::Event;
 use crate::id::PeerId;
 use crate::need::{Need, NeedId};
+use crate::time::UnixTime;
 
 /// Something that the world tells the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,12 @@ pub enum Input<'a> {
     SignallingChanged {
         /// Whether it is up.
         up: bool,
+    },
+    /// The wall clock shows something else than the time that has passed since it was told: it was set, or the machine slept.
+    /// Signed messages are dated by it, and time-limited credentials end by it. The adapters tell of it by themselves.
+    WallClockSet {
+        /// What it shows now.
+        unix_time: UnixTime,
     },
     /// The answer to [`Need::Resolve`].
     Resolved {
@@ -126,7 +133,7 @@ pub struct Transmit {
 pub struct Signal {
     /// Whom it is for.
     pub to: PeerId,
-    /// The message: JSON text, opaque to the link.
+    /// The message: JSON text, opaque to the link but for its fields `from` and `to`.
     pub text: String,
 }
 

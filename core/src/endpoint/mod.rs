@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::channel::kind::{ChannelConfig, Message};
-use crate::config::{Config, Limits, TransportPolicy, check_servers};
+use crate::config::{self, Config, Limits, TransportPolicy, check_servers};
 use crate::crypto::Crypto;
 use crate::diagnosis::Explanation;
 use crate::error::{
@@ -39,9 +39,9 @@ use crate::need::{Need, NeedId};
 use crate::peer::paths::PathQuality;
 use crate::peer::{self, Context};
 use crate::rng::{Rng, Seed};
-use crate::signal::{EarlyCandidates, EndedSessions, Farewells, Newcomers};
+use crate::signal::{EarlyCandidates, EndedSessions, Farewells, Identity, Newcomers, Sealer};
 use crate::tape::Tape;
-use crate::time::UnixTime;
+use crate::time::{UnixTime, WallClock};
 
 use demux::Demux;
 use discovery::Discovery;
@@ -57,6 +57,8 @@ use transmit::TransmitQueue;
 /// After every input and every command, call [`Endpoint::poll_output`] until it returns [`Output::Timeout`].
 pub struct Endpoint {
     id: PeerId,
+    sealer: Sealer,
+    wall: WallClock,
     ctx: Context,
     rng: Rng,
     /// The time of the last input or command; it never goes back.
@@ -115,28 +117,33 @@ struct Slot {
 }
 
 impl Endpoint {
-    /// Makes an endpoint that speaks as `id`.
+    /// Makes an endpoint that speaks as `identity`.
     ///
-    /// `now` is the present of the clock that every later call uses; `unix_time` is the wall clock at that instant.
+    /// `now` is the present of the clock that every later call uses; `unix_time` is the wall clock at that instant, by which
+    /// signed messages are dated.
     ///
     /// # Errors
     ///
     /// [`EndpointError`] when the certificate cannot be made.
     pub fn new(
         config: Config,
-        id: PeerId,
+        identity: Identity,
         seed: Seed,
         now: Instant,
         unix_time: UnixTime,
     ) -> Result<Self, EndpointError> {
         let mut seeds = Seeds::new(&seed);
         let crypto = Crypto::new(
+            identity.owner(),
             &config.transport,
             &config.timing,
             &mut seeds.secrets.split(),
         )
         .map_err(|_| EndpointError::Certificate)?;
-        Ok(Self::with_crypto(config, id, crypto, seeds, now, unix_time))
+        let wall = WallClock::new(now, unix_time);
+        Ok(Self::with_identity(
+            config, identity, crypto, seeds, now, wall,
+        ))
     }
 
     /// Makes an endpoint whose DTLS is replaced by `provider`. It has no security whatever; see
@@ -145,7 +152,7 @@ impl Endpoint {
     #[must_use]
     pub fn simulated(
         config: Config,
-        id: PeerId,
+        identity: Identity,
         seed: Seed,
         now: Instant,
         unix_time: UnixTime,
@@ -153,8 +160,31 @@ impl Endpoint {
     ) -> Self {
         let mut seeds = Seeds::new(&seed);
         let mut rng = seeds.secrets.split();
-        let crypto = Crypto::simulated(provider, &config.transport, &config.timing, &mut rng);
-        Self::with_crypto(config, id, crypto, seeds, now, unix_time)
+        let (owner, transport, timing) = (identity.owner(), &config.transport, &config.timing);
+        let crypto = Crypto::simulated(provider, owner, transport, timing, &mut rng);
+        let wall = WallClock::new(now, unix_time);
+        Self::with_identity(config, identity, crypto, seeds, now, wall)
+    }
+
+    fn with_identity(
+        config: Config,
+        identity: Identity,
+        crypto: Crypto,
+        mut seeds: Seeds,
+        now: Instant,
+        wall: WallClock,
+    ) -> Self {
+        let config::Signalling {
+            protection,
+            freshness,
+        } = config.signalling;
+        let id = identity.id();
+        let rng = seeds.secrets.split();
+        let sealer = Sealer::new(identity, protection, freshness, rng);
+        if !sealer.is_keyed() {
+            tracing::info!(%id, "signalling is plain: peers are whoever they say they are");
+        }
+        Self::with_crypto(config, sealer, crypto, seeds, now, wall)
     }
 
     /// An endpoint for which a recording answers in place of transports.
@@ -167,23 +197,25 @@ impl Endpoint {
         } = header;
         // Never used: no transport is made.
         let mut secrets = Rng::new(&Seed::from([0; 32]));
-        let crypto = Crypto::new(&config.transport, &config.timing, &mut secrets).ok()?;
+        let crypto = Crypto::new(None, &config.transport, &config.timing, &mut secrets).ok()?;
         let seeds = Seeds {
             secrets,
             public: seed,
         };
-        let mut endpoint = Self::with_crypto(config, id, crypto, seeds, start, unix_time);
+        let sealer = Sealer::open_already(id);
+        let wall = WallClock::new(start, unix_time);
+        let mut endpoint = Self::with_crypto(config, sealer, crypto, seeds, start, wall);
         endpoint.set_tape(tape);
         Some(endpoint)
     }
 
     fn with_crypto(
         config: Config,
-        id: PeerId,
+        sealer: Sealer,
         crypto: Crypto,
         seeds: Seeds,
         now: Instant,
-        unix_time: UnixTime,
+        wall: WallClock,
     ) -> Self {
         let Seeds { secrets, public } = seeds;
         let mut rng = Rng::new(&Seed::from(public));
@@ -196,15 +228,17 @@ impl Endpoint {
             ..
         } = config.limits;
         let farewells = Farewells::new(max_ended_sessions, &config.timing, rng.split());
-        let gatherer = Gatherer::new(&config, rng.split(), now, unix_time);
+        let gatherer = Gatherer::new(&config, rng.split(), now, wall);
         Self {
-            id,
+            id: sealer.id(),
+            sealer,
+            wall,
             rng,
             now,
             origin: Some(Origin {
                 seed: public,
                 started: now,
-                unix_time,
+                unix_time: wall.at(now),
             }),
             slots: Slots::new(),
             by_id: BTreeMap::new(),
@@ -260,6 +294,9 @@ impl Endpoint {
         self.begin(now, |_| Step::Connect { peer, timeout });
         if peer == self.id {
             return Err(ConnectError::Oneself);
+        }
+        if !self.sealer.can_reach(peer) {
+            return Err(ConnectError::NotAKey);
         }
         self.bury_now_if_ended(peer);
         if let Some(key) = self.by_id.get(&peer).copied() {
@@ -408,6 +445,18 @@ impl Endpoint {
     /// Takes something that happened in the world. Whatever it is, it never fails: what is wrong with it is counted
     /// and dropped, or told by an event.
     pub fn handle_input(&mut self, input: Input<'_>, now: Instant) {
+        let opened;
+        let input = match input {
+            Input::Signal { text } => {
+                let (most, wall) = (self.ctx.config.limits.max_signal_size, self.wall.at(now));
+                match self.sealer.open(text, most, wall) {
+                    Ok(text) => opened = text,
+                    Err((reason, peer)) => return self.on_refused_signal(peer, reason, now),
+                }
+                Input::Signal { text: &opened }
+            }
+            input => input,
+        };
         self.begin(now, |payloads| Step::of_input(input, payloads));
         match input {
             Input::SocketBound { local } => self.on_socket_bound(local),
@@ -424,6 +473,10 @@ impl Endpoint {
             }
             Input::Signal { text } => self.on_signal(text),
             Input::SignallingChanged { up } => self.on_signalling(up),
+            Input::WallClockSet { unix_time } => {
+                self.wall = WallClock::new(self.now, unix_time);
+                self.gatherer.set_wall_clock(self.wall);
+            }
             Input::Resolved { need, addresses } => {
                 if !self.is_resolved_for_peer(need, addresses) {
                     self.gatherer.on_resolved(need, addresses, self.now);
@@ -471,7 +524,7 @@ impl Endpoint {
                 self.stats.signals_sent += 1;
                 return Output::Signal(Signal {
                     to: envelope.to,
-                    text: envelope.encode(),
+                    text: self.sealer.close(&envelope, self.wall.at(self.now)),
                 });
             }
             if let Some(event) = self.ctx.events.pop_front() {

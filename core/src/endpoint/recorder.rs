@@ -17,6 +17,7 @@ use super::io::Input;
 use crate::channel::kind::{ChannelConfig, Message};
 use crate::config::Config;
 use crate::error::RecordError;
+use crate::event::SignalRefusal;
 use crate::ice::IceServer;
 use crate::id::{ChannelId, PeerId};
 use crate::need::NeedId;
@@ -63,11 +64,20 @@ pub(super) enum Step {
         contents: Vec<u8>,
         segment_size: usize,
     },
+    /// As it was before it was signed and sealed.
     Signal {
         text: String,
     },
+    /// One that was refused, before anybody could say what it says.
+    SignalRefused {
+        peer: Option<PeerId>,
+        reason: SignalRefusal,
+    },
     SignallingChanged {
         up: bool,
+    },
+    WallClockSet {
+        unix_time: UnixTime,
     },
     Resolved {
         need: NeedId,
@@ -235,6 +245,7 @@ impl Step {
                 text: without_passwords(text),
             },
             Input::SignallingChanged { up } => Self::SignallingChanged { up },
+            Input::WallClockSet { unix_time } => Self::WallClockSet { unix_time },
             Input::Resolved { need, addresses } => Self::Resolved {
                 need,
                 addresses: addresses.to_vec(),

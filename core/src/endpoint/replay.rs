@@ -184,6 +184,10 @@ impl Endpoint {
                 self.handle_input(input, now);
             }
             Step::Signal { text } => self.handle_input(Input::Signal { text: &text }, now),
+            Step::SignalRefused { peer, reason } => self.on_refused_signal(peer, reason, now),
+            Step::WallClockSet { unix_time } => {
+                self.handle_input(Input::WallClockSet { unix_time }, now);
+            }
             Step::SignallingChanged { up } => {
                 self.handle_input(Input::SignallingChanged { up }, now);
             }
@@ -283,7 +287,9 @@ impl Peer<'_> {
             | Step::SocketClosed { .. }
             | Step::Datagrams { .. }
             | Step::Signal { .. }
+            | Step::SignalRefused { .. }
             | Step::SignallingChanged { .. }
+            | Step::WallClockSet { .. }
             | Step::Resolved { .. }
             | Step::Bound { .. }
             | Step::StreamOpened { .. }
@@ -328,6 +334,8 @@ fn describe(step: &Step) -> String {
             )
         }
         Step::Signal { text } => format!("signal of {} bytes", text.len()),
+        Step::SignalRefused { reason, .. } => format!("signal refused: {reason}"),
+        Step::WallClockSet { unix_time } => format!("the wall clock shows {unix_time}"),
         Step::SignallingChanged { up: true } => "signalling is up".to_owned(),
         Step::SignallingChanged { up: false } => "signalling is down".to_owned(),
         Step::Resolved { need, addresses } => format!("{need} resolved to {addresses:?}"),

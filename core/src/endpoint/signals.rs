@@ -1,7 +1,10 @@
 //! Where a signalling message goes: to the peer whose session it names, to the waiting room of early candidates, to
 //! a new peer, or nowhere because its session is over.
 
+use std::time::Instant;
+
 use super::Endpoint;
+use super::recorder::Step;
 use crate::event::{Event, SignalRefusal};
 use crate::id::{Generation, PeerId, SessionId};
 use crate::peer;
@@ -21,6 +24,21 @@ impl Endpoint {
             Ok(envelope) => self.on_envelope(envelope),
             Err((reason, peer)) => self.refuse_signal(peer, reason),
         }
+    }
+
+    /// A message that could not be opened came at `now`.
+    pub(super) fn on_refused_signal(
+        &mut self,
+        peer: Option<PeerId>,
+        reason: SignalRefusal,
+        now: Instant,
+    ) {
+        self.begin(now, |_| Step::SignalRefused { peer, reason });
+        self.stats.signals_received += 1;
+        if let Some(key) = peer.and_then(|peer| self.by_id.get(&peer).copied()) {
+            self.with(key, |peer, _, _| peer.on_unopened(reason));
+        }
+        self.refuse_signal(peer, reason);
     }
 
     /// The link is up or down.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Peer;
 use super::state::Fact;
 use crate::diagnosis::{Explanation, Finding, Suspect};
-use crate::event::{Cause, Phase, ServerFault};
+use crate::event::{Cause, Phase, ServerFault, SignalRefusal};
 use crate::ice::gather::{PoolView, ServerStatus};
 
 /// Findings with their weights.
@@ -57,6 +57,21 @@ impl Peer {
                 Suspect::Signalling,
                 "the signalling link is down here",
                 "the embedder says so",
+            );
+        }
+        // Before the others of its weight: it says why nothing else helps.
+        if needs_signalling && let Some((count, last)) = self.signalling.unopened() {
+            findings.add(
+                SURE,
+                Suspect::Signalling,
+                match last {
+                    SignalRefusal::NotFresh => "the clock of one of the two is wrong",
+                    SignalRefusal::Unsigned | SignalRefusal::Unsealed => {
+                        "the peer protects its signalling less than is asked for here"
+                    }
+                    _ => "somebody alters signalling, or speaks in the peer's name",
+                },
+                format!("{count} messages in its name were refused, the last as {last}"),
             );
         }
         match phase {

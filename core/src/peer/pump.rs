@@ -144,7 +144,7 @@ impl Peer {
         now: Instant,
     ) {
         if let Some(session) = &mut self.session {
-            session.set_framed(framing == Framing::Bowline);
+            session.set_peer(self.id, framing == Framing::Bowline);
         }
         let role = if self.own < self.id {
             Role::Even

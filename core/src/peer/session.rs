@@ -35,6 +35,7 @@ use crate::config::{Config, DtlsMode};
 use crate::crypto::{Crypto, Retransmitted, SessionCrypto};
 use crate::event::{NegotiationFault, Path, PeerFault, TransportFault};
 use crate::ice::gather::LocalCandidate;
+use crate::id::PeerId;
 use crate::rng::Rng;
 use crate::sdp::{self, Rewrite};
 use crate::tape::bytes_text;
@@ -337,6 +338,11 @@ impl Session {
         let text = self.rewrite(&answer.to_sdp_string(), &self.credentials, ended);
         self.settle(now);
         text.ok_or(NegotiationFault::Unsupported)
+    }
+
+    /// The peer is `peer`, and perhaps a bowline peer: its certificate has to fit to that.
+    pub(crate) fn expect_owner(&self, peer: PeerId, is_bowline: bool) {
+        self.crypto.expect_owner(peer, is_bowline);
     }
 
     /// Takes the peer's answer, already validated, to the pending offer.
@@ -993,7 +999,8 @@ mod tests {
         };
         let mut rng = Rng::new(&Seed::from([seed; 32]));
         let config = Config::default();
-        let crypto = Crypto::new(config.transport(), config.timing(), &mut rng).expect("made");
+        let crypto =
+            Crypto::new(None, config.transport(), config.timing(), &mut rng).expect("made");
         let mut session = Session::new(&crypto, &config, rng, now);
         session.add_local_candidate(candidate, now);
         session

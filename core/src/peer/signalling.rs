@@ -21,6 +21,7 @@ use crate::signal::{
     Acceptance, Body, ByeReason, Capabilities, Decision, EarlyCandidate, Envelope, Inbox,
     Negotiation, Outbox,
 };
+use crate::time::UnixTime;
 
 /// What a peer keeps of its signalling.
 pub(super) struct Signalling {
@@ -42,6 +43,10 @@ pub(super) struct Signalling {
     /// The number of the peer's end-of-candidates: a later candidate is none of this generation.
     end_of_candidates: Option<u64>,
     said_bye: bool,
+    /// When the peer signed the last message that shows it in this session, by its own clock.
+    seen_at: Option<UnixTime>,
+    /// How many messages in the peer's name nobody could open, and what was wrong with the last one.
+    unopened: (u64, Option<SignalRefusal>),
 }
 
 impl Signalling {
@@ -65,6 +70,8 @@ impl Signalling {
             said_end: false,
             end_of_candidates: None,
             said_bye: false,
+            seen_at: None,
+            unopened: (0, None),
         }
     }
 
@@ -85,6 +92,12 @@ impl Signalling {
     /// Messages that the peer has not acknowledged.
     pub(super) fn unacknowledged(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// How many messages in the peer's name were refused for their protection, and what was wrong with the last one.
+    pub(super) fn unopened(&self) -> Option<(u64, SignalRefusal)> {
+        let (count, last) = self.unopened;
+        last.map(|last| (count, last))
     }
 
     pub(super) fn said_bye(&self) -> bool {
@@ -155,6 +168,9 @@ impl Peer {
                 | Body::Ack { .. } => Outcome::NotOurs(envelope),
             };
         }
+        if self.is_outdated(&envelope) {
+            return Outcome::Refused(SignalRefusal::Stale);
+        }
         if let Body::Ack { ack } = envelope.body {
             self.on_ack(ack, ctx, now);
             return Outcome::Handled;
@@ -167,6 +183,24 @@ impl Peer {
             }
             Acceptance::TooOld => Outcome::Duplicate,
         }
+    }
+
+    /// Whether it denies a session in which the peer was seen after it had signed that. A denial has no number: whoever
+    /// carries signals could keep one from before the peer knew the session, and end it with that.
+    fn is_outdated(&mut self, envelope: &Envelope) -> bool {
+        let (signed_at, seen_at) = (envelope.signed_at, &mut self.signalling.seen_at);
+        let reason = ByeReason::UnknownSession;
+        if envelope.body == (Body::Bye { reason }) {
+            return signed_at.is_some() && signed_at < *seen_at;
+        }
+        *seen_at = signed_at.max(*seen_at);
+        false
+    }
+
+    /// A message in the peer's name could not be opened.
+    pub(crate) fn on_unopened(&mut self, reason: SignalRefusal) {
+        let (count, _) = self.signalling.unopened;
+        self.signalling.unopened = (count + 1, Some(reason));
     }
 
     /// The peer acknowledged the farewell that outlives this session.
@@ -480,6 +514,7 @@ impl Peer {
         signalling.candidates = None;
         signalling.end_of_candidates = None;
         signalling.said_end = false;
+        signalling.seen_at = None;
     }
 
     fn on_restart_offer(

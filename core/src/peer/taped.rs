@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::crypto::Crypto;
 use crate::event::{NegotiationFault, Path};
 use crate::ice::gather::LocalCandidate;
+use crate::id::PeerId;
 use crate::rng::Rng;
 use crate::tape::{Stamp, Tape, Taped, without_passwords};
 
@@ -101,9 +102,12 @@ impl TapedSession {
         outcome
     }
 
-    /// From now on messages have a frame header, or not.
-    pub(crate) fn set_framed(&mut self, framed: bool) {
-        self.framed = framed;
+    /// Who the peer is, and whether it is a bowline peer: then messages have a frame header from now on.
+    pub(crate) fn set_peer(&mut self, peer: PeerId, is_bowline: bool) {
+        self.framed = is_bowline;
+        if let Some(live) = &self.live {
+            live.expect_owner(peer, is_bowline);
+        }
     }
 
     pub(crate) fn add_remote_candidate(&mut self, line: &str, now: Instant) -> bool {

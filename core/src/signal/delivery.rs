@@ -142,6 +142,7 @@ impl Outbox {
             session: self.session,
             generation,
             seq,
+            signed_at: None,
             body,
         }
     }

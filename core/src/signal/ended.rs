@@ -177,6 +177,7 @@ pub(crate) fn reply_to_unknown(message: &Envelope) -> Option<Envelope> {
         session: message.session,
         generation: message.generation,
         seq: 0,
+        signed_at: None,
         body: Body::Bye {
             reason: ByeReason::UnknownSession,
         },
@@ -364,6 +365,7 @@ mod tests {
             session: session(n),
             generation: Generation(0),
             seq,
+            signed_at: None,
             body: Body::Bye {
                 reason: ByeReason::Closed,
             },

@@ -93,10 +93,9 @@
 //! here in every message in which it appears. Duplicate fields, missing fields, an unknown `type` or `reason`, or a
 //! number out of range make a message malformed. Control characters are escaped, as JSON demands.
 //!
-//! This is the plain form: nobody has signed it, and whoever runs the link can write anything. The header already
-//! holds what a signature has to cover (both identities, session, generation, number), and a sealed form is a wrapper
-//! around the whole object, under another `v`, with `from` and `to` in clear for routing: nothing in this form has to
-//! change for it.
+//! This is the plain form: nobody has signed it, and whoever runs the link can write anything. What is signed, or sealed,
+//! stands in a wrapper around the whole object ([`seal`](super::seal)) and has one more field: `time`, when it was
+//! signed, in milliseconds since 1970-01-01 UTC.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -105,6 +104,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{SignalKind, SignalRefusal};
 use crate::id::{Generation, PeerId, SessionId};
+use crate::time::UnixTime;
 
 /// One signalling message.
 #[derive(Clone, PartialEq, Eq)]
@@ -119,6 +119,8 @@ pub(crate) struct Envelope {
     pub(crate) generation: Generation,
     /// The number within session and direction, from 1; 0 when unnumbered.
     pub(crate) seq: u64,
+    /// When the sender signed it, by the sender's clock. None of one that is to be sent, or that nobody has signed.
+    pub(crate) signed_at: Option<UnixTime>,
     /// What it says.
     pub(crate) body: Body,
 }
@@ -206,6 +208,16 @@ impl Envelope {
             .expect("a flat struct of strings and numbers always has a JSON form")
     }
 
+    /// The JSON form that is signed at `now`.
+    pub(crate) fn encode_at(&self, now: UnixTime) -> String {
+        let signed_at = Some(now);
+        let signed = Self {
+            signed_at,
+            ..self.clone()
+        };
+        signed.encode()
+    }
+
     /// Reads the JSON form, whose length is checked before anything else.
     ///
     /// # Errors
@@ -216,13 +228,18 @@ impl Envelope {
         if text.len() > max {
             return Err((SignalRefusal::TooLarge, None));
         }
-        if let Ok(wire) = serde_json::from_str::<Wire<'_>>(text)
+        if let Some(wire) = object::<Wire<'_>>(text)
             && wire.v == VERSION
         {
             let from = wire.from;
             return Self::from_wire(wire).ok_or((SignalRefusal::Malformed, Some(from)));
         }
-        Err(refusal(text))
+        let (version, from) = version_and_sender(text);
+        let refusal = match version {
+            Some(VERSION) | None => SignalRefusal::Malformed,
+            Some(_) => SignalRefusal::Version,
+        };
+        Err((refusal, from))
     }
 
     /// Checks that the message is addressed to `us` and not our own.
@@ -231,13 +248,7 @@ impl Envelope {
     ///
     /// [`SignalRefusal::Reflected`] or [`SignalRefusal::Misaddressed`].
     pub(crate) fn check_addressed(&self, us: PeerId) -> Result<(), SignalRefusal> {
-        if self.from == us {
-            Err(SignalRefusal::Reflected)
-        } else if self.to != us {
-            Err(SignalRefusal::Misaddressed)
-        } else {
-            Ok(())
-        }
+        check_addressed(us, self.from, self.to)
     }
 
     /// The acknowledgement of this message; `None` when it is unnumbered.
@@ -248,6 +259,7 @@ impl Envelope {
             session: self.session,
             generation: self.generation,
             seq: 0,
+            signed_at: None,
             body: Body::Ack { ack: self.seq },
         })
     }
@@ -260,6 +272,7 @@ impl Envelope {
             session: self.session,
             generation: self.generation,
             seq: 1,
+            signed_at: None,
             body: Body::Bye { reason },
         }
     }
@@ -295,6 +308,7 @@ impl Envelope {
             session: wire.session,
             generation: wire.generation,
             seq: wire.seq,
+            signed_at: wire.time.map(UnixTime::from_millis),
             body: Body::from_wire(wire)?,
         })
     }
@@ -362,6 +376,7 @@ impl fmt::Debug for Envelope {
             generation,
             seq,
             body,
+            ..
         } = self;
         write!(
             f,
@@ -394,6 +409,8 @@ struct Wire<'a> {
     session: SessionId,
     generation: Generation,
     seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<u64>,
     #[serde(rename = "type")]
     kind: Type,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -435,6 +452,7 @@ impl<'a> From<&'a Envelope> for Wire<'a> {
             session: envelope.session,
             generation: envelope.generation,
             seq: envelope.seq,
+            time: envelope.signed_at.map(UnixTime::as_millis),
             kind: Type::IceRestart,
             sdp: None,
             replaces: Cow::default(),
@@ -498,9 +516,20 @@ impl<'a> From<&'a Envelope> for Wire<'a> {
     }
 }
 
-/// Why a text is not a message, and whose it claims to be. Reads one field at a time, so that a message of another
-/// version, whatever else it holds, is told from garbage.
-fn refusal(text: &str) -> (SignalRefusal, Option<PeerId>) {
+/// Checks that something goes to `us`, and comes from somebody else.
+pub(super) fn check_addressed(us: PeerId, from: PeerId, to: PeerId) -> Result<(), SignalRefusal> {
+    if from == us {
+        Err(SignalRefusal::Reflected)
+    } else if to != us {
+        Err(SignalRefusal::Misaddressed)
+    } else {
+        Ok(())
+    }
+}
+
+/// Of which version a text that is no message claims to be, and whose. Reads one field at a time, so that a message of
+/// another version, whatever else it holds, is told from garbage.
+pub(super) fn version_and_sender(text: &str) -> (Option<u64>, Option<PeerId>) {
     #[derive(Deserialize)]
     struct Version {
         v: u64,
@@ -509,20 +538,19 @@ fn refusal(text: &str) -> (SignalRefusal, Option<PeerId>) {
     struct Sender {
         from: PeerId,
     }
-    let reason = match serde_json::from_str::<Version>(text) {
-        Ok(Version { v }) if v != VERSION => SignalRefusal::Version,
-        Ok(_) | Err(_) => SignalRefusal::Malformed,
-    };
-    (
-        reason,
-        serde_json::from_str::<Sender>(text)
-            .ok()
-            .map(|sender| sender.from),
-    )
+    let version = object(text).map(|Version { v }| v);
+    let sender = object(text).map(|Sender { from }| from);
+    (version, sender)
+}
+
+/// Reads a JSON object. An array of its members in the right order, which serde would take as well, is none.
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    let is_object = text.trim_ascii_start().starts_with('{');
+    serde_json::from_str(text).ok().filter(|_| is_object)
 }
 
 /// The version of the format.
-const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 1;
 
 /// How many replaced sessions a description names at most.
 pub(crate) const MAX_REPLACES: usize = 8;

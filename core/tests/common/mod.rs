@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bowline::{
-    Cause, Config, ConnectOptions, Endpoint, EndpointStats, Event, Input, Message, Need, Output,
-    Peer, PeerId, PeerState, Seed, UnixTime,
+    Cause, Config, ConnectOptions, Endpoint, EndpointStats, Event, Identity, Input, Message, Need,
+    Output, Peer, PeerId, PeerState, Seed, UnixTime,
 };
 
 /// How long a parcel takes, unless the network says otherwise.
@@ -165,8 +165,14 @@ impl World {
     fn node(&self, name: PeerId, address: SocketAddr, seed: u8, config: &Config) -> Node {
         let (seed, wall) = (Seed::from([seed; 32]), self.now - self.started);
         let wall = UnixTime::from_duration(wall);
-        let endpoint =
-            Endpoint::new(config.clone(), name, seed, self.now, wall).expect("a certificate");
+        let endpoint = Endpoint::new(
+            config.clone(),
+            Identity::without_key(name),
+            seed,
+            self.now,
+            wall,
+        )
+        .expect("a certificate");
         Node {
             address,
             endpoint,

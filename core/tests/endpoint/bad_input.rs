@@ -513,6 +513,38 @@ fn replay_all(world: &mut World, recorded: &[Parcel]) {
     assert_eq!(before, after, "a replay was taken for new");
 }
 
+/// Whoever carries signals can keep the word that a session is unknown, from before the peer had taken the offer.
+#[test]
+fn a_denial_from_before_the_peer_was_seen_ends_nothing() {
+    let mut world = neighbours();
+    let session = world.events(ALICE).iter().find_map(|event| match event {
+        Event::NegotiationDone { session, .. } => Some(session.to_string()),
+        _ => None,
+    });
+    let session = session.expect("they have negotiated");
+    let dated = |time: u64, fields: Value| {
+        let mut message = envelope(0, fields);
+        message["from"] = json!("carol");
+        message["session"] = json!(session);
+        message["time"] = json!(time);
+        message.to_string()
+    };
+    let denial = json!({ "type": "bye", "reason": "unknown-session" });
+    let before = world.events(ALICE).len();
+    signal(
+        &mut world,
+        ALICE,
+        &dated(1_000, json!({ "type": "ack", "ack": 1 })),
+    );
+    signal(&mut world, ALICE, &dated(999, denial.clone()));
+    world.run(secs(1));
+    assert_eq!(refusals(&world, before), [SignalRefusal::Stale]);
+    assert!(world.is_connected(ALICE, "carol"));
+    assert!(!world.saw_state(ALICE, PeerState::Disconnected));
+    signal(&mut world, ALICE, &dated(1_000, denial));
+    assert!(!world.is_connected(ALICE, "carol"));
+}
+
 #[test]
 fn signals_that_are_reflected_or_for_others_are_refused() {
     let mut world = neighbours();

@@ -9,17 +9,19 @@ use crate::meter::{Effort, Line, cpu, medians, nanos_each};
 use crate::pair::{Dtls, Net, Pace};
 use crate::raw::{self, RawPair};
 use crate::resident;
+use crate::signals::signals;
 use crate::turn::SERVER;
 
 type Case = fn(Effort) -> Vec<Line>;
 
-pub(crate) const CASES: [(&str, Case); 6] = [
+pub(crate) const CASES: [(&str, Case); 7] = [
     ("throughput", throughput),
     ("throughput live", throughput_live),
     ("relayed", relayed),
     ("handshake", handshake),
     ("crowd", crowd),
     ("memory", memory),
+    ("signals", signals),
 ];
 
 /// One way, the queue always full, 1 ms each way in virtual time. str0m with the best of three sizes of its buffer;

@@ -9,6 +9,7 @@ mod meter;
 mod pair;
 mod raw;
 mod resident;
+mod signals;
 mod turn;
 
 use cases::CASES;

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bowline::{
-    ChannelKind, Config, ConnectOptions, Endpoint, Event, Input, Message, Need, Output, PeerId,
-    Seed, SendRefusal, Transmit, UnixTime,
+    ChannelKind, Config, ConnectOptions, Endpoint, Event, Identity, Input, Message, Need, Output,
+    PeerId, Seed, SendRefusal, Transmit, UnixTime,
 };
 use bowline_sim::NullDtls;
 
@@ -108,9 +108,17 @@ impl Net {
             let (seed, unix) = (Seed::from(seed), UnixTime::from_millis(1_767_225_600_000));
             let endpoint = match dtls {
                 Dtls::Real => {
-                    Endpoint::new(config.clone(), id, seed, now, unix).expect("a certificate")
+                    Endpoint::new(config.clone(), Identity::without_key(id), seed, now, unix)
+                        .expect("a certificate")
                 }
-                Dtls::Null => Endpoint::simulated(config.clone(), id, seed, now, unix, &NullDtls),
+                Dtls::Null => Endpoint::simulated(
+                    config.clone(),
+                    Identity::without_key(id),
+                    seed,
+                    now,
+                    unix,
+                    &NullDtls,
+                ),
             };
             net.endpoints.push(endpoint);
             net.by_id.insert(id, index);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline::{Config, PeerId};
+use bowline::{Config, Identity, PeerId};
 use bowline_tokio::signalling::Signalling;
 use bowline_tokio::{Connection, Endpoint};
 use tokio::sync::mpsc;
@@ -104,7 +104,7 @@ impl<'a> Meeting<'a> {
         };
         let (signalling, link) = Signalling::pair();
         let id = |name: &str| PeerId::new(name).expect("valid");
-        let builder = Endpoint::builder(id(BOWLINE))
+        let builder = Endpoint::builder(Identity::without_key(id(BOWLINE)))
             .config(self.config)
             .signalling(signalling);
         let endpoint = match self.host {

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use bowline::{
-    Cause, ChannelId, Config, ConnectOptions, Endpoint, Event, Message, PeerId, PeerState, Seed,
-    SendRefusal, UnixTime,
+    Cause, ChannelId, Config, ConnectOptions, Endpoint, Event, Identity, Message, PeerId,
+    PeerState, Seed, SendRefusal, UnixTime,
 };
 use bowline_mio::{Action, Driver};
 use mio::{Events, Poll, Token, Waker};
@@ -64,8 +64,14 @@ impl Echo {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let unix_time = UnixTime::from_duration(since_epoch.expect("the clock is set"));
         let id = PeerId::new("mio").expect("valid");
-        let endpoint =
-            Endpoint::new(config, id, Seed::from([7; 32]), now, unix_time).expect("made");
+        let endpoint = Endpoint::new(
+            config,
+            Identity::without_key(id),
+            Seed::from([7; 32]),
+            now,
+            unix_time,
+        )
+        .expect("made");
         let loopback = [(Ipv4Addr::LOCALHOST, 0).into()];
         let driver = Driver::new(endpoint, poll.registry(), Token(1), &loopback, now);
         Self {

@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use bowline::{ChannelKind, Config, Message, PeerId};
+use bowline::{ChannelKind, Config, Identity, Message, PeerId};
 use bowline_tokio::signalling::{Link, Signalling};
 use bowline_tokio::{Connection, Endpoint};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -68,7 +68,7 @@ impl TokioSide {
         let stdout = process.stdout.take().expect("piped");
         tokio::spawn(write_lines(stdin, outbound, commanded));
         tokio::spawn(read_lines(stdout, inbound, teller));
-        let endpoint = Endpoint::builder(id("tokio"))
+        let endpoint = Endpoint::builder(Identity::without_key(id("tokio")))
             .config(Config::builder().loopback(true).build().expect("valid"))
             .bind_address((Ipv4Addr::LOCALHOST, 0).into())
             .signalling(near)

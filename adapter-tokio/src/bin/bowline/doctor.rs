@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bowline::nat::NatReport;
-use bowline::{ChannelKind, Config, Event, IceServer, PeerId, TransportPolicy};
+use bowline::{ChannelKind, Config, Event, IceServer, Identity, PeerId, TransportPolicy};
 use bowline_tokio::signalling::MemoryHub;
 use bowline_tokio::{Endpoint, Events, IncomingPolicy};
 use serde::Serialize;
@@ -217,7 +217,7 @@ fn end(hub: &MemoryHub, name: &str, server: &IceServer) -> Result<Endpoint, Stri
         .ice_server(server.clone())
         .build()
         .map_err(|error| error.to_string())?;
-    Endpoint::builder(id)
+    Endpoint::builder(Identity::without_key(id))
         .config(config)
         .incoming(IncomingPolicy::Accept)
         .signalling(hub.join(id))

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use bowline::{Config, IceServer, PeerId, TransportPolicy};
+use bowline::{Config, IceServer, Identity, PeerId, TransportPolicy};
 use bowline_tokio::signalling::{self, LinkStatus, Presence};
 use bowline_tokio::{Endpoint, IncomingPolicy};
 use tokio::sync::watch;
@@ -100,7 +100,7 @@ impl Network {
         }
         let (signalling, presence) = signalling::room(&self.relay, room, id)?;
         let link = signalling.status();
-        let mut builder = Endpoint::builder(id)
+        let mut builder = Endpoint::builder(Identity::without_key(id))
             .config(config.build()?)
             .signalling(signalling)
             .incoming(IncomingPolicy::Ask);

@@ -19,7 +19,7 @@ use crate::ice::stun::message::build::{self, Success};
 use crate::ice::turn::fuzz::answers::{self, address, any_peer, said};
 use crate::need::{Need, NeedId};
 use crate::rng::{Rng, Seed};
-use crate::time::UnixTime;
+use crate::time::{UnixTime, WallClock};
 
 /// Runs one pool until it has given back what it had.
 ///
@@ -76,9 +76,9 @@ impl Run {
         let config = config.max_relay_peers(8).build().expect("valid");
         let (rng, now) = (Rng::new(&Seed::from([1; 32])), Instant::now());
         // A Friday in 2026.
-        let unix_time = UnixTime::from_millis(1_790_000_000_000);
+        let wall = WallClock::new(now, UnixTime::from_millis(1_790_000_000_000));
         let mut run = Self {
-            gatherer: Gatherer::new(&config, rng, now, unix_time),
+            gatherer: Gatherer::new(&config, rng, now, wall),
             policy,
             now,
             bound: BTreeSet::new(),

@@ -28,7 +28,7 @@ use crate::event::{GatheringState, ServerFault};
 use crate::need::{Need, NeedId};
 use crate::rng::Rng;
 use crate::tape::Tape;
-use crate::time::UnixTime;
+use crate::time::WallClock;
 
 pub(crate) use output::{Carried, GatherOutput, LocalCandidate, RelayedData, Taken};
 pub(crate) use view::{PoolView, ServerStatus};
@@ -47,7 +47,7 @@ pub(crate) struct Gatherer {
     tape: Tape,
     rng: Rng,
     /// The wall clock at an instant, to judge credentials that are limited in time.
-    wall: (Instant, UnixTime),
+    wall: WallClock,
     /// Our sockets, the preferred first.
     bases: Vec<SocketAddr>,
     /// All that are bound: what gives way to a better one may be needed later.
@@ -86,7 +86,7 @@ enum Purpose {
 
 impl Gatherer {
     /// Gathers nothing until a socket is bound.
-    pub(crate) fn new(config: &Config, mut rng: Rng, now: Instant, unix_time: UnixTime) -> Self {
+    pub(crate) fn new(config: &Config, mut rng: Rng, now: Instant, wall: WallClock) -> Self {
         let ice = config.ice();
         let mut gatherer = Self {
             policy: ice.policy,
@@ -98,7 +98,7 @@ impl Gatherer {
                 keepalive: ice.keepalive,
             },
             tape: Tape::default(),
-            wall: (now, unix_time),
+            wall,
             bases: Vec::new(),
             bound: Vec::new(),
             servers: Vec::new(),
@@ -121,6 +121,11 @@ impl Gatherer {
         };
         gatherer.set_servers(ice.servers.clone(), now);
         gatherer
+    }
+
+    /// The wall clock was set.
+    pub(crate) fn set_wall_clock(&mut self, wall: WallClock) {
+        self.wall = wall;
     }
 
     /// Keeps on tape what only secrets can tell.

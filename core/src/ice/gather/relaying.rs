@@ -240,8 +240,7 @@ impl Gatherer {
     /// Credentials that are limited in time and refused: are they over, or is a clock wrong?
     fn judge(&self, key: u64, fault: ServerFault, now: Instant) -> ServerFault {
         let expires = self.relays.get(&key).and_then(|relay| relay.ice.expires());
-        let (then, unix_time) = self.wall;
-        let present = unix_time.plus(now.saturating_duration_since(then));
+        let present = self.wall.at(now);
         match (fault, expires) {
             (ServerFault::Unauthorized, Some(at)) if at <= present => ServerFault::Expired,
             (ServerFault::Unauthorized, Some(_)) => ServerFault::ClockSkew,

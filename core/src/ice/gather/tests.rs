@@ -16,6 +16,7 @@ use crate::config::ConfigBuilder;
 use crate::ice::stun::Outgoing;
 use crate::ice::stun::message::build::{Success, success};
 use crate::rng::Seed;
+use crate::time::{UnixTime, WallClock};
 
 const BASE: &str = "192.0.2.1:4000";
 const BASE6: &str = "[2001:db8::1]:4000";
@@ -70,9 +71,9 @@ impl Stage {
         let now = Instant::now();
         let rng = Rng::new(&Seed::from([5; 32]));
         // A Friday in 2026.
-        let unix_time = UnixTime::from_millis(1_790_000_000_000);
+        let wall = WallClock::new(now, UnixTime::from_millis(1_790_000_000_000));
         let mut stage = Self {
-            gatherer: Gatherer::new(&config, rng, now, unix_time),
+            gatherer: Gatherer::new(&config, rng, now, wall),
             now,
             sent: Vec::new(),
             needs: Vec::new(),

@@ -314,6 +314,7 @@ fn envelope(body: Body) -> Envelope {
         session: "00112233445566778899aabbccddeeff".parse().expect("valid"),
         generation: Generation(2),
         seq: 7,
+        signed_at: None,
         body,
     }
 }
@@ -332,20 +333,24 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
         any_session(),
         any::<u32>(),
         1..=MAX_NUMBER,
+        any::<Option<u64>>(),
         any_body(),
     )
-        .prop_map(|(from, to, session, generation, number, body)| Envelope {
-            from,
-            to,
-            session,
-            generation: Generation(generation),
-            seq: if matches!(body, Body::Ack { .. }) {
-                0
-            } else {
-                number
+        .prop_map(
+            |(from, to, session, generation, number, time, body)| Envelope {
+                from,
+                to,
+                session,
+                generation: Generation(generation),
+                seq: if matches!(body, Body::Ack { .. }) {
+                    0
+                } else {
+                    number
+                },
+                signed_at: time.map(UnixTime::from_millis),
+                body,
             },
-            body,
-        })
+        )
 }
 
 fn any_session() -> impl Strategy<Value = SessionId> {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use bowline::{Config, Event, PeerId, PeerState};
+use bowline::{Config, Event, Identity, PeerId, PeerState};
 use bowline_interop::host::Host;
 use bowline_interop::log::Log;
 use bowline_tokio::signalling::{MemoryHub, Signalling};
@@ -44,7 +44,7 @@ pub(crate) struct Party {
 impl Party {
     /// Binds an endpoint on a host, which accepts every peer.
     pub(crate) async fn on(host: &Host, name: &str, config: Config, link: Signalling) -> Self {
-        let builder = Endpoint::builder(id(name))
+        let builder = Endpoint::builder(Identity::without_key(id(name)))
             .config(config)
             .signalling(link)
             .incoming(IncomingPolicy::Accept);

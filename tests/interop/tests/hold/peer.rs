@@ -6,7 +6,7 @@
 
 use std::io::Write as _;
 
-use bowline::Message;
+use bowline::{Identity, Message};
 use bowline_tokio::signalling::{Link, Signalling};
 use bowline_tokio::{Connection, Endpoint, IncomingPolicy};
 use tokio::runtime::Builder;
@@ -34,7 +34,7 @@ pub(crate) fn run() {
 
 async fn serve(start: u64) {
     let (near, link) = Signalling::pair();
-    let endpoint = Endpoint::builder(id(NAME))
+    let endpoint = Endpoint::builder(Identity::without_key(id(NAME)))
         .signalling(near)
         .incoming(IncomingPolicy::Accept)
         .bind()

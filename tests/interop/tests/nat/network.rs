@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bowline::nat::NatKind;
-use bowline::{Config, ConfigBuilder, Event, PeerId};
+use bowline::{Config, ConfigBuilder, Event, Identity, PeerId};
 use bowline_interop::coturn::{Coturn, Setup};
 use bowline_interop::log::Log;
 use bowline_interop::topology::{Access, Internet, Peer, SERVERS};
@@ -49,7 +49,7 @@ impl Party {
     pub(crate) async fn bind(peer: &Peer, name: &str, hub: &MemoryHub, config: Config) -> Self {
         let (id, hub) = (id(name), hub.clone());
         let bound = async move {
-            let endpoint = Endpoint::builder(id)
+            let endpoint = Endpoint::builder(Identity::without_key(id))
                 .config(config)
                 .signalling(hub.join(id))
                 .incoming(IncomingPolicy::Accept)

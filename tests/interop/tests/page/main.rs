@@ -12,7 +12,7 @@ use std::fs;
 use std::future::Future;
 use std::time::Duration;
 
-use bowline::{Cause, PeerState};
+use bowline::{Cause, ChannelKind, Identity, PeerState};
 use bowline_tokio::Connection;
 use member::{Member, end_of, hear, say};
 use stage::Stage;
@@ -131,6 +131,41 @@ async fn a_page_and_bowline_peers_connect_whoever_offers() {
         page.until_peer(name, "").await;
     }
 }
+
+/// A page with a key of its own, as another site would write it, and an endpoint with one: who offers, the keys decide.
+#[tokio::test]
+async fn a_page_that_is_a_key_and_a_bowline_peer_talk_over_sealed_signalling() {
+    let stage = Stage::set().await;
+    let page = stage.open("host").await;
+    for private_key in [[1; 32], [2; 32], [3; 32]] {
+        let id = page.text(ECHO, "sealed").await;
+        let identity = Identity::from_private_key(private_key);
+        let mut member = Member::enter(&stage.server.url(), "sealed", identity);
+        let connection = member.meet(&id).await;
+        let sent = connection.send(ChannelKind::Reliable, "hello").await;
+        sent.expect("the connection is open");
+        let back = soon("the echo", connection.recv_from(ChannelKind::Reliable)).await;
+        assert_eq!(&back.expect("the connection is open").data[..], b"hello");
+        let kept = page
+            .text("return JSON.stringify(window.refused);", "")
+            .await;
+        assert_eq!(kept, "[]", "signals that were refused");
+        page.text("window.room.close(); return '';", "").await;
+        let end = end_of(&connection).await;
+        assert_eq!(end, (PeerState::Closed, Some(Cause::RemoteClose)));
+    }
+}
+
+/// Enters a room with a new key, answers each message with the same, and gives the id.
+const ECHO: &str = "return import('/bowline.js').then(async ({ Room, Identity }) => {
+    const identity = await Identity.generate();
+    const room = new Room({ url: `ws://${location.host}/`, room: arguments[0], identity });
+    window.room = room;
+    window.refused = [];
+    room.addEventListener('refused', ({ detail }) => window.refused.push(detail.reason));
+    room.addEventListener('message', ({ detail }) => detail.peer.send('reliable', detail.data));
+    return identity.id;
+});";
 
 #[tokio::test]
 async fn a_page_and_bowline_peers_survive_the_loss_of_the_relay() {

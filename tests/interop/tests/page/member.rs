@@ -1,13 +1,13 @@
 //! A bowline peer in the room, within the process of the test.
 
-use bowline::{Cause, ChannelKind, Config, Message, PeerId, PeerState};
+use bowline::{Cause, ChannelKind, Config, Identity, Message, PeerId, PeerState};
 use bowline_tokio::signalling::{Presence, room};
 use bowline_tokio::{Connection, Endpoint};
 use serde_json::{Value, json};
 
 use crate::soon;
 
-/// An endpoint in the room `lobby`.
+/// An endpoint in a room.
 pub(crate) struct Member {
     pub(crate) endpoint: Endpoint,
     presence: Presence,
@@ -15,9 +15,14 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn join(relay: &str, name: &str) -> Self {
-        let (link, presence) = room(relay, "lobby", id(name)).expect("valid");
+        Self::enter(relay, "lobby", Identity::without_key(id(name)))
+    }
+
+    /// Somebody in any room.
+    pub(crate) fn enter(relay: &str, name: &str, identity: Identity) -> Self {
+        let (link, presence) = room(relay, name, identity.id()).expect("valid");
         let config = Config::builder().loopback(true).build().expect("valid");
-        let endpoint = Endpoint::builder(id(name))
+        let endpoint = Endpoint::builder(identity)
             .config(config)
             .bind_address("127.0.0.1:0".parse().expect("an address"))
             .signalling(link)

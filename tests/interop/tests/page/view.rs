@@ -138,7 +138,8 @@ impl View {
         self.front().await.picture().await
     }
 
-    async fn text(&self, script: &str, argument: &str) -> String {
+    /// Runs a script of the test in the page. When it gives a promise of a text, this waits for the text.
+    pub(crate) async fn text(&self, script: &str, argument: &str) -> String {
         self.front().await.text(script, argument).await
     }
 

@@ -3,8 +3,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bowline::{
-    ChannelKind, Config, ConfigBuilder, Event, IceServer, Message, Path, PeerId, ServerFault,
-    TransportPolicy,
+    ChannelKind, Config, ConfigBuilder, Event, IceServer, Identity, Message, Path, PeerId,
+    ServerFault, TransportPolicy,
 };
 use bowline_interop::log::Log;
 use bowline_tokio::signalling::MemoryHub;
@@ -59,7 +59,7 @@ impl Party {
         config: Config,
         certificate: Option<&[u8]>,
     ) -> Self {
-        let mut builder = Endpoint::builder(id(name))
+        let mut builder = Endpoint::builder(Identity::without_key(id(name)))
             .config(config)
             .signalling(hub.join(id(name)))
             .incoming(IncomingPolicy::Accept);

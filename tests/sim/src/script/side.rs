@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bowline::{
-    ChannelId, Config, Endpoint, Event, Input, Output, PeerId, PeerState, Seed, UnixTime,
+    ChannelId, Config, Endpoint, Event, Identity, Input, Output, PeerId, PeerState, Seed, UnixTime,
 };
 
 use crate::null_dtls::NullDtls;
@@ -57,7 +57,7 @@ impl Side {
         let seed = 1 + u8::from(who == Who::Bob);
         let endpoint = Endpoint::simulated(
             config(),
-            id(who),
+            Identity::without_key(id(who)),
             Seed::from([seed; 32]),
             now,
             UnixTime::from_millis(1_700_000_000_000),

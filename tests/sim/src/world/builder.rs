@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use bowline::{Config, PeerId};
+use bowline::{Config, Identity, PeerId};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Incoming, Reader};
@@ -92,6 +92,7 @@ pub struct WorldBuilder {
     pub(super) driver: Driver,
     pub(super) record: Record,
     pub(super) dtls: Dtls,
+    pub(super) keyed: bool,
     pub(super) shift: Duration,
     pub(super) unix_millis: u64,
     link: LinkConfig,
@@ -108,6 +109,7 @@ impl WorldBuilder {
             driver: Driver::Exact,
             record: Record::Events,
             dtls: Dtls::Null,
+            keyed: false,
             shift: Duration::ZERO,
             unix_millis: 1_767_225_600_000,
             link: LinkConfig::default(),
@@ -131,6 +133,12 @@ impl WorldBuilder {
     /// Sets which DTLS is spoken. Default [`Dtls::Null`].
     pub fn dtls(self, dtls: Dtls) -> Self {
         Self { dtls, ..self }
+    }
+
+    /// Gives every host a key pair, made of its name, so that signalling is protected as the configuration of each says.
+    /// Default: hosts have names only, and signalling is plain.
+    pub fn keyed(self, keyed: bool) -> Self {
+        Self { keyed, ..self }
     }
 
     /// Moves every `Instant` of the world by a constant, which must change nothing. Default zero.
@@ -210,7 +218,7 @@ impl WorldBuilder {
     ///
     /// # Panics
     ///
-    /// When a name is not a valid [`PeerId`] or is used twice, when there are more than 250 hosts or boxes or 120 servers, or when one is
+    /// When a name is not a valid [`PeerId`] or is used twice, when a host with a key is hidden, when there are more than 250 hosts or boxes or 120 servers, or when one is
     /// behind a box that there is not.
     #[must_use]
     pub fn build(self) -> World {
@@ -236,7 +244,13 @@ impl WorldBuilder {
         let mut residents = BTreeMap::new();
         let mut nodes = Vec::new();
         for (host, spec) in self.peers.iter().enumerate() {
-            let id = PeerId::new(&spec.name).expect("the name of a host is a valid peer id");
+            let id = identity(&spec.name, self.keyed).id();
+            let readable = !(self.keyed && spec.hidden);
+            assert!(
+                readable,
+                "nobody can write a name into what {} has signed",
+                spec.name
+            );
             let known = spec
                 .behind
                 .is_none_or(|gateway| gateway < self.gateways.len());
@@ -258,6 +272,29 @@ impl WorldBuilder {
         }
         World::start(&self, network, bus, nodes)
     }
+}
+
+/// The id of the host of this name in a [keyed](WorldBuilder::keyed) world.
+///
+/// # Panics
+///
+/// When the name is not a valid [`PeerId`].
+#[must_use]
+pub fn keyed_id(name: &str) -> PeerId {
+    identity(name, true).id()
+}
+
+/// Who the host of this name is.
+pub(super) fn identity(name: &str, keyed: bool) -> Identity {
+    let id = PeerId::new(name).expect("the name of a host is a valid peer id");
+    if !keyed {
+        return Identity::without_key(id);
+    }
+    let mut private = [0; 32];
+    for (to, from) in private.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    Identity::from_private_key(private)
 }
 
 /// The addresses of a host that is not hidden behind a box: `10.0.<interface>.<host>` and `fd00:<interface>::<host>`,

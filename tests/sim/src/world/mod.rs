@@ -50,6 +50,7 @@ pub struct World {
     seed: u64,
     driver: Driver,
     dtls: Dtls,
+    keyed: bool,
     unix_millis: u64,
     clock: Clock,
     queue: EventQueue<Item>,
@@ -130,6 +131,7 @@ impl World {
             seed: builder.seed,
             driver: builder.driver,
             dtls: builder.dtls,
+            keyed: builder.keyed,
             unix_millis: builder.unix_millis,
             clock: Clock::new(builder.shift),
             queue: EventQueue::new(),
@@ -216,8 +218,8 @@ impl World {
     /// When there is none of this name.
     #[must_use]
     pub fn host(&self, name: &str) -> HostId {
-        let id = PeerId::new(name).expect("a valid name");
-        *self.by_id.get(&id).expect("a host of this name was added")
+        let host = self.nodes.iter().position(|node| node.spec.name == name);
+        host.expect("a host of this name was added")
     }
 
     /// How many hosts with endpoints there are.

@@ -15,7 +15,7 @@ use crate::rng::{Purpose, Stream};
 use crate::time::Time;
 use crate::trace::{Passage, Record};
 
-use super::builder::Dtls;
+use super::builder::{Dtls, identity};
 use super::{Item, World};
 
 impl World {
@@ -34,11 +34,14 @@ impl World {
         let began = self.unix_millis.saturating_add_signed(skew);
         let unix = UnixTime::from_millis(began).plus(self.clock.now().since(Time::ZERO));
         node.starts += 1;
-        let (config, id) = (node.spec.config.clone(), node.id);
+        let (config, identity) = (
+            node.spec.config.clone(),
+            identity(&node.spec.name, self.keyed),
+        );
         let endpoint = match self.dtls {
-            Dtls::Null => Endpoint::simulated(config, id, seed, now, unix, &NullDtls),
+            Dtls::Null => Endpoint::simulated(config, identity, seed, now, unix, &NullDtls),
             Dtls::Real => {
-                Endpoint::new(config, id, seed, now, unix).expect("a certificate can be made")
+                Endpoint::new(config, identity, seed, now, unix).expect("a certificate can be made")
             }
         };
         node.endpoint = Some(Box::new(endpoint));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bowline::{Cause, ChannelKind, Config, Event, PeerId, PeerState};
+use bowline::{Cause, ChannelKind, Config, Event, Identity, PeerId, PeerState};
 use bowline_tokio::relay::Relay;
 use bowline_tokio::{Connection, Endpoint, IncomingPolicy, signalling};
 
@@ -165,7 +165,7 @@ impl Player {
         recording: Option<&Path>,
     ) -> Result<Self, Box<dyn Error>> {
         let id = PeerId::new(name)?;
-        let mut builder = Endpoint::builder(id)
+        let mut builder = Endpoint::builder(Identity::without_key(id))
             .config(Config::builder().loopback(true).build()?)
             .bind_address("127.0.0.1:0".parse()?)
             .signalling(signalling::websocket(&relay.url(), id)?)

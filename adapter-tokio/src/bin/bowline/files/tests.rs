@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use bowline::{ChannelKind, Config, PeerId};
+use bowline::{ChannelKind, Config, Identity, PeerId};
 use bowline_tokio::signalling::MemoryHub;
 use bowline_tokio::{Connection, Endpoint};
 use bytes::Bytes;
@@ -477,7 +477,7 @@ async fn connected() -> ([Endpoint; 2], Connection, Connection) {
     let endpoint = |name: &str| {
         let id = PeerId::new(name).expect("valid");
         let config = Config::builder().loopback(true).ipv6(false).build();
-        Endpoint::builder(id)
+        Endpoint::builder(Identity::without_key(id))
             .config(config.expect("valid"))
             .bind_address("127.0.0.1:0".parse().expect("valid"))
             .signalling(hub.join(id))

@@ -1,7 +1,7 @@
 /**
  * bowline.js: bowline's rooms in a browser, with the browser's own RTCPeerConnection.
  *
- * One file without dependencies: copy it. It speaks bowline's signalling envelopes, version 1, over the WebSocket of
+ * Copy it, with `seal.js` beside it; they need nothing else. It speaks bowline's signalling envelopes over the WebSocket of
  * `bowline serve`, connects to everybody in a room (other pages and bowline peers alike), and gives you the four channel
  * kinds and files with progress, a checksum and a bound on what is under way.
  *
@@ -20,11 +20,16 @@
  *   repaired by ICE restarts, and begun anew when that does not help, as long as the other is present.
  * - `send` puts a message into the browser's buffer or throws a `BowlineError`. What a connection had not delivered when it
  *   ended is lost with it, and the `state` event says that it ended.
- * - Signalling is not signed: a peer is who the relay says it is. Everything that a peer says is untrusted: show it with
- *   `textContent`.
+ * - With an `identity` a peer is a key, its id is the public key, and signalling is sealed from one to the other. Without,
+ *   signalling is plain: a peer is who the relay says it is. The two do not mix. Everything that a peer says is untrusted:
+ *   show it with `textContent`.
  * - A file is handed over only after its checksum matched. It is kept in a Blob until then, so what a page can receive is
  *   bounded by `maxFileSize`.
  */
+
+import { isKey } from "./seal.js";
+
+export { Identity } from "./seal.js";
 
 /** @typedef {"control" | "reliable" | "unreliable" | "file"} Kind A channel that every connection has. */
 /** @typedef {"new" | "connecting" | "connected" | "disconnected" | "failed" | "closed"} State The life of a peer. */
@@ -89,11 +94,17 @@ export const KINDS = Object.freeze(["control", "reliable", "unreliable", "file"]
  * | `state` | `{peer, state, cause}` |
  * | `message` | `{peer, kind, data}`: `data` is a string or an ArrayBuffer |
  * | `file` | `{peer, file}`: an `IncomingFile` to accept or to refuse |
+ * | `refused` | `{id, reason}`: a signal that could not be opened, and whose it claims to be; see `Identity.open` |
  * | `channel` | `{peer, channel}`: a data channel beyond the four kinds, yours to use or to close |
  */
 export class Room extends EventTarget {
   #link;
   #options;
+  /** Who we are; null is a name only. @type {import("./seal.js").Identity | null} */
+  #identity;
+  /** Signals are opened, and closed, one after the other. */
+  #opening = new Line();
+  #closing = new Line();
   /** Whether the relay says which ICE servers to use. */
   #offersIce;
   /** What new connections use, and restarts of old ones. @type {RTCConfiguration} */
@@ -109,17 +120,20 @@ export class Room extends EventTarget {
    * @param {object} options
    * @param {string} options.url The relay, `ws://` or `wss://`.
    * @param {string} options.room 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
-   * @param {string} options.id Our name in the room, likewise.
+   * @param {import("./seal.js").Identity} [options.identity] Who we are. Default a name only, with plain signalling.
+   * @param {string} [options.id] Our name in the room, likewise, when there is no identity.
    * @param {RTCIceServer[]} [options.iceServers] STUN and TURN servers. Default those that the relay offers, if any.
    * @param {RTCIceTransportPolicy} [options.iceTransportPolicy] `relay` for ways through TURN servers only. Default `all`.
    * @param {number} [options.maxFileSize] The largest file that may be offered to us, in bytes. Default 2 GiB.
    * @throws {BowlineError} `name` or `url`.
    */
-  constructor({ url, room, id, iceServers, iceTransportPolicy = "all", maxFileSize = 2 ** 31 }) {
+  constructor({ url, room, identity, id = identity?.id, iceServers, iceTransportPolicy = "all", maxFileSize = 2 ** 31 }) {
     super();
     for (const name of [room, id]) {
       if (!isName(name)) throw new BowlineError("name", `not a name: ${JSON.stringify(name)}`);
     }
+    if (identity && identity.id !== id) throw new BowlineError("name", "an identity brings its own id");
+    this.#identity = identity ?? null;
     this.id = id;
     this.name = room;
     /** Everybody that is, or was just now, connected or present, but us. @type {Map<string, Peer>} */
@@ -152,7 +166,8 @@ export class Room extends EventTarget {
     this.#closed = true;
     globalThis.removeEventListener?.("pagehide", this.#onPageHide);
     for (const peer of this.peers.values()) peer.close();
-    this.#link.close();
+    if (this.#identity) this.#closing.add(() => this.#link.close());
+    else this.#link.close();
   }
 
   /** @param {string} text */
@@ -161,6 +176,19 @@ export class Room extends EventTarget {
     if (presence) return this.#onPresence(presence);
     const servers = parseIceServers(text);
     if (servers) return this.#onIceServers(servers);
+    const identity = this.#identity;
+    if (!identity) return this.#onMessage(text);
+    // What finds no room comes again.
+    if (this.#opening.length >= MAX_UNOPENED) return;
+    this.#opening.add(async () => {
+      const { message, refused, from } = await identity.open(text);
+      if (message) this.#onMessage(message);
+      else this.#emit("refused", { id: from, reason: refused });
+    });
+  }
+
+  /** @param {string} text A message of version 1. */
+  #onMessage(text) {
     const envelope = parseEnvelope(text);
     if (envelope && envelope.to === this.id && envelope.from !== this.id) this.#onEnvelope(envelope);
   }
@@ -177,7 +205,8 @@ export class Room extends EventTarget {
     this.present = present;
     this.#emit("presence", { peers: present });
     for (const id of present) {
-      if (id !== this.id) this.#peer(id)?.onPresent();
+      const canBe = id !== this.id && (!this.#identity || isKey(id));
+      if (canBe) this.#peer(id)?.onPresent();
     }
     for (const peer of [...this.peers.values()]) {
       if (!present.includes(peer.id)) peer.onAbsent();
@@ -242,7 +271,9 @@ export class Room extends EventTarget {
 
   /** @param {Envelope} envelope */
   #send(envelope) {
-    this.#link.send(JSON.stringify(envelope));
+    const identity = this.#identity;
+    if (identity) this.#closing.add(async () => this.#link.send(await identity.close(envelope)));
+    else this.#link.send(JSON.stringify(envelope));
   }
 
   /** @param {string} type @param {object} detail */
@@ -1451,6 +1482,19 @@ class Link {
   }
 }
 
+/** Does one thing after the other. */
+class Line {
+  #last = Promise.resolve();
+  /** How many wait, or are being done. */
+  length = 0;
+
+  /** @param {() => unknown} job Nothing that follows suffers when it fails. */
+  add(job) {
+    this.length += 1;
+    this.#last = this.#last.then(job).catch(reportError).finally(() => (this.length -= 1));
+  }
+}
+
 /** @param {string} url @param {string} room @param {string} id */
 function linkUrl(url, room, id) {
   let parsed;
@@ -2062,6 +2106,8 @@ const MAX_INCOMING = 16;
 
 /** The longest signalling message. */
 const MAX_SIGNAL = 64 * 1024;
+/** Signals that wait to be opened. At the bound further ones are dropped unacknowledged. */
+const MAX_UNOPENED = 256;
 const MAX_REPLACES = 8;
 const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 const MAX_UNACKNOWLEDGED = 128;

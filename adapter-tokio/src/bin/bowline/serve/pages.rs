@@ -23,6 +23,11 @@ pub(super) const PAGES: &[Page] = &[
         body: include_bytes!("../../../../web/bowline.js"),
     },
     Page {
+        path: "/seal.js",
+        content_type: "text/javascript; charset=utf-8",
+        body: include_bytes!("../../../../web/seal.js"),
+    },
+    Page {
         path: "/icon.svg",
         content_type: "image/svg+xml",
         body: include_bytes!("../../../../web/icon.svg"),

@@ -11,5 +11,6 @@ mod attackers {
     mod stage;
     mod storms;
     mod stun;
+    mod trust;
     mod unread;
 }

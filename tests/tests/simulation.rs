@@ -16,5 +16,6 @@ mod simulation {
     mod replay;
     mod scenarios;
     mod scripts;
+    mod sealed;
     mod seeds;
 }

@@ -103,5 +103,5 @@ pub use svg::draw;
 pub use swarm::{DRIVERS, Speed, Swarm, TWICE_EVERY, Tally, Trial};
 pub use time::{Clock, Time};
 pub use trace::{Entry, Hashes, Passage, Record, Trace, What};
-pub use world::builder::{Dtls, GatewaySpec, PeerSpec, WorldBuilder, addresses};
+pub use world::builder::{Dtls, GatewaySpec, PeerSpec, WorldBuilder, addresses, keyed_id};
 pub use world::{Refused, Stats, StreamOutput, World};

@@ -100,23 +100,29 @@ impl fmt::Display for Report {
 pub(crate) struct Stage {
     pub(crate) world: World,
     config: Config,
+    keyed: bool,
     sent: usize,
 }
 
 impl Stage {
     /// The stage without an attacker, where `MALLORY` is one more host that has met nobody.
     pub(crate) fn calm(config: &Config) -> Self {
-        Self::new(config, Dtls::Null, None::<Nobody>)
+        Self::new(config, (Dtls::Null, false), None::<Nobody>)
     }
 
     /// The stage with an attacker that heard the honest peers connect, and begins at [`START`] or later.
     pub(crate) fn with(config: &Config, attacker: impl Attacker + 'static) -> Self {
-        Self::new(config, Dtls::Null, Some(attacker))
+        Self::new(config, (Dtls::Null, false), Some(attacker))
+    }
+
+    /// The same, where every host is a key.
+    pub(crate) fn keyed(config: &Config, attacker: impl Attacker + 'static) -> Self {
+        Self::new(config, (Dtls::Null, true), Some(attacker))
     }
 
     /// Lets the honest peers talk for `duration` while the attack goes on, and measures.
     pub(crate) fn attacked(mut self, duration: Duration) -> Report {
-        let mut quiet = Self::calm(&self.config);
+        let mut quiet = Self::new(&self.config, (Dtls::Null, self.keyed), None::<Nobody>);
         let usual = quiet.converse(duration.min(LONG_ENOUGH));
         let told = self.world.events(VICTIM).len();
         let (cpu, worst) = cpu(|| self.converse(duration));
@@ -139,7 +145,7 @@ impl Stage {
     /// The victim and the honest peers, connected. The attacker sits in its place from the beginning.
     pub(crate) fn new(
         config: &Config,
-        dtls: Dtls,
+        (dtls, keyed): (Dtls, bool),
         attacker: Option<impl Attacker + 'static>,
     ) -> Self {
         let victim = PeerSpec {
@@ -148,6 +154,7 @@ impl Stage {
         };
         let mut world = World::builder(7)
             .dtls(dtls)
+            .keyed(keyed)
             .peer("mallory")
             .peer_with(victim)
             .server(ServerSpec::new(SILENT))
@@ -167,6 +174,7 @@ impl Stage {
         Self {
             world,
             config: config.clone(),
+            keyed,
             sent: 0,
         }
     }
@@ -242,10 +250,11 @@ fn cpu<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (spent.unwrap_or_else(|| wall.elapsed()), result)
 }
 
-/// A host with the same ICE servers.
+/// A host with the same ICE servers, that protects its signalling alike.
 fn honest(name: &str, victim: &Config) -> PeerSpec {
     let servers = victim.ice().servers.iter().cloned();
-    let config = servers.fold(Config::builder(), ConfigBuilder::ice_server);
+    let config = Config::builder().protection(victim.signalling().protection);
+    let config = servers.fold(config, ConfigBuilder::ice_server);
     PeerSpec {
         config: config.build().expect("valid"),
         ..PeerSpec::new(name)

@@ -14,6 +14,7 @@ mod shrink;
 use std::io;
 use std::path::Path;
 
+use bowline::Protection;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Incoming, Reader};
@@ -37,6 +38,9 @@ pub struct Scenario {
     /// Which DTLS is spoken.
     #[serde(default)]
     pub dtls: Dtls,
+    /// How signalling is protected, where every host is a key; none where hosts have names only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
     /// The boxes between hosts and the internet. One may be behind another that comes before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<GatewaySpec>,
@@ -130,6 +134,7 @@ impl Scenario {
         Self {
             seed,
             dtls: Dtls::Null,
+            protection: None,
             gateways: Vec::new(),
             peers: vec![PeerPlan::new("alice"), PeerPlan::new("bob")],
             servers: Vec::new(),

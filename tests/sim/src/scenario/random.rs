@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use bowline::ChannelKind;
+use bowline::{ChannelKind, Protection};
 
 use crate::action::{Action, Incoming};
 use crate::net::HostId;
@@ -29,6 +29,7 @@ impl Scenario {
             scenario: Self {
                 seed,
                 dtls: Dtls::Null,
+                protection: None,
                 gateways: Vec::new(),
                 peers,
                 servers: Vec::new(),
@@ -51,6 +52,11 @@ impl Scenario {
             draw.events(fault);
         }
         draw.scenario.steps.sort_by_key(|step| step.at_ms);
+        draw.scenario.protection = match draw.stream.below(8) {
+            0 => Some(Protection::Sealed),
+            1 => Some(Protection::Signed),
+            _ => None,
+        };
         draw.scenario
     }
 }

@@ -101,6 +101,7 @@ impl Scenario {
             .record(options.record)
             .shift(options.shift)
             .dtls(self.dtls)
+            .keyed(self.protection.is_some())
             .link(self.link.clone())
             .bus(self.bus.clone());
         for spec in &self.gateways {
@@ -133,6 +134,9 @@ impl Scenario {
     fn config(&self, plan: &PeerPlan) -> Config {
         let servers = plan.servers.iter().map(|server| &self.servers[*server]);
         let mut config = Config::builder();
+        if let Some(protection) = self.protection {
+            config = config.protection(protection).freshness(FRESHNESS);
+        }
         if let Some(bytes) = plan.queue_bytes {
             config = config.queue_bytes(bytes).low_water(bytes / 4);
         }
@@ -357,6 +361,8 @@ pub fn liveness_bound(config: &Config) -> Duration {
         + timing.connect_timeout * 2
 }
 
+/// Wall clocks are wrong by up to an hour either way.
+const FRESHNESS: Duration = Duration::from_secs(3 * 3_600);
 /// How long the loss of a path goes unnoticed (ICE consent and its repetitions).
 const NOTICE: Duration = Duration::from_secs(30);
 /// How often an application whose connection ended tries again.

@@ -70,6 +70,11 @@ impl Search<'_> {
     fn drop_middle(&mut self) {
         // Where theory allowed no path before, the failure is none of a path that is missing.
         let guarded = self.best.is_sound();
+        let plain = Scenario {
+            protection: None,
+            ..self.best.clone()
+        };
+        self.attempt(plain);
         for host in 0..self.best.peers.len() {
             let mut smaller = self.best.clone();
             smaller.move_out(host);

@@ -1,0 +1,160 @@
+//! Who carries signalling, where peers are keys: it reads who writes to whom, and can do no more than lose it.
+
+use std::time::Duration;
+
+use bowline::{Config, Event, PeerId, Protection, SignalRefusal};
+use bowline_sim::attack::{Attacker, Hands, HeardSignal, Replayer};
+use bowline_sim::{Action, Time, keyed_id};
+
+use super::stage::{HONEST, Stage, VICTIM};
+
+const HOUR: u64 = 3_600;
+const NAMES: [&str; 3] = ["victim", "bob", "zoe"];
+
+fn config(protection: Protection) -> Config {
+    Config::builder()
+        .protection(protection)
+        .build()
+        .expect("valid")
+}
+
+fn replayer() -> Replayer {
+    let rounds = [4, 10, 300, HOUR].map(Time::from_secs);
+    Replayer::new(NAMES.map(keyed_id).to_vec(), rounds.to_vec())
+}
+
+/// Whether something changed for the victim.
+fn is_change(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::Message { .. }
+            | Event::Sent { .. }
+            | Event::Delivered { .. }
+            | Event::Metrics { .. }
+            | Event::SignalRefused { .. }
+    )
+}
+
+/// Every stored envelope, to everybody, at each step (A8), and when it is not fresh any more.
+#[test]
+fn replays_to_everybody_are_refused_and_old_ones_first() {
+    for protection in [Protection::Sealed, Protection::Signed] {
+        let report =
+            Stage::keyed(&config(protection), replayer()).attacked(Duration::from_secs(HOUR + 60));
+        assert_eq!(report.count(is_change), 0, "{report}");
+        let refused = |why| {
+            report.count(
+                |event| matches!(event, Event::SignalRefused { reason, .. } if *reason == why),
+            )
+        };
+        for why in [
+            SignalRefusal::NotFresh,
+            SignalRefusal::Reflected,
+            SignalRefusal::Malformed,
+        ] {
+            assert!(refused(why) > 0, "{why}: {:?}", report.stats);
+        }
+        report.assert_harmless(0);
+    }
+}
+
+#[test]
+fn replays_of_a_session_that_was_closed_do_not_bring_it_back() {
+    let [bob, zoe] = HONEST;
+    let mut stage = Stage::keyed(&config(Protection::Sealed), replayer());
+    let world = &mut stage.world;
+    let (from, to) = (bob, VICTIM);
+    for action in [
+        Action::Restart { from, to },
+        Action::Close { from: zoe, to },
+        Action::Rebuild { from, to },
+    ] {
+        world.apply(action);
+        world.run_for(Duration::from_secs(5));
+    }
+    world.run_for(Duration::from_secs(400));
+    world.assert_no_violation();
+    assert!(world.connected(bob, VICTIM));
+    assert!(world.ended(VICTIM, zoe) && world.ended(zoe, VICTIM));
+}
+
+/// Alters each message that it hears in every way that comes to mind, and sends it on before the true one arrives.
+#[derive(Debug)]
+struct Meddler {
+    own: PeerId,
+    sent: usize,
+}
+
+impl Attacker for Meddler {
+    fn overhear_signal(&mut self, signal: &HeardSignal<'_>, hands: &mut Hands<'_>) {
+        let (text, to) = (signal.text, signal.to);
+        let names = NAMES.map(keyed_id);
+        let from = names.iter().find(|name| text.starts_with(&begin(**name)));
+        let Some(from) = from else { return };
+        let mut altered = Vec::new();
+        for other in names
+            .iter()
+            .chain([&self.own])
+            .filter(|other| *other != from)
+        {
+            // In the name of another (A7), and to another.
+            altered.push(text.replacen(from.as_str(), other.as_str(), 1));
+            altered.push(text.replace(to.as_str(), other.as_str()));
+        }
+        // One character of the protected part, at many places.
+        let body = text.rfind(":\"").map_or(0, |at| at + 2);
+        for at in (body..text.len() - 2).step_by(61) {
+            let old = text.as_bytes()[at];
+            let new = if old == b'A' { 'B' } else { 'A' };
+            altered.push(format!("{}{new}{}", &text[..at], &text[at + 1..]));
+        }
+        // Less protection: none, and what is sealed taken for signed.
+        altered.push(text.replace("\"sealed\"", "\"signed\""));
+        altered.push(text.replace("\"signed\"", "\"sealed\""));
+        altered.push(text.replace("\"v\":2", "\"v\":1"));
+        let bye = r#""session":"00112233445566778899aabbccddeeff","generation":0,"seq":1,"type":"bye","reason":"closed""#;
+        altered.push(format!(r#"{{"v":1,"from":"{from}","to":"{to}",{bye}}}"#));
+        for text in altered.iter().filter(|altered| *altered != text) {
+            for name in names {
+                hands.signal(name, text);
+                self.sent += 1;
+            }
+        }
+    }
+}
+
+/// How a message of `from` begins.
+fn begin(from: PeerId) -> String {
+    format!("{{\"v\":2,\"from\":\"{from}\"")
+}
+
+#[test]
+fn whatever_is_altered_is_refused_and_connections_come_up_and_stay() {
+    for protection in [Protection::Sealed, Protection::Signed] {
+        let meddler = Meddler {
+            own: keyed_id("mallory"),
+            sent: 0,
+        };
+        let mut stage = Stage::keyed(&config(protection), meddler);
+        let [bob, zoe] = HONEST;
+        let (from, to) = (bob, VICTIM);
+        for action in [Action::Restart { from, to }, Action::Rebuild { from, to }] {
+            stage.world.apply(action);
+            stage.world.run_for(Duration::from_secs(5));
+        }
+        let world = &stage.world;
+        world.assert_no_violation();
+        for honest in [bob, zoe] {
+            assert!(world.connected(honest, VICTIM) && world.connected(VICTIM, honest));
+        }
+        let stats = world.endpoint(VICTIM).expect("it runs").stats();
+        assert!(stats.signals_refused > 300, "{stats:?}");
+        let all = NAMES.map(keyed_id);
+        let strangers = |event: &Event| match event {
+            Event::Initialised { peer } => !all.contains(peer),
+            _ => false,
+        };
+        let events = world.events(VICTIM);
+        assert!(!events.iter().any(|(_, event)| strangers(event)));
+    }
+}

@@ -72,7 +72,6 @@ pub struct Endpoint {
     timers: BTreeSet<(Instant, PeerKey)>,
     /// Peers that were touched and not driven since.
     dirty: VecDeque<PeerKey>,
-    ended: EndedSessions,
     farewells: Farewells,
     newcomers: Newcomers,
     gatherer: Gatherer,
@@ -245,7 +244,6 @@ impl Endpoint {
             demux: Demux::new(max_peers),
             timers: BTreeSet::new(),
             dirty: VecDeque::new(),
-            ended: EndedSessions::new(max_ended_sessions),
             farewells,
             newcomers: Newcomers::new(max_ended_sessions),
             gatherer,
@@ -263,6 +261,7 @@ impl Endpoint {
                 secrets,
                 tape: Tape::default(),
                 early: EarlyCandidates::new(max_early_candidates, max_candidates),
+                ended: EndedSessions::new(max_ended_sessions),
                 local: Vec::new(),
                 retired: Vec::new(),
                 gathered: false,

@@ -52,7 +52,7 @@ impl Endpoint {
     /// Files the sessions that peers gave up since, and the farewells that are to be repeated.
     pub(super) fn file_leftovers(&mut self) {
         for (session, peer) in self.ctx.given_up.drain(..) {
-            self.ended.bury(peer, session);
+            self.ctx.ended.bury(peer, session);
             self.ctx.early.forget(peer, session);
         }
         for bye in self.ctx.byes.drain(..) {
@@ -71,7 +71,7 @@ impl Endpoint {
         {
             return self.on_farewell_acknowledged(from, session);
         }
-        if self.ended.contains(from, session) && !planted!(EndedForgotten) {
+        if self.ctx.ended.contains(from, session) && !planted!(EndedForgotten) {
             self.stats.signals_duplicate += 1;
             let reply = reply_to_unknown(&envelope).or_else(|| envelope.ack());
             return self.ctx.envelopes.extend(reply);

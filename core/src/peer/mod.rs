@@ -35,7 +35,7 @@ use crate::ice::{CandidateFilter, Lookups};
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
 use crate::metrics::{Interval, PeerMetrics};
 use crate::rng::Rng;
-use crate::signal::{ByeReason, EarlyCandidates, Envelope};
+use crate::signal::{ByeReason, EarlyCandidates, EndedSessions, Envelope};
 use crate::tape::Tape;
 
 use consent::Consent;
@@ -106,6 +106,8 @@ pub(crate) struct Context {
     pub(crate) tape: Tape,
     /// Candidates whose description has not come, of all peers.
     pub(crate) early: EarlyCandidates,
+    /// Sessions that are over, with whom.
+    pub(crate) ended: EndedSessions,
     /// Our candidates, in the order of preference.
     pub(crate) local: Vec<LocalCandidate>,
     /// Those of them, by their addresses, that are not for new sessions.
@@ -215,7 +217,7 @@ impl Peer {
         let Config {
             timing, channels, ..
         } = &ctx.config;
-        let mut signalling = Signalling::new(own, id, session, &mut rng, &ctx.config);
+        let mut signalling = Signalling::new(own, id, session, &mut rng, ctx);
         signalling.hold(ctx.signalling_down, now);
         Self {
             own,

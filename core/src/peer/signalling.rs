@@ -55,13 +55,13 @@ impl Signalling {
         peer: PeerId,
         session: SessionId,
         rng: &mut Rng,
-        config: &Config,
+        ctx: &Context,
     ) -> Self {
         Self {
             session,
             generation: Generation::default(),
-            negotiation: Negotiation::new(own, peer),
-            outbox: Outbox::new(own, peer, session, config, rng.split()),
+            negotiation: Negotiation::new(own, peer, ctx.ended.with(peer)),
+            outbox: Outbox::new(own, peer, session, &ctx.config, rng.split()),
             inbox: Inbox::new(),
             agreed: VecDeque::new(),
             offered: None,
@@ -250,7 +250,7 @@ impl Peer {
         for seq in ctx.early.kept(self.id, offer.session) {
             self.signalling.inbox.accept(seq);
         }
-        self.bury(replaces, ctx);
+        self.bury(replaces, offer.session, ctx);
         ctx.envelopes.extend(offer.ack());
         let (peer, session) = (self.id, offer.session);
         ctx.events.push_back(Event::SignalReceived {
@@ -442,7 +442,7 @@ impl Peer {
                 Outcome::Handled
             }
             Decision::Await { .. } if self.goes_on_in(&offer) => {
-                self.bury(replaces, ctx);
+                self.bury(replaces, offer.session, ctx);
                 let decision = self.signalling.negotiation.on_accept(now);
                 if let Decision::Answer { took, .. } = decision {
                     self.on_rebuild_offered(ctx, now);
@@ -451,7 +451,7 @@ impl Peer {
                 Outcome::Handled
             }
             Decision::Await { .. } => {
-                self.bury(replaces, ctx);
+                self.bury(replaces, offer.session, ctx);
                 self.on_fact(Fact::Replaced, ctx, now);
                 Outcome::Replaced(offer)
             }
@@ -585,7 +585,7 @@ impl Peer {
         else {
             return unused(decision);
         };
-        self.bury(replaces, ctx);
+        self.bury(replaces, session, ctx);
         let applied = read.and_then(|remote| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
             session.accept_answer(sdp, now)?;
@@ -931,10 +931,11 @@ impl Peer {
         self.drive_outbox(ctx, now);
     }
 
-    /// Sessions that the peer has given up can do nothing any more.
-    fn bury(&self, sessions: &[SessionId], ctx: &mut Context) {
+    /// Sessions that the peer has given up for `successor` can do nothing any more.
+    fn bury(&self, replaced: &[SessionId], successor: SessionId, ctx: &mut Context) {
+        let others = replaced.iter().filter(|session| **session != successor);
         ctx.given_up
-            .extend(sessions.iter().map(|session| (*session, self.id)));
+            .extend(others.map(|session| (*session, self.id)));
     }
 }
 

@@ -50,6 +50,12 @@ impl EndedSessions {
         forgotten.map(|entry| self.known.remove(&entry));
     }
 
+    /// The sessions with a peer that are remembered, the latest last.
+    pub(crate) fn with(&self, peer: PeerId) -> impl Iterator<Item = SessionId> + '_ {
+        let order = self.order.iter();
+        order.filter_map(move |(with, session)| (*with == peer).then_some(*session))
+    }
+
     /// Whether the session is remembered.
     pub(crate) fn contains(&self, peer: PeerId, session: SessionId) -> bool {
         self.known.contains(&(peer, session))
@@ -221,6 +227,19 @@ mod tests {
         let kept = (0..=255).filter(|n| ended.contains(peer("b"), session(*n)));
         assert_eq!(kept.collect::<Vec<_>>(), (128..=255).collect::<Vec<_>>());
         assert_eq!(ended.known.len(), ended.order.len());
+    }
+
+    #[test]
+    fn the_sessions_with_a_peer_are_given_in_the_order_in_which_they_ended() {
+        let mut ended = EndedSessions::new(8);
+        for (name, n) in [("a", 9), ("b", 1), ("a", 2), ("a", 9), ("a", 4)] {
+            ended.bury(peer(name), session(n));
+        }
+        assert_eq!(
+            ended.with(peer("a")).collect::<Vec<_>>(),
+            [9, 2, 4].map(session)
+        );
+        assert_eq!(ended.with(peer("c")).next(), None);
     }
 
     #[test]

@@ -23,7 +23,8 @@
 //! statements that stay true once they are true:
 //!
 //! - *A session that a side has left is over.* It never returns to it, and remembers the last [`PAST_SESSIONS`] of
-//!   them; the owner buries all of them in [`EndedSessions`](super::ended::EndedSessions) as well.
+//!   them; the owner buries all of them in [`EndedSessions`](super::ended::EndedSessions) as well, and hands the last
+//!   of them to the machine that comes after this one.
 //! - *Whoever leaves a session says so* in its next offers and answers (`replaces`). Without that, a copy of the polite
 //!   side's losing offer that arrives after its answer would look like a new session, and replace the one agreed on.
 //!   And an offer that replaces the very session that we are offering is not glare: its sender took our offer and has
@@ -196,9 +197,10 @@ pub(crate) enum Standing {
 }
 
 impl Negotiation {
-    /// A machine that decides for `us` in the sessions with `peer`, another identity.
-    pub(crate) fn new(us: PeerId, peer: PeerId) -> Self {
-        Self {
+    /// A machine that decides for `us` in the sessions with `peer`, another identity. The two have `left` sessions
+    /// before, the latest last.
+    pub(crate) fn new(us: PeerId, peer: PeerId, left: impl Iterator<Item = SessionId>) -> Self {
+        let mut machine = Self {
             role: if us < peer || planted!(GlareBothWin) {
                 Role::Impolite
             } else {
@@ -208,7 +210,11 @@ impl Negotiation {
             past: Vec::new(),
             ours: TokenBucket::new(RESTART_BURST, RESTART_INTERVAL),
             theirs: TokenBucket::new(RESTART_BURST, RESTART_INTERVAL),
+        };
+        for session in left {
+            machine.bury(session);
         }
+        machine
     }
 
     /// The application or the reconnection ladder wants a session; `fresh` names it, should it be ours to start.

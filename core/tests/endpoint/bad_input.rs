@@ -384,6 +384,30 @@ fn another_certificate_in_the_same_session_is_refused() {
 }
 
 #[test]
+fn a_session_that_names_itself_as_left_is_taken_all_the_same() {
+    let mut world = World::connected();
+    world.restart(BOB, 77, &Config::default());
+    world.network(|_, mut parcel| {
+        let is_offer = parcel.kind().as_deref() == Some("offer");
+        if let Parcel::Signal { text, .. } = &mut parcel
+            && is_offer
+        {
+            let mut offer = json(text);
+            offer["replaces"] = json!([offer["session"]]);
+            *text = offer.to_string();
+        }
+        vec![(millis(10), parcel)]
+    });
+    world.connect(BOB, "alice");
+    world.run(secs(2));
+    assert!(world.is_connected(ALICE, "bob") && world.is_connected(BOB, "alice"));
+    let now = world.now;
+    world.peer(BOB, "alice").close(now);
+    world.run(secs(5));
+    world.assert_at_rest();
+}
+
+#[test]
 fn what_names_a_user_that_nobody_has_is_counted_and_dropped() {
     let mut world = neighbours();
     world.connect(BOB, "carol");

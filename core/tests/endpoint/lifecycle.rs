@@ -7,7 +7,7 @@ use bowline::{
     PeerState, Phase, Rung,
 };
 
-use crate::common::{World, id, json, millis, secs, variants};
+use crate::common::{Parcel, World, id, json, millis, secs, variants};
 
 /// What the terminal event of a node that failed explains, the likeliest cause first.
 fn explanation(world: &World, n: usize) -> String {
@@ -370,6 +370,29 @@ fn a_peer_that_restarted_takes_the_place_of_its_old_self() {
             .expect("queued");
         world.run(millis(100));
         assert_eq!(world.messages(1 - restarted), [(1, Message::text("back"))]);
+    }
+}
+
+#[test]
+fn a_late_offer_of_a_closed_session_changes_nothing() {
+    // Alice calls again, or Bob, who never heard of the first call, calls her.
+    for (caller, other) in [(0, "bob"), (1, "alice")] {
+        let mut world = World::pair();
+        world.lose(Parcel::is_signal);
+        world.connect(0, "bob");
+        let now = world.now;
+        world.peer(0, "bob").close(now);
+        world.run(secs(5));
+        assert!(world.end(0).is_some() && world.events(1).is_empty());
+        let is_offer = |(_, parcel): &&(_, Parcel)| parcel.kind().as_deref() == Some("offer");
+        let (_, late) = world.sent.iter().find(is_offer).cloned().expect("offered");
+        world.heal();
+        world.connect(caller, other);
+        world.run(secs(1));
+        world.deliver(late);
+        world.run(secs(1));
+        assert!(world.is_connected(0, "bob") && world.is_connected(1, "alice"));
+        assert_eq!(world.end(1), None, "the session that is up goes on");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table of all states and inputs, and the bounds. The model of two machines is in `model`.
 
 use std::fmt::Write as _;
+use std::iter;
 
 use super::*;
 
@@ -110,7 +111,10 @@ fn requests_for_restarts_are_limited_and_deferred_beyond() {
 
 #[test]
 fn the_last_sessions_are_remembered_up_to_their_number() {
-    let (mut machine, now) = (Negotiation::new(id("a"), id("b")), Instant::now());
+    let (mut machine, now) = (
+        Negotiation::new(id("a"), id("b"), iter::empty()),
+        Instant::now(),
+    );
     for n in 0..=PAST_SESSIONS as u128 {
         machine.on_bye(session(n));
     }
@@ -122,6 +126,20 @@ fn the_last_sessions_are_remembered_up_to_their_number() {
         machine.replaces().last(),
         Some(&session(PAST_SESSIONS as u128))
     );
+    let late = machine.handle_offer(session(1), FIRST, &[], now);
+    assert_eq!(late, Decision::Ignore(SignalRefusal::Stale));
+}
+
+#[test]
+fn the_last_sessions_that_were_left_before_are_over_and_are_named() {
+    let now = Instant::now();
+    let left = (0..=PAST_SESSIONS as u128).map(session);
+    let mut machine = Negotiation::new(id("b"), id("a"), left);
+    assert_eq!(machine.past().len(), PAST_SESSIONS);
+    machine.on_connect(session(FRESH), now);
+    let latest = (0..=PAST_SESSIONS as u128).rev().take(MAX_REPLACES);
+    let named = machine.replaces().iter().rev().copied();
+    assert!(named.eq(latest.map(session)), "{:?}", machine.replaces());
     let late = machine.handle_offer(session(1), FIRST, &[], now);
     assert_eq!(late, Decision::Ignore(SignalRefusal::Stale));
 }
@@ -146,7 +164,7 @@ fn a_generation_stays_at_its_highest_number() {
 fn the_time_that_a_negotiation_took_counts_from_the_offer() {
     let now = Instant::now();
     let later = now + Duration::from_millis(70);
-    let mut machine = Negotiation::new(id("a"), id("b"));
+    let mut machine = Negotiation::new(id("a"), id("b"), iter::empty());
     machine.on_connect(session(OURS), now);
     let took = Duration::from_millis(70);
     let expected = Decision::Complete {
@@ -158,7 +176,7 @@ fn the_time_that_a_negotiation_took_counts_from_the_offer() {
         machine.handle_answer(session(OURS), FIRST, &[], later),
         expected
     );
-    let mut machine = Negotiation::new(id("a"), id("b"));
+    let mut machine = Negotiation::new(id("a"), id("b"), iter::empty());
     machine.handle_offer(session(THEIRS), FIRST, &[], now);
     let expected = Decision::Answer {
         session: session(THEIRS),
@@ -170,7 +188,7 @@ fn the_time_that_a_negotiation_took_counts_from_the_offer() {
 
 /// One machine in each state. All remember `OVER`.
 fn states(us: PeerId, peer: PeerId, now: Instant) -> Vec<(&'static str, Negotiation)> {
-    let mut idle = Negotiation::new(us, peer);
+    let mut idle = Negotiation::new(us, peer, iter::empty());
     idle.on_bye(session(OVER));
     let mut offering = idle.clone();
     offering.on_connect(session(OURS), now);
@@ -194,7 +212,7 @@ fn states(us: PeerId, peer: PeerId, now: Instant) -> Vec<(&'static str, Negotiat
 }
 
 fn stable(us: PeerId, peer: PeerId, now: Instant) -> Negotiation {
-    let mut machine = Negotiation::new(us, peer);
+    let mut machine = Negotiation::new(us, peer, iter::empty());
     machine.handle_offer(session(THEIRS), FIRST, &[], now);
     machine.on_accept(now);
     machine.state = State::Stable {

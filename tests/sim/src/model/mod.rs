@@ -237,12 +237,9 @@ impl Model {
     /// do so here, since nothing is encrypted.)
     fn on_end(&mut self, (host, peer): (HostId, HostId), cause: Cause, findings: &mut Findings) {
         let ends = matches!(cause, Cause::RemoteClose | Cause::Replaced);
-        // Whoever has crashed takes the old offer of a session that it has forgotten for a new one, and so does everybody
-        // where one side has closed a session before its offer came.
+        // Whoever has crashed takes the old offer of a session that it has forgotten for a new one.
         let lives = self.lives.get(&(host, peer));
-        let crashed = lives.is_some_and(|lives| lives.iter().any(|life| life.crashed));
-        let begun_anew = self.births(host, peer) > 1 || self.births(peer, host) > 1;
-        let forgets = crashed || cause == Cause::Replaced && begun_anew;
+        let forgets = lives.is_some_and(|lives| lives.iter().any(|life| life.crashed));
         let open = self.life(host, peer).filter(|l| !l.closing && !forgets);
         let Some(session) = open
             .filter(|_| ends && self.hears_signal)

@@ -49,8 +49,11 @@ impl Bench {
     }
 
     fn state(&mut self, ends: (HostId, HostId), from: PeerState, to: PeerState) {
+        self.state_by(ends, from, to, Cause::LocalClose);
+    }
+
+    fn state_by(&mut self, ends: (HostId, HostId), from: PeerState, to: PeerState, cause: Cause) {
         let at = std::time::Instant::now();
-        let cause = Cause::LocalClose;
         self.tell(
             ends,
             Event::State {
@@ -239,6 +242,22 @@ fn a_message_of_an_earlier_session_is_found() {
     );
     bench.receive(R, "one");
     assert_eq!(bench.broken(), [Invariant::NoInvention]);
+}
+
+#[test]
+fn a_session_that_is_replaced_while_the_other_side_goes_on_in_it_is_found() {
+    let (up, closed) = (PeerState::Connected, PeerState::Closed);
+    let mut bench = Bench::connected();
+    bench.model.hears_signal = true;
+    // Both have closed one before.
+    for ends in [(A, B), (B, A)] {
+        bench.state(ends, up, closed);
+    }
+    for ends in [(A, B), (B, A)] {
+        bench.birth(ends);
+    }
+    bench.state_by((A, B), up, closed, Cause::Replaced);
+    assert_eq!(bench.broken(), [Invariant::Agreement]);
 }
 
 #[test]

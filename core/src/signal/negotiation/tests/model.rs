@@ -164,7 +164,7 @@ enum Step {
 impl Model {
     fn new(wants: [u8; 2], restarts: [u8; 2]) -> Self {
         let node = |us, peer| Node {
-            machine: Negotiation::new(id(us), id(peer)),
+            machine: Negotiation::new(id(us), id(peer), iter::empty()),
             unacknowledged: BTreeSet::new(),
             transport: Transport::None,
             named: 0,
@@ -224,7 +224,7 @@ impl Model {
                 self.forgets[at] -= 1;
                 let name = ["a", "b"];
                 let node = &mut self.nodes[at];
-                node.machine = Negotiation::new(id(name[at]), id(name[1 - at]));
+                node.machine = Negotiation::new(id(name[at]), id(name[1 - at]), iter::empty());
                 node.unacknowledged.clear();
                 node.transport = Transport::None;
             }

@@ -5,6 +5,9 @@
 //! nothing flows on the path that has taken over. So the last datagrams go there once more: whatever is acknowledged of
 //! them sets SCTP in motion. DTLS drops what had come after all by its sequence number (RFC 9147 section 4.5.1).
 //!
+//! That a check had to be repeated is no reason to send them again: a path that loses some datagrams is the same path still.
+//! It was tried, and made no time of recovery shorter.
+//!
 //! When a check on the path is answered at once, nothing of it is kept: an idle peer takes no room.
 
 use std::collections::VecDeque;

@@ -69,7 +69,7 @@ impl Endpoint {
             local: datagram.source,
             remote: datagram.destination,
         };
-        slot.peer.on_secured(datagram);
+        slot.peer.on_secured(datagram, self.now);
         // The transport goes on sending from a candidate that is gone until it has another pair.
         let may = self.ctx.is_ours(path.local) && slot.peer.may_send(path, self.now);
         if may {

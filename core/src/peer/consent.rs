@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::paths::Answered;
-use super::session::Datagram;
+use super::session::{CHECK_INTERVAL, Datagram};
 use crate::config::Reconnect;
 use crate::event::{Path, PathHealth};
 
@@ -26,6 +26,8 @@ pub(super) struct Consent {
     /// The round trip time of the last answer.
     rtt: Duration,
     asked: Option<Asked>,
+    /// When the agent checked the path last.
+    checked: Option<Instant>,
     condition: Condition,
     /// ICE has restarted, and no pair of the new generation works yet: until then one has to.
     searching: Option<Instant>,
@@ -73,6 +75,7 @@ impl Consent {
             answered: None,
             rtt: Duration::ZERO,
             asked: None,
+            checked: None,
             condition: Condition::Good,
             searching: None,
         }
@@ -90,6 +93,7 @@ impl Consent {
     /// Watches another path, whose last answer is known.
     pub(super) fn watch(&mut self, path: Path, known: Option<Answered>) {
         self.path = Some(path);
+        self.checked = None;
         self.renew();
         if let Some(known) = known {
             self.answered = Some(known.at);
@@ -117,6 +121,7 @@ impl Consent {
         if self.asked.as_ref().is_some_and(is_known) {
             return;
         }
+        self.checked = Some(now);
         self.asked = Some(Asked {
             since: self.asked.as_ref().map_or(now, |asked| asked.since),
             check: check.clone(),
@@ -137,6 +142,13 @@ impl Consent {
     /// Whether ICE has restarted and has found no pair yet.
     pub(super) fn is_searching(&self) -> bool {
         self.searching.is_some()
+    }
+
+    /// When the agent checks the path next, if all that it has asked is answered.
+    pub(super) fn next_check(&self) -> Option<(Path, Instant)> {
+        let is_answered = self.asked.is_none() && self.searching.is_none();
+        let checked = self.checked.filter(|_| is_answered)?;
+        Some((self.path?, checked + CHECK_INTERVAL))
     }
 
     /// The path that is watched.
@@ -306,6 +318,23 @@ mod tests {
         consent.on_answered(path(), None, start + REPEAT * 3);
         assert_eq!(consent.poll_timeout(), None);
         assert_eq!(consent.rtt, RTT);
+    }
+
+    #[test]
+    fn the_next_check_is_known_while_none_waits_for_its_answer() {
+        let start = Instant::now();
+        let mut consent = watching(start);
+        assert_eq!(consent.next_check(), None, "none was sent");
+        consent.on_asked(&check(1), start);
+        assert_eq!(consent.next_check(), None);
+        consent.on_asked(&check(1), start + REPEAT);
+        consent.on_answered(path(), None, start + REPEAT);
+        let next = start + CHECK_INTERVAL;
+        assert_eq!(consent.next_check(), Some((path(), next)));
+        consent.on_generation(next);
+        assert_eq!(consent.next_check(), None, "another path is searched for");
+        consent.watch(path(), None);
+        assert_eq!(consent.next_check(), None);
     }
 
     #[test]

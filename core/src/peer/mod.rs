@@ -86,6 +86,8 @@ pub(crate) struct Peer {
     checks: Checks,
     /// When the last datagram of the peer came.
     last_received: Option<Instant>,
+    /// When the last secured datagram was sent or came.
+    last_secured: Option<Instant>,
 }
 
 /// Connectivity checks counted, for the diagnosis.
@@ -244,6 +246,7 @@ impl Peer {
             next_metrics: None,
             checks: Checks::default(),
             last_received: None,
+            last_secured: None,
             rng,
         }
     }
@@ -345,7 +348,10 @@ impl Peer {
         }
         [
             self.lifecycle.deadline(),
-            self.session.as_ref().and_then(TapedSession::poll_timeout),
+            self.session
+                .as_ref()
+                .and_then(TapedSession::poll_timeout)
+                .map(|at| self.transport_timeout(at)),
             self.channels.poll_timeout(),
             self.signalling.poll_timeout(),
             self.next_restart,

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::session::CHECK_INTERVAL;
 use crate::event::Path;
 
 /// A path that works, and how well.
@@ -47,6 +48,8 @@ pub(super) struct Answered {
     path: Path,
     pub(super) rtt: Duration,
     pub(super) at: Instant,
+    /// When the agent checked it last, since then.
+    checked: Option<Instant>,
 }
 
 impl Paths {
@@ -73,6 +76,7 @@ impl Paths {
             path,
             rtt: took.time,
             at: now,
+            checked: None,
         };
         self.entries.retain(|known| known.works(now));
         if self.entries.len() >= MAX_PATHS {
@@ -83,6 +87,30 @@ impl Paths {
             }
         }
         self.entries.push(answered);
+    }
+
+    /// The agent has checked `path`.
+    pub(super) fn on_checked(&mut self, path: Path, now: Instant) {
+        if let Some(known) = self.entries.iter_mut().find(|known| known.path == path) {
+            known.checked = Some(now);
+        }
+    }
+
+    /// When the transport is to be driven that asks for `at`. A check of a standby waits for that of the path in use, which is
+    /// `next`, so that an idle host is woken once for both; the last secured datagram was sent or came at `secured`.
+    pub(super) fn postponed(
+        &self,
+        at: Instant,
+        (used, next): (Path, Instant),
+        secured: Instant,
+    ) -> Instant {
+        let is_checked = |known: &Answered| known.checked.is_some_and(|c| c + CHECK_INTERVAL == at);
+        let mut standbys = self.entries.iter().filter(|known| known.path != used);
+        if secured + IDLE <= at && next > at && standbys.any(is_checked) {
+            next
+        } else {
+            at
+        }
     }
 
     /// The last answer on `path`, if there was one in this generation.
@@ -135,6 +163,9 @@ impl Answered {
 
 /// Paths of one peer that are known: an agent of str0m has no more pairs.
 const MAX_PATHS: usize = 100;
+/// After so long without a secured datagram nothing of SCTP's is due that would suffer from a [`CHECK_INTERVAL`] more: it
+/// acknowledges within 200 ms, and what it has under way on a path that answers it has sent again by then.
+const IDLE: Duration = Duration::from_secs(5);
 /// A path that did not answer for longer is none. Two checks and their quick repetitions are lost then.
 const SILENT: Duration = Duration::from_secs(8);
 
@@ -190,6 +221,34 @@ mod tests {
             .map(|known| known.in_use)
             .collect();
         assert_eq!(in_use, [true, false, false, false]);
+    }
+
+    #[test]
+    fn only_the_check_of_a_standby_waits_and_only_while_nothing_is_sent() {
+        let mut paths = Paths::default();
+        let secured = Instant::now();
+        let (used, standby) = (path(1), path(2));
+        let checked = secured + IDLE;
+        for path in [used, standby] {
+            paths.on_answered(path, took(RTT), checked);
+            paths.on_checked(path, checked);
+        }
+        let due = checked + CHECK_INTERVAL;
+        let next = due + Duration::from_secs(1);
+        let postponed = |at, of, secured| paths.postponed(at, (of, next), secured);
+        assert_eq!(postponed(due, used, secured), next);
+        let busy = due - IDLE + Duration::from_nanos(1);
+        assert_eq!(postponed(due, used, busy), due, "something is under way");
+        let other = due + Duration::from_nanos(1);
+        assert_eq!(postponed(other, used, secured), other, "no check");
+        let late = next + Duration::from_nanos(1);
+        assert_eq!(paths.postponed(due, (used, due), secured), due);
+        assert_eq!(postponed(late, used, secured), late);
+        let mut alone = Paths::default();
+        alone.on_answered(used, took(RTT), checked);
+        alone.on_checked(used, checked);
+        alone.on_checked(standby, checked);
+        assert_eq!(alone.postponed(due, (used, next), secured), due);
     }
 
     #[test]
@@ -249,7 +308,7 @@ mod tests {
     fn a_peer_without_paths_has_no_table() {
         assert_eq!(Paths::default().entries.capacity(), 0);
         assert!(size_of::<Paths>() <= 40, "{}", size_of::<Paths>());
-        assert!(size_of::<Answered>() <= 96, "{}", size_of::<Answered>());
+        assert!(size_of::<Answered>() <= 112, "{}", size_of::<Answered>());
     }
 
     fn working(paths: &Paths, used: Option<Path>, now: Instant) -> Vec<PathQuality> {

@@ -27,6 +27,7 @@ impl Peer {
         self.metrics.bytes_received += contents.len() as u64;
         self.last_received = Some(now);
         if is_secured(contents) {
+            self.last_secured = Some(now);
             self.unheard.on_heard();
         }
         if let Some(session) = &mut self.session {

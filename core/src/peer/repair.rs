@@ -17,6 +17,11 @@ impl Peer {
     /// A check of ours was sent.
     pub(crate) fn on_check_sent(&mut self, check: &Datagram, now: Instant) {
         self.checks.sent += 1;
+        let path = Path {
+            local: check.source,
+            remote: check.destination,
+        };
+        self.paths.on_checked(path, now);
         self.consent.on_asked(check, now);
     }
 
@@ -81,8 +86,17 @@ impl Peer {
     }
 
     /// A secured datagram is to be sent, whether there is a way for it now or not.
-    pub(crate) fn on_secured(&mut self, datagram: &Datagram) {
+    pub(crate) fn on_secured(&mut self, datagram: &Datagram, now: Instant) {
+        self.last_secured = Some(now);
         self.unheard.on_sent(datagram);
+    }
+
+    /// When the transport is to be driven that asks for `at`.
+    pub(super) fn transport_timeout(&self, at: Instant) -> Instant {
+        match (self.consent.next_check(), self.last_secured) {
+            (Some(next), Some(secured)) => self.paths.postponed(at, next, secured),
+            _ => at,
+        }
     }
 
     /// Secured data was sent along `path`.

@@ -23,7 +23,7 @@ use str0m::channel::{
 use str0m::config::DtlsVersion;
 use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::{Candidate as StrCandidate, Event as StrEvent, IceConnectionState, IceCreds};
-use str0m::{Input as StrInput, Output as StrOutput, Rtc};
+use str0m::{Input as StrInput, Output as StrOutput, Reason, Rtc};
 
 use super::echoes::{Echoes, is_secured};
 use crate::channel::kind::{Ordering, Reliability};
@@ -608,10 +608,12 @@ impl Session {
         // While the path is searched for, str0m returns early for each check that it had queued before it knew the
         // peer's credentials, and what it owes besides waits for its next turn: 50 ms later, unless it comes now.
         let least = if self.ice_up { 1 } else { 2 };
+        let mut owes_check = false;
         for turn in 0..MAX_TURNS {
-            if turn >= least && !self.is_due(now) {
+            if turn >= least && !self.is_due(now) && !owes_check {
                 break;
             }
+            let sent = self.transmits.len();
             let rtc = &mut self.rtc;
             if self
                 .crypto
@@ -621,7 +623,17 @@ impl Session {
                 self.failed = self.failed || !self.rtc.is_alive();
             }
             self.drain(now);
+            owes_check = self.transmits.len() > sent && self.waits_between_checks(now);
         }
+    }
+
+    /// Whether the agent, which has sent a check, may wait before the next one for its pace only. On an established
+    /// connection it need not: what is checked are the pairs that work, and the endpoint has a pace for addresses that
+    /// have not asked for checks. So one turn for all pairs wakes nobody twice.
+    fn waits_between_checks(&self, now: Instant) -> bool {
+        let is_established = self.ice_up && self.secured && self.pending.is_none();
+        let at_pace = self.deadline.is_some_and(|at| at <= now + CHECK_PACE);
+        is_established && at_pace && self.rtc.last_timeout_reason() == Reason::Ice
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
@@ -927,6 +939,7 @@ fn rtc_config(crypto: &Crypto, config: &Config) -> str0m::RtcConfig {
         .clear_codecs()
         .clear_extension_map();
     rtc.set_initial_stun_rto(config.timing().stun_retry);
+    rtc.set_max_stun_rto(CHECK_INTERVAL);
     rtc
 }
 
@@ -965,6 +978,10 @@ fn credentials(rng: &mut Rng) -> IceCreds {
 
 /// Secured datagrams that wait to be read together. DTLS would hold more.
 const MAX_UNREAD: usize = 8;
+/// How often the agent checks a pair that works.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(3);
+/// The pause of the agent between two checks (RFC 8445 section 14.2).
+const CHECK_PACE: Duration = Duration::from_millis(50);
 /// Turns that str0m gets at one instant. It queues at most 100 early checks.
 const MAX_TURNS: usize = 128;
 /// Outputs of one drain. SCTP has 65,535 chunks under way at most, and rarely a thousand datagrams.

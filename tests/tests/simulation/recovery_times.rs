@@ -296,6 +296,7 @@ fn an_idle_peer_costs_what_this_table_says() {
         let (wakeups_then, bytes_then) = figures(&mut world);
         let each_minute = (wakeups_then - wakeups) / u64::from(MINUTES);
         let each_second = (bytes_then - bytes) / u64::from(MINUTES * 60);
+        assert!(each_minute <= 30, "{name}: {each_minute}");
         writeln!(table, "{name:<16}{each_minute:>22}{each_second:>12}")
             .expect("a string takes everything");
     }

@@ -72,7 +72,7 @@ mod metrics;
 mod need;
 mod peer;
 mod rng;
-mod sdp;
+pub mod sdp;
 mod signal;
 mod tape;
 mod time;

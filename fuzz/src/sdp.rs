@@ -20,12 +20,13 @@ pub enum Difference {
     Repeated,
     /// Fields of lines that are no attributes: each has forms that the other does not take.
     Fields,
-    /// Attribute values that RFC 8839, 8841, 8842 and 9429 do not allow, and that it takes.
+    /// Attribute values that RFC 5888, 8122, 8841 and 8842 do not allow, and that it takes.
     Values,
     /// It reads attributes that mean nothing to a data channel peer, and refuses malformed ones.
     Uninterpreted,
-    /// It refuses malformed values at levels that do not speak for the data channel's transport.
-    Elsewhere,
+    /// It refuses values that we judge when a description is to be used, ICE credentials first of all, and numbers that we
+    /// take for the largest one.
+    Later,
     /// It refuses an attribute at a level where it has no meaning; we ignore it there.
     Placement,
     /// It refuses a flag that has a value; we ignore the value.
@@ -83,12 +84,12 @@ fn has_left_out(theirs: &SdpSession, start: &str) -> bool {
 /// By the name of our fault.
 fn why_only_theirs(fault: &str) -> Option<Difference> {
     Some(match fault {
-        "TooLong" | "TooManySections" => Difference::Limits,
+        "TooLong" | "TooManyLines" | "TooManySections" => Difference::Limits,
         "Line" | "AttributeName" => Difference::Lexis,
         "Order" | "NoTime" => Difference::Order,
         "Repeated" => Difference::Repeated,
         "Version" | "Field" => Difference::Fields,
-        "IceUfrag" | "IcePwd" | "Fingerprint" | "Setup" | "Mid" | "SctpPort" | "MaxMessageSize" => {
+        "Fingerprint" | "Setup" | "Mid" | "Group" | "SctpPort" | "MaxMessageSize" => {
             Difference::Values
         }
         _ => return None,
@@ -130,9 +131,8 @@ fn why_line(line: &str) -> Option<Difference> {
     match name {
         "bundle-only" | "end-of-candidates" | "ice-lite" => Some(Difference::FlagWithValue),
         "candidate" => Some(Difference::Candidate),
-        // What counts was read by us, so this is at another level; a value that is missing, for one.
         "fingerprint" | "setup" | "ice-ufrag" | "ice-pwd" | "mid" | "sctp-port"
-        | "max-message-size" => Some(Difference::Elsewhere),
+        | "max-message-size" => Some(Difference::Later),
         "group" | "ice-options" | "sctpmap" => Some(Difference::Values),
         _ => Some(Difference::Uninterpreted),
     }

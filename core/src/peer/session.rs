@@ -37,7 +37,7 @@ use crate::event::{NegotiationFault, Path, PeerFault, TransportFault};
 use crate::ice::gather::LocalCandidate;
 use crate::id::PeerId;
 use crate::rng::Rng;
-use crate::sdp::{self, Rewrite};
+use crate::sdp::{self, Announcement};
 use crate::tape::bytes_text;
 
 /// One transport to one peer: ICE, DTLS and SCTP.
@@ -302,7 +302,7 @@ impl Session {
         } else {
             self.credentials.clone()
         };
-        let text = self.rewrite(&offer.to_sdp_string(), &announced, ended)?;
+        let text = self.announce(&offer.to_sdp_string(), &announced, ended)?;
         self.pending = Some(PendingOffer {
             inner: pending,
             announced,
@@ -335,7 +335,7 @@ impl Session {
             self.use_credentials(replacement);
         }
         self.on_generation();
-        let text = self.rewrite(&answer.to_sdp_string(), &self.credentials, ended);
+        let text = self.announce(&answer.to_sdp_string(), &self.credentials, ended);
         self.settle(now);
         text.ok_or(NegotiationFault::Unsupported)
     }
@@ -721,20 +721,20 @@ impl Session {
     }
 
     /// The description as it is sent: with our credentials in place of str0m's and our candidates in our order.
-    fn rewrite(&self, text: &str, announced: &IceCreds, ended: bool) -> Option<String> {
+    fn announce(&self, text: &str, announced: &IceCreds, ended: bool) -> Option<String> {
         let candidates: Vec<String> = self
             .local
             .iter()
             .filter_map(|candidate| str_candidate(*candidate))
             .map(|candidate| candidate.to_sdp_string())
             .collect();
-        let rewrite = Rewrite {
+        let announcement = Announcement {
             ice_ufrag: &announced.ufrag,
             ice_pwd: &announced.pass,
             candidates: &candidates,
             end_of_candidates: ended,
         };
-        sdp::rewrite(text, rewrite).ok()
+        sdp::announce(text, announcement).ok()
     }
 
     /// Takes everything that str0m has to say at `now`.

@@ -16,7 +16,7 @@ use crate::ice::gather::LocalCandidate;
 use crate::ice::{AddressPolicy, Admitted, RemoteCandidates};
 use crate::id::{Generation, PeerId, SessionId};
 use crate::rng::Rng;
-use crate::sdp::{self, Description, HashFunction, Remote, Role};
+use crate::sdp::{Description, Remote, Role, SdpError};
 use crate::signal::{
     Acceptance, Body, ByeReason, Capabilities, Decision, EarlyCandidate, Envelope, Inbox,
     Negotiation, Outbox,
@@ -106,7 +106,7 @@ impl Signalling {
 
     /// What the peer's answers to our checks are made with.
     pub(super) fn remote_password(&self) -> Option<&str> {
-        self.remote.as_ref().map(|remote| remote.pwd.expose())
+        self.remote.as_ref().map(Remote::pwd)
     }
 
     /// Whether the peer has named an address of IPv4 that may be used, and one of IPv6.
@@ -561,10 +561,10 @@ impl Peer {
         now: Instant,
     ) -> Result<(), Unused> {
         let Body::Answer {
-            sdp,
             replaces,
             resumes,
             bowline,
+            ..
         } = &answer.body
         else {
             return Ok(());
@@ -588,7 +588,7 @@ impl Peer {
         self.bury(replaces, session, ctx);
         let applied = read.and_then(|remote| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
-            session.accept_answer(sdp, now)?;
+            session.accept_answer(remote.text(), now)?;
             Ok(remote)
         });
         match applied {
@@ -693,7 +693,7 @@ impl Peer {
             .signalling
             .remote
             .as_ref()
-            .is_some_and(|remote| remote.ufrag == candidate.ufrag);
+            .is_some_and(|remote| remote.ufrag() == candidate.ufrag);
         if is_current {
             self.use_candidate(candidate, ctx, now);
             return true;
@@ -775,13 +775,14 @@ impl Peer {
 
     /// Applies an offer and answers it.
     fn answer(&mut self, offer: &Envelope, took: Duration, ctx: &mut Context, now: Instant) {
-        let Body::Offer { sdp, bowline, .. } = &offer.body else {
+        let Body::Offer { bowline, .. } = &offer.body else {
             return;
         };
         self.begin_generation(offer.generation, ctx, now);
         let applied = self.read(offer, Role::Offer).and_then(|remote| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
-            Ok((remote, session.accept_offer(sdp, ctx.gathered, now)?))
+            let answer = session.accept_offer(remote.text(), ctx.gathered, now)?;
+            Ok((remote, answer))
         });
         match applied {
             Ok((remote, sdp)) => {
@@ -813,15 +814,11 @@ impl Peer {
         };
         let is_ours = envelope.session == self.signalling.session;
         let previous = self.signalling.remote.as_ref().filter(|_| is_ours);
-        let description = Description::parse(sdp).map_err(sdp::SdpError::negotiation_fault)?;
-        let remote = sdp::validate(&description, role, previous)
-            .map_err(sdp::SdpError::negotiation_fault)?;
+        let remote = Description::parse(sdp)
+            .and_then(|description| Remote::new(description, role, previous))
+            .map_err(SdpError::negotiation_fault)?;
         // The transport can verify no other.
-        let has_sha256 = remote
-            .fingerprints
-            .iter()
-            .any(|f| f.hash == HashFunction::Sha256);
-        if has_sha256 {
+        if remote.has_sha256() {
             Ok(remote)
         } else {
             Err(NegotiationFault::Fingerprint)
@@ -847,14 +844,14 @@ impl Peer {
         });
         let policy = AddressPolicy::new(&ctx.config);
         let max = ctx.config.limits.max_candidates;
-        let (lines, ufrag) = (remote.candidates.clone(), remote.ufrag.clone());
-        let ended = remote.end_of_candidates;
+        let lines: Vec<String> = remote.candidates().map(str::to_owned).collect();
+        let (ufrag, ended) = (remote.ufrag().to_owned(), remote.is_end_of_candidates());
         // Without limit is 0 to the channels, as in the description.
-        let limit = usize::try_from(remote.max_message_size).unwrap_or(0);
+        let limit = remote.max_message_size().unwrap_or(0);
+        let limit = usize::try_from(limit).unwrap_or(0);
         let first = self.signalling.remote.is_none();
-        self.signalling.candidates = Some(
-            RemoteCandidates::new(policy, &remote.ufrag, max).filtered(ctx.filter.clone(), peer),
-        );
+        self.signalling.candidates =
+            Some(RemoteCandidates::new(policy, &ufrag, max).filtered(ctx.filter.clone(), peer));
         self.signalling.end_of_candidates = None;
         self.signalling.remote = Some(remote);
         self.paths.on_generation(now);

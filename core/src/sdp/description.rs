@@ -1,432 +1,406 @@
-//! What a session description says to a data channel peer.
+//! A session description: its lines, each of which obeys its grammar.
 //!
-//! `sdp-types` is the grammar: it checks the fields of each line and gives the tree. Three things it does not give,
-//! and they are taken from a light scan of the lines that runs first: the line number of each attribute, the order of
-//! the lines (it accepts a text without `o=`), and whether an attribute has a name. The scan also bounds the number of
-//! media sections before a tree is built.
-//!
-//! Both passes look at each byte a constant number of times. What follows them looks at each attribute once, and
-//! compares the mids of BUNDLE groups with at most [`MAX_SECTIONS`](super::outline::MAX_SECTIONS) sections, so the
-//! whole is linear in the length.
-//!
-//! Sections other than the data channel's are read only where BUNDLE makes them carry its transport.
+//! One pass looks at each byte a constant number of times and keeps the lines as they are, so that what is printed is what
+//! was read: unknown attributes, their order and their number with it. A tree of fields would lose that (`sdp-types`
+//! drops lines and moves others, and knows no line numbers), and costs an allocation for each.
 
-use sdp_types::{Attribute, Media, ParserError, Session};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use zeroize::Zeroizing;
 
 use super::fault::{SdpError, SdpFault};
-use super::outline::Outline;
-use super::value::{Fingerprint, Located, Secret, Setup, is_token, parse_ufrag, saturating_number};
+use super::line::{Kind, Line, words};
+use super::section::Section;
+use super::write::Writer;
 
-/// A session description, reduced to what a data channel peer needs. Every value in it obeys its grammar.
+/// A session description (RFC 8866). Every value in it that is interpreted here obeys its grammar.
 ///
-/// Whether the values suffice for a session is decided by [`validate`](super::validate()). Without a data channel
-/// section only the sections are counted.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Description {
-    /// How many media sections there are, of any kind.
-    pub(crate) sections: usize,
-    /// The first data channel section that is not rejected, or else the first.
-    pub(crate) application: Option<Application>,
-    /// The user name fragment of the transport of that section.
-    pub(crate) ufrag: Option<Located<String>>,
-    /// The password of that transport.
-    pub(crate) pwd: Option<Located<Secret>>,
-    /// The certificate fingerprints of that transport, in the order of the text.
-    pub(crate) fingerprints: Vec<Located<Fingerprint>>,
-    /// The DTLS role of that transport.
-    pub(crate) setup: Option<Located<Setup>>,
-    /// The candidate lines of that transport, `candidate:..` without `a=`, unchecked.
-    pub(crate) candidates: Vec<Located<String>>,
-    /// Whether no candidate follows.
-    pub(crate) end_of_candidates: bool,
-    /// Whether the peer trickles candidates (RFC 8840).
-    pub(crate) trickle: bool,
-    /// Whether the peer is an ICE lite agent, so that we have to control (RFC 8445 section 6.1.1).
-    pub(crate) ice_lite: bool,
-    /// Where a reader from the top finds another value of the transport than the one taken here.
-    pub(crate) conflict: Option<SdpError>,
+/// Whether the values make sense together is decided by [`validate`](Self::validate) and, beside another description, by
+/// [`validate_after`](Self::validate_after) and [`validate_answer`](Self::validate_answer). `Display` prints the lines as
+/// they were read, each ended by CRLF and without empty ones; what is printed is read as the same description. `Debug`
+/// shows no line, because ICE passwords are in them.
+///
+/// ```
+/// use bowline::sdp::{Description, Role, Rules};
+///
+/// # fn main() -> Result<(), bowline::sdp::SdpError> {
+/// # let text = "v=0\no=- 1 2 IN IP4 0.0.0.0\ns=-\nt=0 0\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\n\
+/// #     c=IN IP4 0.0.0.0\na=mid:0\na=ice-ufrag:Ks4t\na=ice-pwd:nK3tWpQ8vM2xYc7LrH5dFbGz\n\
+/// #     a=fingerprint:sha-256 D2:FA:0E:C3:22:59:5E:14:95:69:92:3D:13:B4:84:24:2C:C2:A2:C0:3E:FD:34:8E:5E:EA:6F:AF:52:CE:E6:0F\n\
+/// #     a=setup:actpass\na=sctp-port:5000\n";
+/// let offer = Description::parse(text)?;
+/// offer.validate(Role::Offer, &Rules::default())?;
+/// for section in offer.sections() {
+///     println!("{} {:?}: {} candidates", section.media(), section.mid(), section.transport().candidates().count());
+/// }
+///
+/// let error = Description::parse(&text.replace("actpass", "maybe")).expect_err("there is no such role");
+/// assert_eq!(error.to_string(), "line 11: malformed setup (RFC 4145 section 4)");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Description {
+    /// Zeroed when dropped, because ICE passwords are in it.
+    text: Zeroizing<String>,
+    lines: Vec<Line>,
+    /// The head, and after it the media sections.
+    levels: Vec<Level>,
 }
 
 impl Description {
-    /// The longest description that is looked at, in bytes.
-    pub(crate) const MAX_LEN: usize = 1024 * 1024;
+    /// The longest description that is read, in bytes. A longer one is refused unread.
+    pub const MAX_LEN: usize = 1024 * 1024;
+    /// The most lines that are read. A description with more is refused at the first of them.
+    pub const MAX_LINES: usize = 32 * 1024;
+    /// The most media sections that are read. A description with more is refused at the first of them.
+    pub const MAX_SECTIONS: usize = 64;
 
-    /// Reads `text`.
+    /// Reads a description. Lines may end with LF alone.
     ///
     /// # Errors
     ///
-    /// [`SdpError`] at a line that does not obey its grammar.
-    pub(crate) fn parse(text: &str) -> Result<Self, SdpError> {
+    /// [`SdpError`] at the first line that does not obey its grammar, or that is beyond a limit.
+    pub fn parse(text: &str) -> Result<Self, SdpError> {
         if text.len() > Self::MAX_LEN {
             return Err(SdpFault::TooLong.at(0));
         }
-        Self::read(text)
+        Self::read(text, Self::MAX_LINES)
     }
 
-    /// Reads a text of any length.
-    pub(super) fn read(text: &str) -> Result<Self, SdpError> {
-        let outline = Outline::scan(text)?;
-        let tree = Session::parse(text.as_bytes()).map_err(|e| from_grammar(&e))?;
-        let mut lines = outline.attributes.into_iter();
-        let session = Level::read(tree.attributes, &mut lines)?;
-        let mut sections = Vec::with_capacity(tree.medias.len());
-        for (media, line) in tree.medias.into_iter().zip(outline.sections) {
-            sections.push(Section::read(media, line, &mut lines)?);
+    /// Reads a text of any length and of so many lines.
+    pub(super) fn read(text: &str, max_lines: usize) -> Result<Self, SdpError> {
+        let mut reader = Reader::new(text);
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty()) {
+            if reader.lines.len() == max_lines {
+                return Err(SdpFault::TooManyLines.at(number));
+            }
+            reader.line(number, line)?;
         }
-        Self::resolve(&session, &sections)
+        reader.finish()
     }
 
-    /// Takes the values that count for the data channel section from the levels at which they can stand.
-    fn resolve(session: &Level, sections: &[Section]) -> Result<Self, SdpError> {
-        let Some(own) = choose(sections) else {
-            return Ok(Self {
-                sections: sections.len(),
-                ..Self::default()
-            });
+    /// The text, as `Display` prints it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The media sections, in their order.
+    pub fn sections(&self) -> impl ExactSizeIterator<Item = Section<'_>> {
+        (1..self.levels.len()).map(|level| Section::new(self, level))
+    }
+
+    /// The section with that identification tag.
+    #[must_use]
+    pub fn section(&self, mid: &str) -> Option<Section<'_>> {
+        self.sections().find(|section| section.mid() == Some(mid))
+    }
+
+    /// The identification of the session, and the version of its description (RFC 8866 section 5.2).
+    #[must_use]
+    pub fn origin(&self) -> (&str, &str) {
+        let origin = self.first(self.head(), Kind::Origin);
+        let mut fields = words(origin.map_or("", |at| at.value)).skip(1);
+        let mut next = || fields.next().unwrap_or_default();
+        (next(), next())
+    }
+
+    /// Whether the describing side is an ICE lite agent, so that the other side has to control (RFC 8445 section 6.1.1).
+    #[must_use]
+    pub fn is_ice_lite(&self) -> bool {
+        self.first(self.head(), Kind::IceLite).is_some()
+    }
+
+    /// The identification tags of each BUNDLE group (RFC 9143).
+    pub fn bundles(&self) -> impl Iterator<Item = impl Iterator<Item = &str>> {
+        self.bundle_lines().map(|(_, tags)| tags)
+    }
+
+    /// The BUNDLE groups with the numbers of their lines.
+    pub(super) fn bundle_lines(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = &str>)> {
+        self.all(self.head(), Kind::Group).filter_map(|group| {
+            let mut parts = words(group.value);
+            (parts.next() == Some("BUNDLE")).then_some((group.line, parts))
+        })
+    }
+
+    pub(super) fn head(&self) -> &Level {
+        self.level(0)
+    }
+
+    /// The head at 0, and after it the sections.
+    pub(super) fn level(&self, index: usize) -> &Level {
+        self.levels.get(index).unwrap_or(&Level::NONE)
+    }
+
+    /// How many levels there are.
+    pub(super) fn levels(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// The first line of a kind at a level.
+    pub(super) fn first(&self, level: &Level, kind: Kind) -> Option<Value<'_>> {
+        self.value(level.first(kind) as usize)
+    }
+
+    /// All lines of a kind at a level.
+    pub(super) fn all(&self, level: &Level, kind: Kind) -> impl Iterator<Item = Value<'_>> + Clone {
+        let lines = level.first(kind).min(level.end)..level.end;
+        lines
+            .filter_map(|index| self.value(index as usize))
+            .filter(move |line| line.kind == kind)
+    }
+
+    /// The level of each section that is in a BUNDLE group, and that of the one which speaks for it. A section that is in
+    /// two groups counts in the first.
+    fn speakers(&self) -> BTreeMap<usize, usize> {
+        let levels = self.mids();
+        let mut speakers = BTreeMap::new();
+        for (_, mut tags) in self.bundle_lines() {
+            let Some(speaker) = tags.next().and_then(|tag| levels.get(tag)) else {
+                continue;
+            };
+            for level in tags.filter_map(|tag| levels.get(tag)).chain([speaker]) {
+                speakers.entry(*level).or_insert(*speaker);
+            }
+        }
+        speakers
+    }
+
+    /// The levels of the sections by their identification tags, the first where several have the same.
+    pub(super) fn mids(&self) -> BTreeMap<&str, usize> {
+        let mut levels = BTreeMap::new();
+        for (level, section) in (1..).zip(self.sections()) {
+            if let Some(mid) = section.mid() {
+                levels.entry(mid).or_insert(level);
+            }
+        }
+        levels
+    }
+
+    /// What stands in a line.
+    fn value(&self, index: usize) -> Option<Value<'_>> {
+        let line = self.lines.get(index)?;
+        let text = self.text.get(line.start as usize..line.end as usize)?;
+        let value = text.get(2..).unwrap_or_default();
+        let value = match (text.starts_with("a="), value.split_once(':')) {
+            (true, Some((_, value))) => value,
+            (true, None) => "",
+            (false, _) => value,
         };
-        let bundle = Bundle::of(own, session, sections);
-        let speaker = bundle.tagged.unwrap_or(own);
-        let transport = Transport {
-            ranked: vec![&speaker.level, &own.level, session],
-            from_top: std::iter::once(session)
-                .chain(sections.iter().map(|s| &s.level))
-                .collect(),
-        };
-        let ice = transport.take(Part::Ice);
-        let setup = transport.take(Part::Setup);
-        let fingerprints = transport
-            .take(Part::Fingerprints)
-            .map_or(&[][..], |l| &l.fingerprints);
-        Ok(Self {
-            sections: sections.len(),
-            application: Some(Application::read(own, &bundle)?),
-            ufrag: parse_opt(ice.and_then(|l| l.ufrag.as_ref()), parse_ufrag)?,
-            pwd: parse_opt(ice.and_then(|l| l.pwd.as_ref()), Secret::parse_pwd)?,
-            fingerprints: fingerprints
-                .iter()
-                .map(|f| f.parse(Fingerprint::parse))
-                .collect::<Result<_, _>>()?,
-            setup: parse_opt(setup.and_then(|l| l.setup.as_ref()), Setup::parse)?,
-            candidates: speaker.level.candidates.clone(),
-            end_of_candidates: speaker.level.end_of_candidates || session.end_of_candidates,
-            trickle: transport.ranked.iter().any(|level| level.trickle),
-            ice_lite: session.ice_lite,
-            conflict: transport.conflict(),
+        Some(Value {
+            line: line.number as usize,
+            kind: line.kind,
+            text,
+            value,
         })
     }
 }
 
-/// The data channel section (RFC 8841).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Application {
-    /// The line of its `m=`.
-    pub(crate) line: usize,
-    /// Whether the peer refuses it.
-    pub(crate) rejected: bool,
-    /// Its identification tag.
-    pub(crate) mid: Option<String>,
-    /// The SCTP port: of `a=sctp-port` or, in the form before RFC 8841, of the `m=` line.
-    pub(crate) sctp_port: Option<u16>,
-    /// The largest message that the peer takes, in bytes: 65,536 when it does not say, `u64::MAX` without limit.
-    pub(crate) max_message_size: u64,
-    /// Whether the SCTP association is negotiated in the descriptions.
-    pub(crate) sctp_init: bool,
-    /// The line of a BUNDLE group with this section and with a mid that no section has.
-    pub(crate) dangling_bundle: Option<usize>,
-}
+impl FromStr for Description {
+    type Err = SdpError;
 
-impl Application {
-    fn read(own: &Section, bundle: &Bundle<'_>) -> Result<Self, SdpError> {
-        let sctp_port = match &own.level.sctp_port {
-            Some(port) => Some(port.parse(parse_sctp_port)?.value),
-            // `m=application 9 DTLS/SCTP 5000`, with `a=sctpmap:5000 webrtc-datachannel 256`.
-            None if own.proto == LEGACY_PROTO => own.fmt.parse().ok(),
-            None => None,
-        };
-        let max_message_size = match &own.level.max_message_size {
-            Some(size) => size.parse(parse_max_message_size)?.value,
-            None => DEFAULT_MAX_MESSAGE_SIZE,
-        };
-        Ok(Self {
-            line: own.line,
-            rejected: own.is_rejected(),
-            mid: parse_opt(own.level.mid.as_ref(), parse_mid)?.map(|mid| mid.value),
-            sctp_port,
-            max_message_size,
-            sctp_init: own.level.sctp_init,
-            dangling_bundle: bundle.dangling,
-        })
+    fn from_str(text: &str) -> Result<Self, SdpError> {
+        Self::parse(text)
     }
 }
 
-/// The attributes at session level or in a section, those that mean something to a data channel peer.
-#[derive(Debug, Default)]
-struct Level {
-    ufrag: Option<Located<String>>,
-    pwd: Option<Located<String>>,
-    fingerprints: Vec<Located<String>>,
-    setup: Option<Located<String>>,
-    candidates: Vec<Located<String>>,
-    end_of_candidates: bool,
-    trickle: bool,
-    ice_lite: bool,
-    groups: Vec<Located<String>>,
-    mid: Option<Located<String>>,
-    sctp_port: Option<Located<String>>,
-    max_message_size: Option<Located<String>>,
-    sctp_init: bool,
-    bundle_only: bool,
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Description")
+            .field("lines", &self.lines.len())
+            .field("sections", &self.sections().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Description {
+    /// Whether both print alike.
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Description {}
+
+/// The lines before the first media section, or those of a section with its `m=`.
+#[derive(Debug, Clone)]
+pub(super) struct Level {
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// The first line of each kind.
+    firsts: [u32; Kind::COUNT],
+    /// The level of the section that speaks for the transport of this one: itself, or where it is in a BUNDLE group the one
+    /// that the group names first (RFC 9143 section 7.2).
+    pub(super) speaker: usize,
 }
 
 impl Level {
-    /// Takes one line number of `lines` for each attribute.
-    fn read(
-        attributes: Vec<Attribute>,
-        lines: &mut impl Iterator<Item = usize>,
-    ) -> Result<Self, SdpError> {
-        let mut level = Self::default();
-        for (attribute, line) in attributes.into_iter().zip(lines) {
-            level.add(
-                &attribute.attribute,
-                attribute.value.unwrap_or_default(),
-                line,
-            )?;
+    const NONE: Self = Self::new(0, 0);
+
+    const fn new(start: u32, speaker: usize) -> Self {
+        Self {
+            start,
+            end: start,
+            firsts: [NONE; Kind::COUNT],
+            speaker,
         }
-        Ok(level)
     }
 
-    fn add(&mut self, name: &str, value: String, line: usize) -> Result<(), SdpError> {
-        match name {
-            "ice-ufrag" => return set(&mut self.ufrag, value, line),
-            "ice-pwd" => return set(&mut self.pwd, value, line),
-            "setup" => return set(&mut self.setup, value, line),
-            "mid" => return set(&mut self.mid, value, line),
-            "sctp-port" => return set(&mut self.sctp_port, value, line),
-            "max-message-size" => return set(&mut self.max_message_size, value, line),
-            "fingerprint" => self.fingerprints.push(Located { line, value }),
-            "candidate" => {
-                self.candidates.push(Located {
-                    line,
-                    value: format!("candidate:{value}"),
-                });
+    /// Takes the next line. Returns false when there was one of its kind before.
+    fn add(&mut self, kind: Kind, index: u32) -> bool {
+        self.end = index + 1;
+        let is_first = !self.has(kind);
+        if is_first && let Some(first) = self.firsts.get_mut(kind as usize) {
+            *first = index;
+        }
+        is_first
+    }
+
+    fn first(&self, kind: Kind) -> u32 {
+        self.firsts.get(kind as usize).copied().unwrap_or(NONE)
+    }
+
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        self.first(kind) != NONE
+    }
+}
+
+/// A line, and what stands in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Value<'a> {
+    /// Its number in the text that was read, counted from 1.
+    pub(super) line: usize,
+    pub(super) kind: Kind,
+    /// The whole line.
+    pub(super) text: &'a str,
+    /// What follows the type, or the name of the attribute and a colon.
+    pub(super) value: &'a str,
+}
+
+/// A description that is being read.
+struct Reader {
+    out: Writer,
+    lines: Vec<Line>,
+    levels: Vec<Level>,
+    /// What the first lines have to be.
+    due: std::array::IntoIter<Kind, 3>,
+}
+
+impl Reader {
+    fn new(text: &str) -> Self {
+        let ends = text.bytes().filter(|b| *b == b'\n').count();
+        Self {
+            // It never grows, which would leave a copy behind that is not zeroed.
+            out: Writer::new(text.len() + ends + 2),
+            lines: Vec::with_capacity(ends.min(Description::MAX_LINES)),
+            levels: vec![Level::new(0, 0)],
+            due: [Kind::Version, Kind::Origin, Kind::Name].into_iter(),
+        }
+    }
+
+    /// Of the order of RFC 8866 section 5 it enforces `v=`, `o=`, `s=` at the start, `t=` before the first `m=`, and that
+    /// lines of the head are in no section. Elsewhere lines may be misplaced, as those who edit descriptions do with `b=`.
+    fn line(&mut self, number: usize, text: &str) -> Result<(), SdpError> {
+        let (kind, value) = Kind::of(text).map_err(|fault| fault.at(number))?;
+        if self.due.next().is_some_and(|due| due != kind) {
+            return Err(SdpFault::Order.at(number));
+        }
+        let in_section = self.levels.len() > 1;
+        let is_misplaced = match kind {
+            Kind::Media => {
+                self.begin_section(number)?;
+                false
             }
-            "end-of-candidates" => self.end_of_candidates = true,
-            "ice-options" => self.trickle |= value.split(' ').any(|option| option == "trickle"),
-            "ice-lite" => self.ice_lite = true,
-            "group" => self.groups.push(Located { line, value }),
-            "sctp-init" => self.sctp_init = !value.is_empty(),
-            "bundle-only" => self.bundle_only = true,
-            _ => {}
+            Kind::Repeat => in_section || !self.has(0, Kind::Time),
+            kind => in_section && kind.is_of_the_head(),
+        };
+        if is_misplaced {
+            return Err(SdpFault::Order.at(number));
+        }
+        kind.check(value).map_err(|fault| fault.at(number))?;
+        let index = offset(self.lines.len());
+        let start = offset(self.out.len());
+        self.out.line(&[text]);
+        self.lines.push(Line {
+            number: offset(number),
+            start,
+            end: start + offset(text.len()),
+            kind,
+        });
+        let level = self.levels.last_mut();
+        if level.is_some_and(|level| !level.add(kind, index) && kind.stands_once(in_section)) {
+            return Err(SdpFault::Repeated.at(number));
         }
         Ok(())
     }
 
-    fn values(&self, part: Part) -> Vec<&Located<String>> {
-        match part {
-            Part::Ice => self.ufrag.iter().chain(&self.pwd).collect(),
-            Part::Fingerprints => self.fingerprints.iter().collect(),
-            Part::Setup => self.setup.iter().collect(),
+    fn begin_section(&mut self, number: usize) -> Result<(), SdpError> {
+        if !self.has(0, Kind::Time) {
+            return Err(SdpFault::NoTime.at(number));
         }
-    }
-}
-
-/// One media section.
-#[derive(Debug)]
-struct Section {
-    line: usize,
-    media: String,
-    port: u16,
-    proto: String,
-    fmt: String,
-    level: Level,
-}
-
-impl Section {
-    fn read(
-        media: Media,
-        line: usize,
-        lines: &mut impl Iterator<Item = usize>,
-    ) -> Result<Self, SdpError> {
-        let level = Level::read(media.attributes, lines)?;
-        Ok(Self {
-            line,
-            media: media.media,
-            port: media.port,
-            proto: media.proto,
-            fmt: media.fmt,
-            level,
-        })
-    }
-
-    /// RFC 9143 section 6: a port of 0 refuses the section, unless it is only there to be bundled.
-    fn is_rejected(&self) -> bool {
-        self.port == 0 && !self.level.bundle_only
-    }
-
-    fn is_data_channel(&self) -> bool {
-        let format = match self.proto.as_str() {
-            PROTO => self.fmt == "webrtc-datachannel",
-            LEGACY_PROTO => true,
-            _ => false,
-        };
-        self.media == "application" && format
-    }
-
-    fn has_mid(&self, tag: &str) -> bool {
-        self.level.mid.as_ref().is_some_and(|mid| mid.value == tag)
-    }
-}
-
-/// The BUNDLE group of a section (RFC 9143).
-#[derive(Debug, Default)]
-struct Bundle<'a> {
-    /// The section that the first mid of the group names.
-    tagged: Option<&'a Section>,
-    /// The line of the group, when one of its mids names no section.
-    dangling: Option<usize>,
-}
-
-impl<'a> Bundle<'a> {
-    fn of(own: &Section, session: &Level, sections: &'a [Section]) -> Self {
-        let group = session.groups.iter().find_map(|group| {
-            let mids = group.value.strip_prefix("BUNDLE ")?;
-            mids.split(' ')
-                .any(|mid| own.has_mid(mid))
-                .then_some((group.line, mids))
-        });
-        let Some((line, mids)) = group else {
-            return Self::default();
-        };
-        let named = |mid: &str| sections.iter().find(|section| section.has_mid(mid));
-        let dangling = mids.split(' ').any(|mid| named(mid).is_none());
-        Self {
-            tagged: mids.split(' ').next().and_then(named),
-            dangling: dangling.then_some(line),
+        self.end_section()?;
+        if self.levels.len() > Description::MAX_SECTIONS {
+            return Err(SdpFault::TooManySections.at(number));
         }
+        let (start, speaker) = (offset(self.lines.len()), self.levels.len());
+        self.levels.push(Level::new(start, speaker));
+        Ok(())
     }
-}
 
-/// What is taken or left together.
-#[derive(Debug, Clone, Copy)]
-enum Part {
-    Ice,
-    Fingerprints,
-    Setup,
-}
-
-/// The levels at which the values of the transport can stand.
-struct Transport<'a> {
-    /// By what they mean: in a BUNDLE group the tagged section speaks for the transport of all (RFC 9143 section
-    /// 7.1.3), and media level overrides session level (RFC 8866 section 5.13).
-    ranked: Vec<&'a Level>,
-    /// By where they stand, which is how the transport underneath reads them.
-    from_top: Vec<&'a Level>,
-}
-
-impl<'a> Transport<'a> {
-    fn take(&self, part: Part) -> Option<&'a Level> {
-        self.ranked
+    /// RFC 8866 section 5.7: a section has a `c=`, unless the head has one.
+    fn end_section(&self) -> Result<(), SdpError> {
+        let last = self.levels.len() - 1;
+        let is_connected = [0, last]
             .iter()
-            .find(|level| !level.values(part).is_empty())
-            .copied()
+            .any(|level| self.has(*level, Kind::Connection));
+        if last == 0 || is_connected {
+            return Ok(());
+        }
+        let start = self.levels.last().map_or(0, |level| level.start as usize);
+        let line = self.lines.get(start).map_or(0, |line| line.number as usize);
+        Err(SdpFault::NoConnection.at(line))
     }
 
-    /// Finds where the two orders lead to different values, so that two readers would disagree on the peer.
-    fn conflict(&self) -> Option<SdpError> {
-        let parts = [
-            (Part::Ice, SdpFault::ConflictingIceCredentials),
-            (Part::Fingerprints, SdpFault::ConflictingFingerprints),
-            (Part::Setup, SdpFault::ConflictingSetup),
-        ];
-        parts.into_iter().find_map(|(part, fault)| {
-            let taken = self.take(part)?.values(part);
-            let first = self
-                .from_top
-                .iter()
-                .map(|l| l.values(part))
-                .find(|v| !v.is_empty())?;
-            let same = taken
-                .iter()
-                .map(|v| &v.value)
-                .eq(first.iter().map(|v| &v.value));
-            (!same).then(|| fault.at(first.first().map_or(0, |v| v.line)))
-        })
+    fn finish(mut self) -> Result<Description, SdpError> {
+        if self.due.next().is_some() {
+            return Err(SdpFault::Order.at(0));
+        }
+        if !self.has(0, Kind::Time) {
+            return Err(SdpFault::NoTime.at(0));
+        }
+        self.end_section()?;
+        let mut description = Description {
+            text: Zeroizing::new(self.out.into_text()),
+            lines: self.lines,
+            levels: self.levels,
+        };
+        for (level, speaker) in description.speakers() {
+            if let Some(level) = description.levels.get_mut(level) {
+                level.speaker = speaker;
+            }
+        }
+        Ok(description)
     }
-}
 
-fn choose(sections: &[Section]) -> Option<&Section> {
-    let mut channels = sections.iter().filter(|section| section.is_data_channel());
-    let first = channels.next()?;
-    if !first.is_rejected() {
-        return Some(first);
-    }
-    channels
-        .find(|section| !section.is_rejected())
-        .or(Some(first))
-}
-
-fn set(slot: &mut Option<Located<String>>, value: String, line: usize) -> Result<(), SdpError> {
-    if slot.is_some() {
-        return Err(SdpFault::Repeated.at(line));
-    }
-    *slot = Some(Located { line, value });
-    Ok(())
-}
-
-fn parse_opt<T>(
-    value: Option<&Located<String>>,
-    parser: impl Fn(&str) -> Result<T, SdpFault>,
-) -> Result<Option<Located<T>>, SdpError> {
-    value.map(|value| value.parse(parser)).transpose()
-}
-
-fn parse_mid(text: &str) -> Result<String, SdpFault> {
-    if is_token(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(SdpFault::Mid)
+    fn has(&self, level: usize, kind: Kind) -> bool {
+        self.levels.get(level).is_some_and(|level| level.has(kind))
     }
 }
 
-fn parse_sctp_port(text: &str) -> Result<u16, SdpFault> {
-    let number = saturating_number(text).ok_or(SdpFault::SctpPort)?;
-    u16::try_from(number).map_err(|_| SdpFault::SctpPort)
+/// Indices into a text that [`Description::MAX_LEN`] bounds.
+fn offset(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(NONE)
 }
 
-/// RFC 8841 section 6: 0 means any size.
-fn parse_max_message_size(text: &str) -> Result<u64, SdpFault> {
-    match saturating_number(text).ok_or(SdpFault::MaxMessageSize)? {
-        0 => Ok(u64::MAX),
-        size => Ok(size),
-    }
-}
-
-/// Keeps the line of an error of the grammar and drops its text, which may quote the description.
-fn from_grammar(error: &ParserError) -> SdpError {
-    match error {
-        ParserError::InvalidLineFormat(line, _) => SdpFault::Line.at(*line),
-        ParserError::InvalidVersion(line, _) => SdpFault::Version.at(*line),
-        ParserError::InvalidFieldEncoding(line, _)
-        | ParserError::InvalidFieldFormat(line, _)
-        | ParserError::MissingField(line, _)
-        | ParserError::FieldTrailingData(line, _) => SdpFault::Field.at(*line),
-        ParserError::MultipleVersions(line)
-        | ParserError::MultipleOrigins(line)
-        | ParserError::MultipleSessionNames(line)
-        | ParserError::MultipleSessionDescription(line)
-        | ParserError::MultipleUris(line)
-        | ParserError::MultipleConnections(line)
-        | ParserError::MultipleTimeZones(line)
-        | ParserError::MultipleMediaTitles(line)
-        | ParserError::MultipleKeys(line) => SdpFault::Repeated.at(*line),
-        ParserError::RepeatWithoutTime(line) => SdpFault::Order.at(*line),
-        // What is left is deprecated or `NoVersion`, which the scan of the lines has excluded.
-        _ => SdpFault::Order.at(0),
-    }
-}
-
-const PROTO: &str = "UDP/DTLS/SCTP";
-/// The form before RFC 8841.
-const LEGACY_PROTO: &str = "DTLS/SCTP";
-/// RFC 8841 section 6, where the attribute is absent.
-const DEFAULT_MAX_MESSAGE_SIZE: u64 = 65_536;
+/// No line.
+const NONE: u32 = u32::MAX;

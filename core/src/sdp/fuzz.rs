@@ -2,11 +2,9 @@
 
 use crate::fuzz::text_of;
 
-use super::description::Description;
-use super::value::Located;
-use super::{Remote, Rewrite, Role, for_transport, rewrite, validate};
+use super::{Announcement, Description, Remote, Role, Rules, SdpError, announce, for_transport};
 
-/// Reads, validates and rewrites a description.
+/// Reads, validates, rewrites and prints a description.
 ///
 /// # Panics
 ///
@@ -15,43 +13,47 @@ pub fn sdp(data: &[u8]) {
     let Some(text) = text_of(data) else { return };
     match Description::parse(text) {
         Ok(description) => {
-            check_places(text, &description);
+            check_printed(text, &description);
+            check_validated(text, &description);
             check_for_transport(text, &description);
-            check_rewritten(text, &description);
+            check_announced(text, &description);
             check_injection(text);
         }
-        Err(error) => assert!(error.line <= text.lines().count(), "{error}"),
+        Err(error) => check_line(text, error),
     }
 }
 
-/// Each value stands in the line that is given for it.
-fn check_places(text: &str, description: &Description) {
-    let lines: Vec<&str> = text.lines().collect();
-    let at = |line: usize| *lines.get(line - 1).expect("a line of the text");
-    if let Some(Located { line, value }) = &description.ufrag {
-        assert_eq!(at(*line), format!("a=ice-ufrag:{value}"));
+/// What is printed are the lines that were read, and they are read as the same.
+fn check_printed(text: &str, description: &Description) {
+    let printed = description.to_string();
+    let lines = text.lines().filter(|line| !line.is_empty());
+    assert!(lines.eq(printed.lines()));
+    assert!(printed.lines().count() * 2 == printed.matches(['\r', '\n']).count());
+    let again = Description::parse(&printed).expect("it was read");
+    assert_eq!(again.to_string(), printed, "a fix point");
+    let media = text.lines().filter(|line| line.starts_with("m=")).count();
+    assert_eq!(description.sections().len(), media);
+    for section in description.sections() {
+        let line = text.lines().nth(section.line() - 1);
+        assert!(line.is_some_and(|line| line.starts_with(&format!("m={} ", section.media()))));
     }
-    if let Some(Located { line, value }) = &description.pwd {
-        assert_eq!(at(*line), format!("a=ice-pwd:{}", value.expose()));
+}
+
+/// A description fits itself, and a fault is in a line of the text.
+fn check_validated(text: &str, description: &Description) {
+    for role in [Role::Offer, Role::Answer] {
+        match description.validate(role, &Rules::default()) {
+            Ok(()) => assert_eq!(description.validate_after(description), Ok(())),
+            Err(error) => check_line(text, error),
+        }
     }
-    if let Some(Located { line, .. }) = &description.setup {
-        assert!(at(*line).starts_with("a=setup:"));
+    if let Err(error) = description.validate_answer(description) {
+        check_line(text, error);
     }
-    for Located { line, .. } in &description.fingerprints {
-        assert!(at(*line).starts_with("a=fingerprint:"));
-    }
-    for Located { line, value } in &description.candidates {
-        // One without a value has no colon either, and is refused later.
-        let line = at(*line)
-            .strip_prefix("a=")
-            .map(|a| a.strip_suffix(':').unwrap_or(a));
-        assert_eq!(line, Some(value.strip_suffix(':').unwrap_or(value)));
-    }
-    if let Some(application) = &description.application {
-        assert!(at(application.line).starts_with("m=application "));
-    }
-    let media = lines.iter().filter(|line| line.starts_with("m=")).count();
-    assert_eq!(description.sections, media);
+}
+
+fn check_line(text: &str, error: SdpError) {
+    assert!(error.line <= text.lines().count(), "{error}");
 }
 
 /// What the transport sees is the same peer, without candidates and without weak fingerprints.
@@ -59,56 +61,57 @@ fn check_for_transport(text: &str, description: &Description) {
     let stripped = for_transport(text, None);
     assert_eq!(for_transport(&stripped, None), stripped, "a fix point");
     for role in [Role::Offer, Role::Answer] {
-        let Ok(remote) = validate(description, role, None) else {
+        let Ok(remote) = Remote::new(description.clone(), role, None) else {
             continue;
         };
         let seen = Description::parse(&stripped).expect("what was removed was not needed");
-        assert_eq!((seen.candidates.len(), seen.end_of_candidates), (0, false));
-        assert!(seen.fingerprints.iter().all(|f| f.value.hash.is_strong()));
-        let bare = Remote {
-            candidates: Vec::new(),
-            end_of_candidates: false,
-            ..remote.clone()
+        let seen = Remote::new(seen, role, None).expect("nor by a session");
+        assert_eq!(
+            (seen.candidates().count(), seen.is_end_of_candidates()),
+            (0, false)
+        );
+        let same = |remote: &Remote| {
+            let words = [remote.ufrag().to_owned(), remote.pwd().to_owned()];
+            (words, remote.max_message_size(), remote.has_sha256())
         };
-        assert_eq!(validate(&seen, role, None), Ok(bare));
-        let again = Remote {
-            ice_restart: false,
-            ..remote.clone()
-        };
-        assert_eq!(validate(description, role, Some(&remote)), Ok(again));
+        assert_eq!(same(&seen), same(&remote));
+        let again = Remote::new(description.clone(), role, Some(&remote));
+        assert_eq!(again, Ok(remote), "a description can follow itself");
     }
 }
 
 /// What we write in place of credentials and candidates is what is read.
-fn check_rewritten(text: &str, description: &Description) {
+fn check_announced(text: &str, description: &Description) {
     let candidates = ["candidate:1 1 udp 1 192.0.2.1 4000 typ host".to_owned()];
-    let with = Rewrite {
+    let with = Announcement {
         ice_ufrag: "ours",
         ice_pwd: "a+password+of+22/chars",
         candidates: &candidates,
         end_of_candidates: true,
     };
-    let Ok(written) = rewrite(text, with) else {
+    let Ok(written) = announce(text, with) else {
         return;
     };
     assert_eq!(
-        rewrite(&written, with).as_ref(),
+        announce(&written, with).as_ref(),
         Ok(&written),
         "a fix point"
     );
     let read = Description::parse(&written).expect("what was written obeys the grammar");
-    assert_eq!(read.sections, description.sections);
-    if let Some(ufrag) = &read.ufrag {
-        assert_eq!(ufrag.value, with.ice_ufrag);
+    assert_eq!(read.sections().len(), description.sections().len());
+    for section in read.sections() {
+        let transport = section.transport();
+        assert!(
+            transport
+                .ice_ufrag()
+                .is_none_or(|ufrag| ufrag == with.ice_ufrag)
+        );
+        assert!(transport.ice_pwd().is_none_or(|pwd| pwd == with.ice_pwd));
+        assert!(
+            transport.candidates().all(|line| line == candidates[0]),
+            "none of the text is left"
+        );
     }
-    if let Some(pwd) = &read.pwd {
-        assert_eq!(pwd.value.expose(), with.ice_pwd);
-    }
-    assert_eq!(read.ufrag.is_some(), description.ufrag.is_some());
-    assert!(
-        read.candidates.iter().all(|c| c.value == candidates[0]),
-        "no candidate of the text is left"
-    );
 }
 
 /// No token ends its line and begins another.
@@ -116,15 +119,17 @@ fn check_injection(text: &str) {
     let hostile = text.get(text.len().saturating_sub(40)..).unwrap_or(text);
     let candidates = [format!("candidate:{hostile}")];
     for (ufrag, pwd) in [(hostile, hostile), ("ours", "a+password+of+22/chars")] {
-        let with = Rewrite {
+        let with = Announcement {
             ice_ufrag: ufrag,
             ice_pwd: pwd,
             candidates: &candidates,
             end_of_candidates: false,
         };
-        if let Ok(written) = rewrite(text, with) {
+        if let Ok(written) = announce(text, with) {
             let added = written.lines().count();
-            assert!(added <= super::lines(text).count() + candidates.len());
+            assert!(
+                added <= text.lines().filter(|line| !line.is_empty()).count() + candidates.len()
+            );
         }
     }
 }
@@ -163,24 +168,21 @@ pub struct Described {
 /// The line, and the name of the fault.
 pub fn describe(text: &str) -> Result<Described, (usize, String)> {
     let read = Description::parse(text).map_err(|e| (e.line, format!("{:?}", e.reason)))?;
-    let application = read.application.as_ref();
+    let mut channels = read.sections().filter(|section| section.is_data_channel());
+    let application = channels.next();
+    let transport = application.map(|section| section.transport());
+    let fingerprints = transport.into_iter().flat_map(|t| t.fingerprints());
     Ok(Described {
-        sections: read.sections,
+        sections: read.sections().len(),
         is_data_channel: application.is_some(),
-        ufrag: read.ufrag.map(|ufrag| ufrag.value),
-        pwd: read.pwd.map(|pwd| pwd.value.expose().to_owned()),
-        fingerprints: read
-            .fingerprints
-            .iter()
-            .map(|f| f.value.bytes.clone())
-            .collect(),
-        setup: read
-            .setup
-            .map(|setup| format!("{:?}", setup.value).to_lowercase()),
-        mid: application.and_then(|a| a.mid.clone()),
-        sctp_port: application.and_then(|a| a.sctp_port),
-        max_message_size: application.map(|a| a.max_message_size),
-        candidates: read.candidates.len(),
-        ice_lite: read.ice_lite,
+        ufrag: transport.and_then(|t| t.ice_ufrag().map(str::to_owned)),
+        pwd: transport.and_then(|t| t.ice_pwd().map(str::to_owned)),
+        fingerprints: fingerprints.map(|f| f.bytes).collect(),
+        setup: transport.and_then(|t| t.setup()).map(|s| s.to_string()),
+        mid: application.and_then(|a| a.mid().map(str::to_owned)),
+        sctp_port: application.and_then(|a| a.sctp_port()),
+        max_message_size: application.map(|a| a.max_message_size().unwrap_or(u64::MAX)),
+        candidates: transport.map_or(0, |t| t.candidates().count()),
+        ice_lite: read.is_ice_lite(),
     })
 }

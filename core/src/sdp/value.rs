@@ -2,89 +2,45 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
-use super::fault::{SdpError, SdpFault};
-
-/// A value and the line it stands in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Located<T> {
-    /// The line, counted from 1.
-    pub(crate) line: usize,
-    /// The value.
-    pub(crate) value: T,
-}
-
-impl Located<String> {
-    pub(super) fn parse<T>(
-        &self,
-        parser: impl Fn(&str) -> Result<T, SdpFault>,
-    ) -> Result<Located<T>, SdpError> {
-        let value = parser(&self.value).map_err(|fault| fault.at(self.line))?;
-        Ok(Located {
-            line: self.line,
-            value,
-        })
-    }
-}
-
-/// An ICE password: not shown by `Debug`, and zeroed when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// The password itself.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Reads a password of 22 to 256 ice-chars (RFC 8839 section 5.4).
-    pub(super) fn parse_pwd(text: &str) -> Result<Self, SdpFault> {
-        if !is_pwd(text) {
-            return Err(SdpFault::IcePwd);
-        }
-        Ok(Self(Zeroizing::new(text.to_owned())))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
 /// A certificate fingerprint (RFC 8122 section 5).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Fingerprint {
+pub struct Fingerprint {
     /// The hash function.
-    pub(crate) hash: HashFunction,
+    pub hash: HashFunction,
     /// The hash of the certificate; of the length of its function, where that is known.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 impl Fingerprint {
     /// Reads `sha-256 AB:CD:..`. The hash name and the digits may have either case, as both are seen in the wild.
-    pub(super) fn parse(text: &str) -> Result<Self, SdpFault> {
-        let (name, digits) = text.split_once(' ').ok_or(SdpFault::Fingerprint)?;
-        if !is_token(name) {
-            return Err(SdpFault::Fingerprint);
-        }
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (hash, digits) = Self::split(text)?;
+        Some(Self {
+            hash,
+            bytes: digits.map(|pair| pair.unwrap_or_default()).collect(),
+        })
+    }
+
+    /// Whether `text` is a fingerprint.
+    pub(super) fn obeys(text: &str) -> bool {
+        Self::split(text).is_some()
+    }
+
+    /// The hash function and the bytes, where all are right.
+    fn split(text: &str) -> Option<(HashFunction, impl Iterator<Item = Option<u8>>)> {
+        let (name, digits) = text.split_once(' ').filter(|(name, _)| is_token(name))?;
         let hash = HashFunction::from_name(name);
-        let bytes: Vec<u8> = digits
-            .split(':')
-            .map(hex_pair)
-            .collect::<Option<_>>()
-            .ok_or(SdpFault::Fingerprint)?;
-        if hash.len().is_some_and(|len| len != bytes.len()) {
-            return Err(SdpFault::Fingerprint);
-        }
-        Ok(Self { hash, bytes })
+        let pairs = digits.split(':').map(hex_pair);
+        let mut count = 0;
+        let are_hex = pairs.clone().inspect(|_| count += 1).all(|p| p.is_some());
+        let fits = hash.len().is_none_or(|len| len == count);
+        (are_hex && fits).then_some((hash, pairs))
     }
 }
 
 /// A hash function that a fingerprint names. The order is that of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum HashFunction {
+pub enum HashFunction {
     /// What every WebRTC endpoint has (RFC 8827 section 6.5).
     Sha256,
     /// Accepted.
@@ -122,7 +78,8 @@ impl HashFunction {
     }
 
     /// Whether a fingerprint made with it identifies a certificate.
-    pub(super) const fn is_strong(self) -> bool {
+    #[must_use]
+    pub const fn is_strong(self) -> bool {
         match self {
             Self::Sha256 | Self::Sha384 | Self::Sha512 => true,
             Self::Sha224 | Self::Sha1 | Self::Md5 | Self::Md2 | Self::Other => false,
@@ -144,7 +101,7 @@ impl HashFunction {
 
 /// A DTLS role (RFC 4145 section 4, RFC 8842 section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Setup {
+pub enum Setup {
     /// The other side chooses.
     Actpass,
     /// The DTLS client.
@@ -156,30 +113,70 @@ pub(crate) enum Setup {
 }
 
 impl Setup {
-    pub(super) fn parse(text: &str) -> Result<Self, SdpFault> {
-        match text {
-            "actpass" => Ok(Self::Actpass),
-            "active" => Ok(Self::Active),
-            "passive" => Ok(Self::Passive),
-            "holdconn" => Ok(Self::Holdconn),
-            _ => Err(SdpFault::Setup),
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "actpass" => Some(Self::Actpass),
+            "active" => Some(Self::Active),
+            "passive" => Some(Self::Passive),
+            "holdconn" => Some(Self::Holdconn),
+            _ => None,
         }
     }
 }
 
-/// Reads a user name fragment of 4 to 256 ice-chars (RFC 8839 section 5.4).
-pub(super) fn parse_ufrag(text: &str) -> Result<String, SdpFault> {
-    if is_ufrag(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(SdpFault::IceUfrag)
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Actpass => "actpass",
+            Self::Active => "active",
+            Self::Passive => "passive",
+            Self::Holdconn => "holdconn",
+        })
     }
 }
 
+/// Which way media of a section flows, seen from who describes it (RFC 8866 section 6.7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Both ways: also where nothing is said.
+    #[default]
+    SendRecv,
+    /// From the describing side.
+    SendOnly,
+    /// To the describing side.
+    RecvOnly,
+    /// Neither.
+    Inactive,
+}
+
+impl Direction {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "sendrecv" => Some(Self::SendRecv),
+            "sendonly" => Some(Self::SendOnly),
+            "recvonly" => Some(Self::RecvOnly),
+            "inactive" => Some(Self::Inactive),
+            _ => None,
+        }
+    }
+
+    /// Whether it sends, and whether it receives.
+    pub(super) const fn ways(self) -> (bool, bool) {
+        match self {
+            Self::SendRecv => (true, true),
+            Self::SendOnly => (true, false),
+            Self::RecvOnly => (false, true),
+            Self::Inactive => (false, false),
+        }
+    }
+}
+
+/// 4 to 256 ice-chars (RFC 8839 section 5.4).
 pub(super) fn is_ufrag(text: &str) -> bool {
     (4..=256).contains(&text.len()) && text.bytes().all(is_ice_char)
 }
 
+/// 22 to 256 ice-chars (RFC 8839 section 5.4).
 pub(super) fn is_pwd(text: &str) -> bool {
     (22..=256).contains(&text.len()) && text.bytes().all(is_ice_char)
 }
@@ -200,6 +197,11 @@ pub(super) fn saturating_number(text: &str) -> Option<u64> {
         return None;
     }
     Some(text.parse().unwrap_or(u64::MAX))
+}
+
+/// Reads a number of 16 bits.
+pub(super) fn port(text: &str) -> Option<u16> {
+    u16::try_from(saturating_number(text)?).ok()
 }
 
 fn hex_pair(text: &str) -> Option<u8> {

@@ -181,6 +181,18 @@ impl Description {
         levels
     }
 
+    /// The lines at a level.
+    pub(super) fn lines_of(&self, level: &Level) -> impl Iterator<Item = Value<'_>> {
+        (level.start..level.end).filter_map(|index| self.value(index as usize))
+    }
+
+    /// The head and the sections, in their order.
+    pub(super) fn all_levels(&self) -> impl Iterator<Item = (Option<usize>, &Level)> {
+        (0_usize..)
+            .map(|level| level.checked_sub(1))
+            .zip(&self.levels)
+    }
+
     /// What stands in a line.
     fn value(&self, index: usize) -> Option<Value<'_>> {
         let line = self.lines.get(index)?;
@@ -192,6 +204,7 @@ impl Description {
             (false, _) => value,
         };
         Some(Value {
+            index,
             line: line.number as usize,
             kind: line.kind,
             text,
@@ -278,6 +291,8 @@ impl Level {
 /// A line, and what stands in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Value<'a> {
+    /// Which of the lines that are kept it is.
+    pub(super) index: usize,
     /// Its number in the text that was read, counted from 1.
     pub(super) line: usize,
     pub(super) kind: Kind,

@@ -2,7 +2,10 @@
 
 use crate::fuzz::text_of;
 
-use super::{Announcement, Description, Remote, Role, Rules, SdpError, announce, for_transport};
+use super::{
+    Announcement, Bandwidth, CandidateFilter, CandidateTransport, Description, DtlsRole, Remote,
+    Rewrite, Role, Rules, SdpError, Sections, announce, for_transport,
+};
 
 /// Reads, validates, rewrites and prints a description.
 ///
@@ -15,6 +18,7 @@ pub fn sdp(data: &[u8]) {
         Ok(description) => {
             check_printed(text, &description);
             check_validated(text, &description);
+            check_rewritten(&description);
             check_for_transport(text, &description);
             check_announced(text, &description);
             check_injection(text);
@@ -54,6 +58,38 @@ fn check_validated(text: &str, description: &Description) {
 
 fn check_line(text: &str, error: SdpError) {
     assert!(error.line <= text.lines().count(), "{error}");
+}
+
+/// What is changed is read as it is printed, is valid if it was, and stays as it is when it is changed again.
+fn check_rewritten(description: &Description) {
+    let token = |text: &str| text.parse().expect("a token");
+    let rewrites = [
+        Rewrite::PreferCodecs(vec![token("VP9"), token("opus")]),
+        Rewrite::RemoveCodec(token("VP8")),
+        Rewrite::Bandwidth {
+            sections: Sections::All,
+            limit: Bandwidth::As(1),
+        },
+        Rewrite::StripCandidates(CandidateFilter {
+            transport: Some(CandidateTransport::Tcp),
+            ..CandidateFilter::default()
+        }),
+        Rewrite::ForceSetup(DtlsRole::Client),
+        Rewrite::RequireTransportCc,
+    ];
+    let Ok((rewritten, changes)) = description.rewrite(Role::Offer, &rewrites) else {
+        return;
+    };
+    assert!(*description == rewritten || !changes.is_empty());
+    let read = Description::parse(rewritten.as_str());
+    assert_eq!(read.as_ref(), Ok(&rewritten), "a fix point");
+    if description.validate(Role::Offer, &Rules::default()).is_ok() {
+        assert_eq!(rewritten.validate(Role::Offer, &Rules::default()), Ok(()));
+        assert_eq!(rewritten.validate_after(description), Ok(()));
+    }
+    if let Ok((again, _)) = rewritten.rewrite(Role::Offer, &rewrites) {
+        assert_eq!(again.as_str(), rewritten.as_str(), "a fix point");
+    }
 }
 
 /// What the transport sees is the same peer, without candidates and without weak fingerprints.

@@ -53,6 +53,11 @@ pub(super) enum Kind {
     MaxMessageSize,
     Direction,
     Rtpmap,
+    Fmtp,
+    RtcpFb,
+    ImageAttr,
+    Extmap,
+    Rid,
     /// An attribute that is not interpreted.
     Attribute,
 }
@@ -113,6 +118,11 @@ impl Kind {
             "max-message-size" => Self::MaxMessageSize,
             "sendrecv" | "sendonly" | "recvonly" | "inactive" => Self::Direction,
             "rtpmap" => Self::Rtpmap,
+            "fmtp" => Self::Fmtp,
+            "rtcp-fb" => Self::RtcpFb,
+            "imageattr" => Self::ImageAttr,
+            "extmap" => Self::Extmap,
+            "rid" => Self::Rid,
             _ => Self::Attribute,
         }
     }
@@ -154,6 +164,11 @@ impl Kind {
             | Self::RtcpMux
             | Self::Direction
             | Self::Rtpmap
+            | Self::Fmtp
+            | Self::RtcpFb
+            | Self::ImageAttr
+            | Self::Extmap
+            | Self::Rid
             | Self::Attribute => (true, SdpFault::Line),
         };
         if obeys { Ok(()) } else { Err(fault) }
@@ -204,6 +219,8 @@ impl Kind {
 pub(super) struct MediaLine<'a> {
     pub(super) media: &'a str,
     pub(super) port: u16,
+    /// The port as it is written, with the number of ports where that is given.
+    pub(super) ports: &'a str,
     pub(super) protocol: &'a str,
     pub(super) formats: &'a str,
 }
@@ -224,6 +241,7 @@ impl<'a> MediaLine<'a> {
         is_whole.then_some(Self {
             media,
             port,
+            ports,
             protocol,
             formats,
         })

@@ -125,7 +125,7 @@ impl<'a> Section<'a> {
 
     /// The payload types of the `m=` line with what is said of them, in their order, which is that of preference.
     ///
-    /// What is no payload type of RTP is left out, and so is a second `a=rtpmap` of one.
+    /// What is no payload type of RTP is left out, and what stands twice counts once.
     #[must_use]
     pub fn codecs(&self) -> Vec<Codec<'a>> {
         let mut names = [None; 1 + Codec::MAX_PAYLOAD_TYPE as usize];
@@ -139,9 +139,15 @@ impl<'a> Section<'a> {
                 *slot = name;
             }
         }
+        let mut listed = [false; 1 + Codec::MAX_PAYLOAD_TYPE as usize];
+        let mut is_new = |number: &u8| {
+            let slot = listed.get_mut(usize::from(*number));
+            slot.is_some_and(|listed| !std::mem::replace(listed, true))
+        };
         let known = |number: u8| names.get(usize::from(number)).copied().flatten();
         self.formats()
             .filter_map(Codec::payload_type)
+            .filter(|number| is_new(number))
             .map(|payload_type| Codec {
                 payload_type,
                 name: known(payload_type).or_else(|| Codec::static_name(payload_type)),
@@ -177,6 +183,16 @@ impl<'a> Section<'a> {
             .all(self.description.level(self.level), kind)
     }
 
+    pub(super) fn lines(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        self.description
+            .lines_of(self.description.level(self.level))
+    }
+
+    /// The index of the line after its last one.
+    pub(super) fn end(&self) -> usize {
+        self.description.level(self.level).end as usize
+    }
+
     /// A fault of the whole section.
     pub(super) fn fault(&self, fault: SdpFault) -> SdpError {
         fault.at(self.line())
@@ -193,7 +209,17 @@ pub struct Codec<'a> {
 }
 
 impl Codec<'_> {
-    const MAX_PAYLOAD_TYPE: u8 = 127;
+    pub(super) const MAX_PAYLOAD_TYPE: u8 = 127;
+
+    /// Whether it is of that name. Case makes no difference (RFC 4855 section 3).
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name.is_some_and(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it carries no media of its own, but repairs, packs, fills or signals beside what does.
+    pub(super) fn is_auxiliary(&self) -> bool {
+        AUXILIARY.iter().any(|name| self.is(name))
+    }
 
     /// The payload type that a line of an attribute begins with.
     pub(super) fn of_line(value: &str) -> Option<u8> {
@@ -380,6 +406,15 @@ impl Part {
     }
 }
 
+const AUXILIARY: [&str; 7] = [
+    "rtx",
+    "red",
+    "ulpfec",
+    "flexfec",
+    "flexfec-03",
+    "CN",
+    "telephone-event",
+];
 /// The form before RFC 8841.
 const LEGACY_PROTOCOL: &str = "DTLS/SCTP";
 /// RFC 8841 section 6, where the attribute is absent.

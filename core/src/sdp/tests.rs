@@ -1,5 +1,6 @@
 //! Tests of the whole module.
 
+mod rewrites;
 mod rules;
 
 use proptest::prelude::*;
@@ -673,7 +674,7 @@ fn what_is_printed_are_the_lines_that_were_read() {
 fn codecs_have_the_names_that_the_text_or_rfc_3551_gives_them() {
     let maps =
         "a=rtpmap:96 VP8/90000\r\na=rtpmap:96 H264/90000\r\na=rtpmap:x y/1\r\na=rtpmap:97\r\n";
-    let audio = AUDIO.replace("SAVPF 0\r\n", "SAVPF 96 97 0 128 x\r\n");
+    let audio = AUDIO.replace("SAVPF 0\r\n", "SAVPF 96 97 96 0 128 x\r\n");
     let text = format!("{OFFER}{audio}{maps}");
     let description = Description::parse(&text).expect("valid");
     let section = description.section("a1").expect("a section");

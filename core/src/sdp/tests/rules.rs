@@ -183,6 +183,7 @@ fn an_answer_fits_its_offer_section_for_section() {
 fn an_answer_takes_nothing_that_was_not_offered() {
     let offers: &[Case] = &[
         ("m=video 9", "m=video 0", 14, SdpFault::AcceptedRejected),
+        ("a=sendonly", "a=recvonly", 14, SdpFault::WrongDirection),
         ("a=rtcp-mux", "a=x", 6, SdpFault::RtcpMuxNotOffered),
         ("setup:actpass", "setup:passive", 12, SdpFault::WrongSetup),
         (

@@ -9,6 +9,7 @@ use crate::diagnosis::Explanation;
 use crate::ice::nat::NatReport;
 use crate::id::{ChannelId, Generation, MessageId, PeerId, SessionId};
 use crate::metrics::PeerMetrics;
+use crate::sdp::{Change, SdpError};
 
 /// Something that happened. Every event of one peer comes before its terminal one, and none after.
 #[derive(Debug, Clone, PartialEq)]
@@ -180,6 +181,17 @@ pub enum Event {
         peer: PeerId,
         /// Why.
         reason: NegotiationFault,
+        /// Where a description breaks a rule: the line, as it was read, and the rule.
+        error: Option<SdpError>,
+    },
+    /// An offer or answer was changed, as [`Sdp`](crate::config::Sdp) wants it, and is used like that.
+    DescriptionRewritten {
+        /// The peer.
+        peer: PeerId,
+        /// Whether it is ours, and was changed before it was sent, or the peer's.
+        side: Side,
+        /// What was changed, in its order.
+        changes: Vec<Change>,
     },
     /// Datagrams take another path now. It is told of when the first one takes it.
     PathChanged {

@@ -2,6 +2,7 @@
 
 mod ice;
 mod reconnect;
+mod sdp;
 
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ice::{IceServer, IceServerError};
+use crate::sdp::Rewrite;
 use crate::signal::Protection;
 
 pub use ice::{
     AddressRange, CandidateType, Ice, InvalidAddressRange, NetworkCost, TransportPolicy,
 };
 pub use reconnect::{Backoff, Jitter, Reconnect};
+pub use sdp::Sdp;
 
 /// A checked configuration. Made by [`Config::builder`]; `Config::default()` is the `standard` preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,7 @@ pub struct Config {
     pub(crate) channels: ChannelLimits,
     pub(crate) transport: Transport,
     pub(crate) ice: Ice,
+    pub(crate) sdp: Sdp,
     pub(crate) metrics_interval: Option<Duration>,
 }
 
@@ -80,6 +84,12 @@ impl Config {
     #[must_use]
     pub fn ice(&self) -> &Ice {
         &self.ice
+    }
+
+    /// What is changed in descriptions on their way.
+    #[must_use]
+    pub fn sdp(&self) -> &Sdp {
+        &self.sdp
     }
 
     /// How often [`Event::Metrics`](crate::Event::Metrics) is emitted for each connected peer. It may be up to a quarter of it
@@ -355,6 +365,18 @@ impl ConfigBuilder {
         self
     }
 
+    /// Changes our descriptions before they are sent: adds to [`Sdp::sent`]. Default none.
+    pub fn rewrite_sent(mut self, rewrite: Rewrite) -> Self {
+        self.config.sdp.sent.push(rewrite);
+        self
+    }
+
+    /// Changes the peers' descriptions before they are read: adds to [`Sdp::received`]. Default none.
+    pub fn rewrite_received(mut self, rewrite: Rewrite) -> Self {
+        self.config.sdp.received.push(rewrite);
+        self
+    }
+
     /// Sets the [interval of metrics](Config::metrics_interval). Default 5 s; `None` never.
     pub fn metrics_interval(mut self, interval: Option<Duration>) -> Self {
         self.config.metrics_interval = interval;
@@ -410,6 +432,13 @@ impl ConfigBuilder {
         }
         let ranges = [
             ("mtu", c.transport.mtu, MIN_MTU, MAX_MTU),
+            ("rewrite_sent", c.sdp.sent.len(), 0, Sdp::MAX_REWRITES),
+            (
+                "rewrite_received",
+                c.sdp.received.len(),
+                0,
+                Sdp::MAX_REWRITES,
+            ),
             (
                 "max_transmit_segments",
                 c.transport.max_transmit_segments,
@@ -564,6 +593,7 @@ fn standard() -> Config {
             keepalive: Duration::from_secs(20),
             resolve_local_names: true,
         },
+        sdp: Sdp::default(),
         metrics_interval: Some(Duration::from_secs(5)),
     }
 }
@@ -624,6 +654,7 @@ pub enum ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sdp::CandidatePattern;
 
     #[test]
     fn every_preset_passes_its_own_checks() {
@@ -680,6 +711,31 @@ mod tests {
         assert_eq!(many(17).build(), refused(IceServerError::TooMany));
         let bare = Config::builder().ice_server(server("turn:t.example"));
         assert_eq!(bare.build(), refused(IceServerError::Credentials));
+    }
+
+    #[test]
+    fn as_many_rewrites_as_the_limit_are_taken_each_way_and_no_more() {
+        let strip = || Rewrite::StripCandidates(CandidatePattern::default());
+        let many = |count: usize, add: fn(ConfigBuilder, Rewrite) -> ConfigBuilder| {
+            (0..count).fold(Config::builder(), |b, _| add(b, strip()))
+        };
+        let most = Sdp::MAX_REWRITES;
+        for (option, add) in [
+            (
+                "rewrite_sent",
+                ConfigBuilder::rewrite_sent as fn(ConfigBuilder, Rewrite) -> ConfigBuilder,
+            ),
+            ("rewrite_received", ConfigBuilder::rewrite_received),
+        ] {
+            assert!(many(most, add).build().is_ok());
+            let refused = ConfigError::OutOfRange {
+                option,
+                value: most + 1,
+                least: 0,
+                most,
+            };
+            assert_eq!(many(most + 1, add).build(), Err(refused));
+        }
     }
 
     #[test]

@@ -10,13 +10,13 @@ use super::{Context, Outcome, Peer};
 use crate::channel::{Continuity, Framing};
 use crate::config::Config;
 use crate::event::{
-    CandidateRefusal, Cause, Event, NegotiationFault, Phase, Rung, SignalKind, SignalRefusal,
+    CandidateRefusal, Cause, Event, NegotiationFault, Phase, Rung, Side, SignalKind, SignalRefusal,
 };
 use crate::ice::gather::LocalCandidate;
 use crate::ice::{AddressPolicy, Admitted, RemoteCandidates};
 use crate::id::{Generation, PeerId, SessionId};
 use crate::rng::Rng;
-use crate::sdp::{Description, Remote, Role, SdpError};
+use crate::sdp::{Change, Description, Remote, Rewrite, Role, SdpError};
 use crate::signal::{
     Acceptance, Body, ByeReason, Capabilities, Decision, EarlyCandidate, Envelope, Inbox,
     Negotiation, Outbox,
@@ -35,6 +35,8 @@ pub(super) struct Signalling {
     agreed: VecDeque<SessionId>,
     /// The offer that waits for the application.
     offered: Option<Envelope>,
+    /// Our offer that waits for its answer.
+    pending: Option<Description>,
     /// The peer's last description.
     remote: Option<Remote>,
     pub(super) candidates: Option<RemoteCandidates>,
@@ -65,6 +67,7 @@ impl Signalling {
             inbox: Inbox::new(),
             agreed: VecDeque::new(),
             offered: None,
+            pending: None,
             remote: None,
             candidates: None,
             said_end: false,
@@ -297,6 +300,9 @@ impl Peer {
         if self.signalling.said_end {
             return false;
         }
+        if strips(&ctx.config.sdp.sent, &candidate) {
+            return true;
+        }
         if let Some(ufrag) = self.announced_ufrag() {
             let generation = self.signalling.generation;
             self.push(generation, Body::Candidate { candidate, ufrag }, ctx, now);
@@ -421,13 +427,10 @@ impl Peer {
             return Outcome::NotOurs(offer);
         };
         // A decision cannot be taken back, so a description that is of no use must not cause one.
-        if let Err(reason) = self.read(&offer, Role::Offer) {
+        if let Err(unusable) = self.read(&offer, Role::Offer, &ctx.config) {
             ctx.envelopes.extend(offer.ack());
             ctx.given_up.push((offer.session, self.id));
-            ctx.events.push_back(Event::NegotiationFailed {
-                peer: self.id,
-                reason,
-            });
+            self.tell_unusable(unusable, ctx);
             return Outcome::Handled;
         }
         let decision = self.signalling.negotiation.handle_offer(
@@ -510,6 +513,7 @@ impl Peer {
         signalling.outbox = Outbox::new(self.own, self.id, session, &ctx.config, rng);
         signalling.hold(ctx.signalling_down, now);
         signalling.inbox = Inbox::new();
+        signalling.pending = None;
         signalling.remote = None;
         signalling.candidates = None;
         signalling.end_of_candidates = None;
@@ -526,11 +530,8 @@ impl Peer {
         let Body::Offer { replaces, .. } = &offer.body else {
             return Ok(());
         };
-        if let Err(reason) = self.read(&offer, Role::Offer) {
-            ctx.events.push_back(Event::NegotiationFailed {
-                peer: self.id,
-                reason,
-            });
+        if let Err(unusable) = self.read(&offer, Role::Offer, &ctx.config) {
+            self.tell_unusable(unusable, ctx);
             return Ok(());
         }
         let decision = self.signalling.negotiation.handle_offer(
@@ -569,7 +570,7 @@ impl Peer {
         else {
             return Ok(());
         };
-        let read = self.read(answer, Role::Answer);
+        let read = self.read(answer, Role::Answer, &ctx.config);
         let Envelope {
             session,
             generation,
@@ -586,17 +587,19 @@ impl Peer {
             return unused(decision);
         };
         self.bury(replaces, session, ctx);
-        let applied = read.and_then(|remote| {
+        self.signalling.pending = None;
+        let applied = read.and_then(|(remote, changes)| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
             session.accept_answer(remote.text(), now)?;
-            Ok(remote)
+            Ok((remote, changes))
         });
         match applied {
-            Ok(remote) => {
+            Ok((remote, changes)) => {
+                self.tell_rewritten(Side::Remote, changes, ctx);
                 let agreement = (*bowline, *resumes);
                 self.on_negotiated(remote, agreement, generation, took, ctx, now);
             }
-            Err(fault) => self.on_negotiation_failed(fault, ctx, now),
+            Err(unusable) => self.on_negotiation_failed(unusable, ctx, now),
         }
         Ok(())
     }
@@ -723,6 +726,9 @@ impl Peer {
             self.signalling.end_of_candidates.get_or_insert(seq);
             return;
         };
+        if strips(&ctx.config.sdp.received, &line) {
+            return self.ignore_candidate(CandidateRefusal::Filtered, ctx);
+        }
         if self
             .signalling
             .end_of_candidates
@@ -735,13 +741,17 @@ impl Peer {
 
     fn send_offer(&mut self, generation: Generation, ctx: &mut Context, now: Instant) {
         self.begin_generation(generation, ctx, now);
-        let Some(sdp) = self
+        let made = self
             .session
             .as_mut()
             .and_then(|session| session.create_offer(ctx.gathered, now))
-        else {
-            return self.on_negotiation_failed(NegotiationFault::Unsupported, ctx, now);
+            .ok_or(NegotiationFault::Unsupported.into());
+        let offer = match made.and_then(|sdp| self.rewrite_ours(&sdp, Role::Offer, ctx)) {
+            Ok(offer) => offer,
+            Err(unusable) => return self.on_negotiation_failed(unusable, ctx, now),
         };
+        let sdp = offer.to_string();
+        self.signalling.pending = Some(offer);
         let replaces = self.signalling.negotiation.replaces().to_vec();
         let resumes = self.signalling.agreed.back().copied();
         let bowline = Some(capabilities(&ctx.config));
@@ -779,10 +789,13 @@ impl Peer {
             return;
         };
         self.begin_generation(offer.generation, ctx, now);
-        let applied = self.read(offer, Role::Offer).and_then(|remote| {
+        let read = self.read(offer, Role::Offer, &ctx.config);
+        let applied = read.and_then(|(remote, changes)| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
             let answer = session.accept_offer(remote.text(), ctx.gathered, now)?;
-            Ok((remote, answer))
+            self.tell_rewritten(Side::Remote, changes, ctx);
+            let answer = self.rewrite_ours(&answer, Role::Answer, ctx)?;
+            Ok((remote, answer.to_string()))
         });
         match applied {
             Ok((remote, sdp)) => {
@@ -803,25 +816,55 @@ impl Peer {
                 let agreement = (*bowline, resumes);
                 self.on_negotiated(remote, agreement, offer.generation, took, ctx, now);
             }
-            Err(fault) => self.on_negotiation_failed(fault, ctx, now),
+            Err(unusable) => self.on_negotiation_failed(unusable, ctx, now),
         }
     }
 
-    /// Reads and checks a description; one of our session against the one before.
-    fn read(&self, envelope: &Envelope, role: Role) -> Result<Remote, NegotiationFault> {
+    /// Changes, reads and checks a description; one of our session against the one before, and an answer against our offer.
+    fn read(
+        &self,
+        envelope: &Envelope,
+        role: Role,
+        config: &Config,
+    ) -> Result<(Remote, Vec<Change>), Unusable> {
         let (Body::Offer { sdp, .. } | Body::Answer { sdp, .. }) = &envelope.body else {
-            return Err(NegotiationFault::Malformed);
+            return Err(NegotiationFault::Malformed.into());
         };
         let is_ours = envelope.session == self.signalling.session;
         let previous = self.signalling.remote.as_ref().filter(|_| is_ours);
-        let remote = Description::parse(sdp)
-            .and_then(|description| Remote::new(description, role, previous))
-            .map_err(SdpError::negotiation_fault)?;
+        let description = Description::parse(sdp)?;
+        let (description, changes) = description.rewrite(role, &config.sdp.received)?;
+        let mut remote = Remote::new(description, role, previous)?;
+        if let (Role::Answer, Some(offer)) = (role, &self.signalling.pending) {
+            remote = remote.answers(offer)?;
+        }
         // The transport can verify no other.
-        if remote.has_sha256() {
-            Ok(remote)
-        } else {
-            Err(NegotiationFault::Fingerprint)
+        if !remote.has_sha256() {
+            return Err(NegotiationFault::Fingerprint.into());
+        }
+        Ok((remote, changes))
+    }
+
+    /// A description of ours as it is sent.
+    fn rewrite_ours(
+        &self,
+        text: &str,
+        role: Role,
+        ctx: &mut Context,
+    ) -> Result<Description, Unusable> {
+        let description = Description::parse(text)?;
+        let (description, changes) = description.rewrite(role, &ctx.config.sdp.sent)?;
+        self.tell_rewritten(Side::Local, changes, ctx);
+        Ok(description)
+    }
+
+    fn tell_rewritten(&self, side: Side, changes: Vec<Change>, ctx: &mut Context) {
+        if !changes.is_empty() {
+            ctx.events.push_back(Event::DescriptionRewritten {
+                peer: self.id,
+                side,
+                changes,
+            });
         }
     }
 
@@ -899,13 +942,21 @@ impl Peer {
         continuity
     }
 
-    fn on_negotiation_failed(&mut self, reason: NegotiationFault, ctx: &mut Context, now: Instant) {
-        tracing::debug!(peer = %self.id, %reason, "negotiation failed");
+    fn on_negotiation_failed(&mut self, unusable: Unusable, ctx: &mut Context, now: Instant) {
+        let Unusable { reason, .. } = unusable;
+        self.tell_unusable(unusable, ctx);
+        self.on_fact(Fact::NegotiationFailed(reason), ctx, now);
+    }
+
+    fn tell_unusable(&self, unusable: Unusable, ctx: &mut Context) {
+        let Unusable { reason, error } = unusable;
+        let at = error.map(|error| error.to_string()).unwrap_or_default();
+        tracing::debug!(peer = %self.id, %reason, at, "negotiation failed");
         ctx.events.push_back(Event::NegotiationFailed {
             peer: self.id,
             reason,
+            error,
         });
-        self.on_fact(Fact::NegotiationFailed(reason), ctx, now);
     }
 
     fn add_candidate(&mut self, line: &str, ctx: &mut Context, now: Instant) {
@@ -934,6 +985,36 @@ impl Peer {
         ctx.given_up
             .extend(others.map(|session| (*session, self.id)));
     }
+}
+
+/// Why a description is of no use.
+struct Unusable {
+    reason: NegotiationFault,
+    /// The rule that it breaks, unless it is the transport that does not take it.
+    error: Option<SdpError>,
+}
+
+impl From<SdpError> for Unusable {
+    fn from(error: SdpError) -> Self {
+        Self {
+            reason: error.negotiation_fault(),
+            error: Some(error),
+        }
+    }
+}
+
+impl From<NegotiationFault> for Unusable {
+    fn from(reason: NegotiationFault) -> Self {
+        Self {
+            reason,
+            error: None,
+        }
+    }
+}
+
+/// Whether a candidate that comes by itself would not be left in a description.
+fn strips(rewrites: &[Rewrite], candidate: &str) -> bool {
+    rewrites.iter().any(|rewrite| rewrite.strips(candidate))
 }
 
 /// Why a message was not used.

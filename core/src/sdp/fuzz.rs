@@ -3,7 +3,7 @@
 use crate::fuzz::text_of;
 
 use super::{
-    Announcement, Bandwidth, CandidateFilter, CandidateTransport, Description, DtlsRole, Remote,
+    Announcement, Bandwidth, CandidatePattern, CandidateTransport, Description, DtlsRole, Remote,
     Rewrite, Role, Rules, SdpError, Sections, announce, for_transport,
 };
 
@@ -70,9 +70,9 @@ fn check_rewritten(description: &Description) {
             sections: Sections::All,
             limit: Bandwidth::As(1),
         },
-        Rewrite::StripCandidates(CandidateFilter {
+        Rewrite::StripCandidates(CandidatePattern {
             transport: Some(CandidateTransport::Tcp),
-            ..CandidateFilter::default()
+            ..CandidatePattern::default()
         }),
         Rewrite::ForceSetup(DtlsRole::Client),
         Rewrite::RequireTransportCc,

@@ -27,7 +27,7 @@ mod tests;
 pub use description::Description;
 pub use fault::{SdpError, SdpFault};
 pub use rewrite::{
-    Bandwidth, CandidateFilter, CandidateTransport, Change, DtlsRole, Rewrite, Sections,
+    Bandwidth, CandidatePattern, CandidateTransport, Change, DtlsRole, Rewrite, Sections,
 };
 pub use section::{Codec, Section, Transport};
 pub use validate::{BundlePolicy, FingerprintPolicy, Role, RtcpMuxPolicy, Rules};

@@ -53,6 +53,16 @@ impl Remote {
         })
     }
 
+    /// Checks that it answers our `offer`.
+    ///
+    /// # Errors
+    ///
+    /// [`SdpError`] with the first rule that is broken.
+    pub(crate) fn answers(self, offer: &Description) -> Result<Self, SdpError> {
+        self.description.validate_answer(offer)?;
+        Ok(self)
+    }
+
     /// The description as text.
     pub(crate) fn text(&self) -> &str {
         self.description.as_str()

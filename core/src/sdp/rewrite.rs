@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{AddressRange, CandidateType};
 
-use super::description::Description;
+use super::description::{Description, Value};
 use super::fault::SdpError;
 use super::line::{Kind, words};
 use super::section::Section;
@@ -54,8 +54,8 @@ pub enum Rewrite {
         /// The limit.
         limit: Bandwidth,
     },
-    /// Candidates that fit the filter are taken out.
-    StripCandidates(CandidateFilter),
+    /// Candidates that fit the pattern are taken out.
+    StripCandidates(CandidatePattern),
     /// Who leaves the choice of the DTLS role, with `a=setup:actpass`, makes it. Nothing else is changed: the other side has
     /// chosen already, and an answer says what was chosen.
     ForceSetup(DtlsRole),
@@ -127,7 +127,7 @@ impl DtlsRole {
 ///
 /// A candidate whose line cannot be read has nothing, and one with a name in place of its address is in no network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CandidateFilter {
+pub struct CandidatePattern {
     /// The type. Peer-reflexive ones count as server-reflexive.
     pub candidate_type: Option<CandidateType>,
     /// The transport protocol.
@@ -145,7 +145,7 @@ pub enum CandidateTransport {
     Tcp,
 }
 
-impl CandidateFilter {
+impl CandidatePattern {
     /// Whether a candidate is one of them. `line` is what follows `candidate:`.
     fn fits(&self, line: &str) -> bool {
         let mut fields = words(line);
@@ -242,12 +242,18 @@ impl Description {
 }
 
 impl Rewrite {
+    /// Whether it strips a candidate, `candidate:..`, that comes by itself.
+    pub(crate) fn strips(&self, candidate: &str) -> bool {
+        let value = candidate.strip_prefix("candidate:").unwrap_or(candidate);
+        matches!(self, Self::StripCandidates(pattern) if pattern.fits(value))
+    }
+
     fn apply(&self, role: Role, draft: &mut Draft<'_>, changes: &mut Vec<Change>) {
         match self {
             Self::PreferCodecs(codecs) => codecs::prefer(codecs, draft, changes),
             Self::RemoveCodec(codec) => codecs::remove(codec, draft, changes),
             Self::Bandwidth { sections, limit } => limit.set(sections, draft, changes),
-            Self::StripCandidates(filter) => filter.strip(draft, changes),
+            Self::StripCandidates(pattern) => pattern.strip(draft, changes),
             Self::ForceSetup(dtls) => dtls.force(draft, changes),
             Self::RequireTransportCc => match role {
                 Role::Offer => codecs::require_transport_cc(draft, changes),
@@ -261,35 +267,24 @@ impl Bandwidth {
     fn set(self, sections: &Sections, draft: &mut Draft<'_>, changes: &mut Vec<Change>) {
         let (kind, limit) = self.parts();
         let wanted = format!("b={kind}:{limit}");
-        for section in draft
-            .description()
-            .sections()
-            .filter(|s| sections.contain(s))
-        {
-            let is_same_kind = |line: &str| line.split(':').next() == Some(kind);
-            let mut old = section
-                .all(Kind::Bandwidth)
-                .filter(|line| is_same_kind(line.value));
-            let first = old.next();
-            if first.is_some_and(|line| line.text == wanted) && old.next().is_none() {
+        let description = draft.description();
+        for section in description.sections().filter(|s| sections.contain(s)) {
+            let is_of_kind = |line: &Value<'_>| line.value.split(':').next() == Some(kind);
+            let old: Vec<_> = section.all(Kind::Bandwidth).filter(is_of_kind).collect();
+            if matches!(old[..], [only] if only.text == wanted) {
                 continue;
             }
-            for line in section
-                .all(Kind::Bandwidth)
-                .filter(|line| is_same_kind(line.value))
-            {
-                draft.drop(line.index);
+            let end = end_of_bandwidths(&section);
+            match old.split_first() {
+                Some((first, others)) if first.index < end => {
+                    draft.replace(first.index, wanted.clone());
+                    others.iter().for_each(|line| draft.drop(line.index));
+                }
+                _ => {
+                    old.iter().for_each(|line| draft.drop(line.index));
+                    draft.insert(end, wanted.clone());
+                }
             }
-            // RFC 8866 section 5: after `i=` and `c=`, before `k=` and `a=`.
-            let is_before = |kind| {
-                matches!(
-                    kind,
-                    Kind::Media | Kind::Information | Kind::Connection | Kind::Bandwidth
-                )
-            };
-            let mut after = section.lines().skip_while(|line| is_before(line.kind));
-            let at = after.next().map_or(section.end(), |line| line.index);
-            draft.insert(at, wanted.clone());
             changes.push(Change::BandwidthSet {
                 section: section.index(),
                 limit: self,
@@ -298,7 +293,20 @@ impl Bandwidth {
     }
 }
 
-impl CandidateFilter {
+/// The index of the line before which those of bandwidth end: they stand after `i=` and `c=` and before `k=` and `a=` (RFC
+/// 8866 section 5).
+fn end_of_bandwidths(section: &Section<'_>) -> usize {
+    let is_before = |line: &Value<'_>| {
+        matches!(
+            line.kind,
+            Kind::Media | Kind::Information | Kind::Connection | Kind::Bandwidth
+        )
+    };
+    let after = section.lines().find(|line| !is_before(line));
+    after.map_or(section.end(), |line| line.index)
+}
+
+impl CandidatePattern {
     fn strip(&self, draft: &mut Draft<'_>, changes: &mut Vec<Change>) {
         let description = draft.description();
         for (section, level) in description.all_levels() {

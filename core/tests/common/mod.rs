@@ -541,6 +541,7 @@ fn peer_of(event: &Event) -> Option<PeerId> {
         | Event::CandidateIgnored { peer, .. }
         | Event::NegotiationDone { peer, .. }
         | Event::NegotiationFailed { peer, .. }
+        | Event::DescriptionRewritten { peer, .. }
         | Event::PathChanged { peer, .. }
         | Event::PathHealth { peer, .. }
         | Event::ReconnectScheduled { peer, .. }

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use bowline::sdp::{SdpError, SdpFault};
 use bowline::{
     CandidateRefusal, Cause, ChannelConfig, ChannelKind, Config, ConnectError, ConnectOptions,
     Event, Input, Message, NegotiationFault, OpenError, PeerState, SendRefusal, Side,
@@ -364,7 +365,7 @@ fn a_restart_that_cannot_be_used_leaves_the_connection_as_it_is() {
 fn another_certificate_in_the_same_session_is_refused() {
     let mut world = neighbours();
     let mut restart = json(&last_signal(&world, "alice", "offer"));
-    let sdp = restart["sdp"].as_str().expect("text");
+    let sdp = restart["sdp"].as_str().expect("text").to_owned();
     let fingerprint = sdp
         .lines()
         .find(|line| line.starts_with("a=fingerprint:"))
@@ -375,11 +376,14 @@ fn another_certificate_in_the_same_session_is_refused() {
     restart["seq"] = 500.into();
     let since = world.events(ALICE).len();
     signal(&mut world, ALICE, &restart.to_string());
-    let (peer, reason) = (id("carol"), NegotiationFault::FingerprintChanged);
-    assert_eq!(
-        changes(&world, since)[0],
-        Event::NegotiationFailed { peer, reason }
-    );
+    let line = 1 + sdp.lines().position(|l| l == fingerprint).expect("there");
+    let reason = SdpFault::FingerprintChanged;
+    let failed = Event::NegotiationFailed {
+        peer: id("carol"),
+        reason: NegotiationFault::FingerprintChanged,
+        error: Some(SdpError { line, reason }),
+    };
+    assert_eq!(changes(&world, since)[0], failed);
     assert_unharmed(&mut world);
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bowline::sdp::{DtlsRole, Rewrite};
 use bowline::{
     Cause, ChannelConfig, ChannelKind, Config, ConnectOptions, Event, Input, Kept, Message, Output,
     PeerState, Phase, Rung,
@@ -462,6 +463,7 @@ fn every_event_is_told_by_some_run() {
     let config = Config::builder()
         .queue_bytes(2_000)
         .low_water(1_000)
+        .rewrite_sent(Rewrite::ForceSetup(DtlsRole::Client))
         .build()
         .expect("valid");
     let mut world = World::connected_with(&config);
@@ -535,6 +537,7 @@ fn every_event_is_told_by_some_run() {
         "ChannelError",
         "ChannelOpen",
         "Delivered",
+        "DescriptionRewritten",
         "Incoming",
         "Initialised",
         "Message",

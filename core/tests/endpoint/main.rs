@@ -13,6 +13,7 @@ mod common;
 
 mod bad_input;
 mod churn;
+mod descriptions;
 mod foreign;
 mod lifecycle;
 mod names;

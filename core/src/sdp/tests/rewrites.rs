@@ -90,7 +90,7 @@ fn bandwidth_is_set_where_it_belongs_and_only_in_the_sections_meant() {
         "{text}"
     );
     assert!(
-        text.contains("b=TIAS:9\r\nb=AS:2000\r\na=mid:v\r\n"),
+        text.contains("b=AS:2000\r\nb=TIAS:9\r\na=mid:v\r\n"),
         "{text}"
     );
     let set = |section, limit| Change::BandwidthSet { section, limit };
@@ -99,6 +99,16 @@ fn bandwidth_is_set_where_it_belongs_and_only_in_the_sections_meant() {
         set(0, Bandwidth::Tias(64_000)),
     ];
     assert_eq!(changes, expected);
+    let both = [Bandwidth::As(3), Bandwidth::Tias(2), Bandwidth::As(1)];
+    let (once, _) = rewritten(&both.map(|limit| on(Sections::All, limit)));
+    let (twice, _) = rewritten(
+        &[both, both]
+            .concat()
+            .into_iter()
+            .map(|l| on(Sections::All, l))
+            .collect::<Vec<_>>(),
+    );
+    assert_eq!(once, twice, "each stays where it is");
     let (_, changes) = rewritten(&[on(Sections::All, Bandwidth::As(u64::MAX))]);
     assert_eq!(changes.len(), 3);
     let (_, changes) = rewritten(&[on(Sections::Mid(token("none")), Bandwidth::As(1))]);
@@ -106,7 +116,7 @@ fn bandwidth_is_set_where_it_belongs_and_only_in_the_sections_meant() {
 }
 
 #[test]
-fn candidates_are_stripped_by_everything_that_the_filter_sets() {
+fn candidates_are_stripped_by_everything_that_the_pattern_sets() {
     let all = [
         "candidate:1 1 udp 9 192.0.2.1 4000 typ host",
         "candidate:2 1 TCP 8 192.0.2.1 9 typ host tcptype active",
@@ -142,9 +152,9 @@ fn candidates_are_stripped_by_everything_that_the_filter_sets() {
         assert_eq!(changes, [stripped]);
         left
     };
-    let any = CandidateFilter::default();
+    let any = CandidatePattern::default();
     assert_eq!(left(any), [0; 0]);
-    let of_type = |candidate_type| CandidateFilter {
+    let of_type = |candidate_type| CandidatePattern {
         candidate_type: Some(candidate_type),
         ..any
     };
@@ -154,18 +164,18 @@ fn candidates_are_stripped_by_everything_that_the_filter_sets() {
         [0, 1, 4, 5, 6]
     );
     assert_eq!(left(of_type(CandidateType::Relayed)), [0, 1, 2, 3, 5, 6]);
-    let over = |transport| CandidateFilter {
+    let over = |transport| CandidatePattern {
         transport: Some(transport),
         ..any
     };
     assert_eq!(left(over(CandidateTransport::Tcp)), [0, 2, 3, 4, 5, 6]);
     assert_eq!(left(over(CandidateTransport::Udp)), [1, 6]);
-    let within = |network: &str| CandidateFilter {
+    let within = |network: &str| CandidatePattern {
         network: Some(network.parse().expect("a range")),
         ..any
     };
     assert_eq!(left(within("192.0.2.0/24")), [2, 3, 4, 5, 6]);
-    let udp_in_range = CandidateFilter {
+    let udp_in_range = CandidatePattern {
         transport: Some(CandidateTransport::Udp),
         ..within("192.0.2.0/24")
     };
@@ -263,7 +273,7 @@ fn rewrites_are_linear_in_the_length_of_a_description() {
     let all = [
         Rewrite::PreferCodecs(tokens(&["VP9", "VP8"])),
         Rewrite::RemoveCodec(token("VP8")),
-        Rewrite::StripCandidates(CandidateFilter::default()),
+        Rewrite::StripCandidates(CandidatePattern::default()),
         Rewrite::ForceSetup(DtlsRole::Client),
         Rewrite::RequireTransportCc,
     ];
@@ -423,12 +433,12 @@ fn rewrite() -> impl Strategy<Value = Rewrite> {
         CandidateType::Relayed,
     ];
     let transports = vec![CandidateTransport::Udp, CandidateTransport::Tcp];
-    let filter = (
+    let pattern = (
         prop::option::of(prop::sample::select(types)),
         prop::option::of(prop::sample::select(transports)),
         prop::option::of(Just("192.0.2.0/24".parse().expect("a range"))),
     );
-    let filter = filter.prop_map(|(candidate_type, transport, network)| CandidateFilter {
+    let pattern = pattern.prop_map(|(candidate_type, transport, network)| CandidatePattern {
         candidate_type,
         transport,
         network,
@@ -438,7 +448,7 @@ fn rewrite() -> impl Strategy<Value = Rewrite> {
         codec_list.prop_map(Rewrite::PreferCodecs),
         codec_name().prop_map(Rewrite::RemoveCodec),
         (sections, limit).prop_map(|(sections, limit)| Rewrite::Bandwidth { sections, limit }),
-        filter.prop_map(Rewrite::StripCandidates),
+        pattern.prop_map(Rewrite::StripCandidates),
         roles.prop_map(Rewrite::ForceSetup),
         Just(Rewrite::RequireTransportCc),
     ]

@@ -127,7 +127,16 @@ pub(super) fn event(
         } => {
             (peer, session, generation, took).hash(hash);
         }
-        Event::NegotiationFailed { peer, reason } => (peer, reason).hash(hash),
+        Event::NegotiationFailed {
+            peer,
+            reason,
+            error,
+        } => (peer, reason, error).hash(hash),
+        Event::DescriptionRewritten {
+            peer,
+            side,
+            changes,
+        } => (peer, side, changes).hash(hash),
         Event::PathChanged {
             peer,
             from,
@@ -205,9 +214,19 @@ pub(super) fn describe(event: &Event, time_of: impl Fn(Instant) -> Time) -> Stri
         } => {
             format!("negotiated {peer}, generation {generation}, session {session}")
         }
-        Event::NegotiationFailed { peer, reason } => {
-            format!("negotiation failed: {peer}, {reason}")
-        }
+        Event::NegotiationFailed {
+            peer,
+            reason,
+            error,
+        } => match error {
+            Some(error) => format!("negotiation failed: {peer}, {reason}: {error}"),
+            None => format!("negotiation failed: {peer}, {reason}"),
+        },
+        Event::DescriptionRewritten {
+            peer,
+            side,
+            changes,
+        } => format!("description of {peer} rewritten, {side:?}: {changes:?}"),
         Event::PathChanged { peer, to, .. } => {
             format!("path of {peer}: {} to {}", to.local, to.remote)
         }

@@ -480,6 +480,7 @@ pub(crate) fn subject(event: &Event) -> Option<bowline::PeerId> {
         | Event::CandidateIgnored { peer, .. }
         | Event::NegotiationDone { peer, .. }
         | Event::NegotiationFailed { peer, .. }
+        | Event::DescriptionRewritten { peer, .. }
         | Event::PathChanged { peer, .. }
         | Event::PathHealth { peer, .. }
         | Event::ReconnectScheduled { peer, .. }

@@ -13,6 +13,9 @@ use crate::common::{Parcel, World, address, id, json, millis, secs};
 const ALICE: usize = 0;
 const BOB: usize = 1;
 
+/// What is wrong with a description, how it is made so, and what it is refused for.
+type Spoilt = (&'static str, fn(&str) -> String, SdpFault);
+
 #[test]
 fn our_offer_is_changed_before_it_is_sent_and_used_as_it_was_sent() {
     for (role, setup, answer) in [
@@ -105,7 +108,7 @@ fn candidates_that_came_are_stripped_wherever_they_came() {
 #[test]
 fn an_answer_that_does_not_fit_our_offer_ends_the_attempt_with_the_rule_that_it_breaks() {
     const EXTRA: &str = "m=audio 0 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=mid:x\r\n";
-    let cases: [(&str, fn(&str) -> String, SdpFault); 3] = [
+    let cases: [Spoilt; 3] = [
         (
             "a section more",
             |sdp| format!("{sdp}{EXTRA}"),
@@ -219,11 +222,11 @@ fn call(world: &mut World) {
 
 /// The last description of a kind that was sent.
 fn sent(world: &World, kind: &str) -> Description {
-    let texts = world.sent.iter().filter_map(|(_, parcel)| match parcel {
+    let mut texts = world.sent.iter().filter_map(|(_, parcel)| match parcel {
         Parcel::Signal { text, .. } if parcel.kind().as_deref() == Some(kind) => Some(json(text)),
         _ => None,
     });
-    let envelope = texts.last().expect("one was sent");
+    let envelope = texts.next_back().expect("one was sent");
     let sdp = envelope["sdp"].as_str().expect("text");
     Description::parse(sdp).expect("valid")
 }

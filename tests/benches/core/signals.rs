@@ -25,13 +25,13 @@ pub(crate) fn signals(effort: Effort) -> Vec<Line> {
     );
     let huge = "x".repeat(1_000_000);
     [
-        ("a sealed offer opened", &sealed, OPENED),
-        ("a signed offer verified", &signed, OPENED),
-        ("a plain message refused", &plain, REFUSED),
-        ("a megabyte refused", &huge, REFUSED),
+        ("a sealed offer opened", &sealed, OPENED, 400),
+        ("a signed offer verified", &signed, OPENED, 400),
+        ("a plain message refused", &plain, REFUSED, 100_000),
+        ("a megabyte refused", &huge, REFUSED, 100_000),
     ]
-    .map(|(what, text, bound)| {
-        let count = effort.pick(1, 400);
+    .map(|(what, text, bound, count)| {
+        let count = effort.pick(1, count);
         let [bowline] = medians(effort, |_| {
             let work = || (0..count).for_each(|_| refuse(&mut bob, text, now));
             nanos_each(cpu(work).0, count) / 1e3

@@ -67,6 +67,20 @@ impl Report {
         self.told.iter().filter(|event| is_meant(event)).count()
     }
 
+    /// How many things the victim was told of that are more than messages, figures and refusals.
+    pub(crate) fn changes(&self) -> usize {
+        self.count(|event| {
+            !matches!(
+                event,
+                Event::Message { .. }
+                    | Event::Sent { .. }
+                    | Event::Delivered { .. }
+                    | Event::Metrics { .. }
+                    | Event::SignalRefused { .. }
+            )
+        })
+    }
+
     /// What the victim was told of the end of the attacker, if it ended.
     pub(crate) fn end(&self) -> Option<(PeerState, bowline::Cause)> {
         self.told.iter().find_map(|event| match event {

@@ -97,9 +97,8 @@ impl Crypto {
         let engine = Engine::Dimpl(Arc::new(dtls_config(transport, timing)?));
         let name = owner.map_or("WebRTC".to_owned(), owner::name_of);
         let certificate = certificate::self_signed(&name, rng)?;
-        let mut crypto = Self::with(engine, certificate, transport, timing);
-        crypto.is_keyed = owner.is_some();
-        Ok(crypto)
+        let owned = (certificate, owner.is_some());
+        Ok(Self::with(engine, owned, transport, timing))
     }
 
     /// DTLS BY `provider`, WHICH MUST BE TAKEN TO HAVE NO SECURITY WHATSOEVER. For simulators only.
@@ -120,13 +119,16 @@ impl Crypto {
             certificate: [&random[..], name.as_bytes()].concat(),
             private_key: Vec::new(),
         };
-        let engine = Engine::Simulated(provider);
-        let mut crypto = Self::with(engine, certificate, transport, timing);
-        crypto.is_keyed = owner.is_some();
-        crypto
+        let owned = (certificate, owner.is_some());
+        Self::with(Engine::Simulated(provider), owned, transport, timing)
     }
 
-    fn with(engine: Engine, certificate: DtlsCert, transport: &Transport, timing: &Timing) -> Self {
+    fn with(
+        engine: Engine,
+        (certificate, is_keyed): (DtlsCert, bool),
+        transport: &Transport,
+        timing: &Timing,
+    ) -> Self {
         let standard = str0m::crypto::from_feature_flags();
         let hash = standard.sha256_provider.sha256(&certificate.certificate);
         let provider = Arc::new(CryptoProvider {
@@ -138,7 +140,7 @@ impl Crypto {
             provider,
             fingerprint: colon_separated(&hash),
             certificate,
-            is_keyed: false,
+            is_keyed,
             retry: timing.dtls_retry,
             mtu: transport.mtu,
         }

@@ -56,7 +56,6 @@ use transmit::TransmitQueue;
 ///
 /// After every input and every command, call [`Endpoint::poll_output`] until it returns [`Output::Timeout`].
 pub struct Endpoint {
-    id: PeerId,
     sealer: Sealer,
     wall: WallClock,
     ctx: Context,
@@ -229,7 +228,6 @@ impl Endpoint {
         let farewells = Farewells::new(max_ended_sessions, &config.timing, rng.split());
         let gatherer = Gatherer::new(&config, rng.split(), now, wall);
         Self {
-            id: sealer.id(),
             sealer,
             wall,
             rng,
@@ -291,7 +289,7 @@ impl Endpoint {
     ) -> Result<(), ConnectError> {
         let timeout = options.timeout;
         self.begin(now, |_| Step::Connect { peer, timeout });
-        if peer == self.id {
+        if peer == self.id() {
             return Err(ConnectError::Oneself);
         }
         if !self.sealer.can_reach(peer) {
@@ -309,7 +307,7 @@ impl Endpoint {
         let rng = self.rng.split();
         self.ctx.events.push_back(Event::Initialised { peer });
         let timeout = timeout.unwrap_or(self.ctx.config.timing.connect_timeout);
-        let new = peer::Peer::connect(self.id, peer, rng, timeout, &mut self.ctx, self.now);
+        let new = peer::Peer::connect(self.id(), peer, rng, timeout, &mut self.ctx, self.now);
         self.closing = false;
         self.insert(peer, new);
         Ok(())
@@ -565,7 +563,7 @@ impl Endpoint {
     /// The id that this endpoint speaks as.
     #[must_use]
     pub fn id(&self) -> PeerId {
-        self.id
+        self.sealer.id()
     }
 
     /// Lets the next peer that was touched do its work. Returns whether there was one.

@@ -186,7 +186,7 @@ impl Endpoint {
             unix_time,
         } = self.origin.take().ok_or(RecordError)?;
         let tape = Tape::record(Box::new(writer), payloads, started);
-        let (id, config) = (self.id, self.ctx.config.clone());
+        let (id, config) = (self.id(), self.ctx.config.clone());
         tape.line(&Header {
             version: VERSION,
             id,

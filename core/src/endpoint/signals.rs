@@ -16,7 +16,7 @@ impl Endpoint {
         let decoded =
             Envelope::decode(text, self.ctx.config.limits.max_signal_size).and_then(|envelope| {
                 envelope
-                    .check_addressed(self.id)
+                    .check_addressed(self.id())
                     .map_err(|reason| (reason, Some(envelope.from)))?;
                 Ok(envelope)
             });
@@ -35,8 +35,10 @@ impl Endpoint {
     ) {
         self.begin(now, |_| Step::SignalRefused { peer, reason });
         self.stats.signals_received += 1;
-        if let Some(key) = peer.and_then(|peer| self.by_id.get(&peer).copied()) {
-            self.with(key, |peer, _, _| peer.on_unopened(reason));
+        // It may be anybody's, and gives the peer nothing to do.
+        let key = peer.and_then(|peer| self.by_id.get(&peer).copied());
+        if let Some(slot) = key.and_then(|key| self.slots.get_mut(key)) {
+            slot.peer.on_unopened(reason);
         }
         self.refuse_signal(peer, reason);
     }
@@ -169,7 +171,7 @@ impl Endpoint {
         let from = offer.from;
         let rng = self.rng.split();
         self.ctx.events.push_back(Event::Initialised { peer: from });
-        let new = peer::Peer::offered(self.id, offer, rng, &mut self.ctx, self.now);
+        let new = peer::Peer::offered(self.id(), offer, rng, &mut self.ctx, self.now);
         self.insert(from, new);
     }
 

@@ -204,16 +204,15 @@ pub(crate) enum ByeReason {
 impl Envelope {
     /// The JSON form.
     pub(crate) fn encode(&self) -> String {
-        serde_json::to_string(&Wire::from(self))
-            .expect("a flat struct of strings and numbers always has a JSON form")
+        Wire::from(self).encode()
     }
 
     /// The JSON form that is signed at `now`.
     pub(crate) fn encode_at(&self, now: UnixTime) -> String {
-        let signed_at = Some(now);
-        let signed = Self {
-            signed_at,
-            ..self.clone()
+        let time = Some(now.as_millis());
+        let signed = Wire {
+            time,
+            ..Wire::from(self)
         };
         signed.encode()
     }
@@ -441,6 +440,13 @@ enum Type {
     IceRestart,
     Bye,
     Ack,
+}
+
+impl Wire<'_> {
+    fn encode(&self) -> String {
+        serde_json::to_string(self)
+            .expect("a flat struct of strings and numbers always has a JSON form")
+    }
 }
 
 impl<'a> From<&'a Envelope> for Wire<'a> {

@@ -13,8 +13,8 @@ use super::value::{Fingerprint, HashFunction};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Remote {
     description: Description,
-    /// The identification tag of the data channel section.
-    mid: String,
+    /// Which section is that of the data channels.
+    section: usize,
     /// The certificate fingerprints that count, at least one, sorted with sha-256 first.
     fingerprints: Vec<Fingerprint>,
 }
@@ -31,7 +31,7 @@ impl Remote {
         previous: Option<&Self>,
     ) -> Result<Self, SdpError> {
         let section = data_channel(&description)?;
-        let mid = section.mid().ok_or(section.fault(SdpFault::NoMid))?;
+        section.mid().ok_or(section.fault(SdpFault::NoMid))?;
         description.validate(role, &Rules::default())?;
         let transport = section.transport();
         if let Some(conflict) = transport.conflict() {
@@ -47,7 +47,7 @@ impl Remote {
             }
         }
         Ok(Self {
-            mid: mid.to_owned(),
+            section: section.index(),
             fingerprints,
             description,
         })
@@ -105,7 +105,7 @@ impl Remote {
 
     /// The data channel section.
     pub(super) fn section(&self) -> Option<Section<'_>> {
-        self.description.section(&self.mid)
+        self.description.sections().nth(self.section)
     }
 
     fn transport(&self) -> Option<Transport<'_>> {

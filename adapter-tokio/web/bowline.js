@@ -27,7 +27,7 @@
  *   bounded by `maxFileSize`.
  */
 
-import { isKey } from "./seal.js";
+import { MAX_SIGNAL, isKey, parseObject } from "./seal.js";
 
 export { Identity } from "./seal.js";
 
@@ -1368,16 +1368,6 @@ function reply({ from, to, session, generation }, type) {
   return { v: 1, from: to, to: from, session, generation, seq: 0, type };
 }
 
-/** @param {string} text @returns {Record<string, unknown> | null} */
-function parseObject(text) {
-  try {
-    const value = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : null;
-  } catch {
-    return null;
-  }
-}
-
 /** @param {unknown} value @returns {value is string} */
 function isName(value) {
   return typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value);
@@ -2104,8 +2094,6 @@ const MAX_CHAINED = 1024;
 /** Files that are offered to us, or received, at one time on one connection. A further one is refused as `busy`. */
 const MAX_INCOMING = 16;
 
-/** The longest signalling message. */
-const MAX_SIGNAL = 64 * 1024;
 /** Signals that wait to be opened. At the bound further ones are dropped unacknowledged. */
 const MAX_UNOPENED = 256;
 const MAX_REPLACES = 8;

@@ -83,7 +83,7 @@ export class Identity {
    */
   async open(text, { now = Date.now(), sealed: mustBeSealed = true } = {}) {
     if (text.length > MAX_SIGNAL) return { refused: "too-large" };
-    const outer = parse(text);
+    const outer = parseObject(text);
     if (!outer || typeof outer.from !== "string") return { refused: "malformed" };
     const { v, from, to, signed, sealed } = outer;
     const refuse = (refused) => ({ refused, from });
@@ -97,7 +97,7 @@ export class Identity {
     const jws = signed ?? (await unseal(from, to, sealed, this.#opening));
     const message = jws && (await verified(from, jws));
     if (!message) return refuse("forged");
-    const inner = parse(message);
+    const inner = parseObject(message);
     if (!inner || !Number.isSafeInteger(inner.time)) return refuse("malformed");
     if (inner.from !== from || inner.to !== to) return refuse("forged");
     if (Math.abs(now - inner.time) > FRESHNESS) return refuse("not-fresh");
@@ -324,10 +324,11 @@ function decodeText(bytes) {
   }
 }
 
-function parse(text) {
+/** A JSON object; null when it is anything else. @param {string} text @returns {Record<string, unknown> | null} */
+export function parseObject(text) {
   try {
     const value = JSON.parse(text);
-    return typeof value === "object" && !Array.isArray(value) ? value : null;
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : null;
   } catch {
     return null;
   }
@@ -377,4 +378,4 @@ const LANES = [0, 1, 2, 3].map((n) => [n, 4 + n, 8 + n, 12 + n]).concat([0, 1, 2
 /** In milliseconds: `Signalling::freshness` of the core. */
 const FRESHNESS = 300_000;
 /** In characters: `Limits::max_signal_size` of the core. */
-const MAX_SIGNAL = 64 * 1024;
+export const MAX_SIGNAL = 64 * 1024;

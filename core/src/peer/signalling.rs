@@ -45,7 +45,7 @@ pub(super) struct Signalling {
     /// The number of the peer's end-of-candidates: a later candidate is none of this generation.
     end_of_candidates: Option<u64>,
     said_bye: bool,
-    /// When the peer signed the last message that shows it in this session, by its own clock.
+    /// When the peer sent the last numbered message of this session that came, by its own clock.
     seen_at: Option<UnixTime>,
     /// How many messages in the peer's name nobody could open, and what was wrong with the last one.
     unopened: (u64, Option<SignalRefusal>),
@@ -107,6 +107,13 @@ impl Signalling {
         self.said_bye
     }
 
+    /// A message of the session came. One without a number may be of a peer that has left the session.
+    fn see(&mut self, envelope: &Envelope) {
+        if envelope.seq > 0 {
+            self.seen_at = envelope.sent_at.max(self.seen_at);
+        }
+    }
+
     /// What the peer's answers to our checks are made with.
     pub(super) fn remote_password(&self) -> Option<&str> {
         self.remote.as_ref().map(Remote::pwd)
@@ -161,6 +168,10 @@ impl Peer {
         now: Instant,
     ) -> Outcome {
         if envelope.session != self.signalling.session {
+            if self.is_overtaken(&envelope) {
+                // Not acknowledged: should the peer's clock have been set back, it comes again.
+                return Outcome::Refused(SignalRefusal::Stale);
+            }
             return match envelope.body {
                 Body::Offer { .. } => self.on_other_offer(envelope, ctx, now),
                 Body::Answer { .. }
@@ -188,16 +199,29 @@ impl Peer {
         }
     }
 
-    /// Whether it denies a session in which the peer was seen after it had signed that. A denial has no number: whoever
+    /// Whether it denies a session in which the peer was seen after it had sent that. A denial has no number: whoever
     /// carries signals could keep one from before the peer knew the session, and end it with that.
     fn is_outdated(&mut self, envelope: &Envelope) -> bool {
-        let (signed_at, seen_at) = (envelope.signed_at, &mut self.signalling.seen_at);
         let reason = ByeReason::UnknownSession;
         if envelope.body == (Body::Bye { reason }) {
-            return signed_at.is_some() && signed_at < *seen_at;
+            return self.was_seen_after(envelope);
         }
-        *seen_at = signed_at.max(*seen_at);
+        self.signalling.see(envelope);
         false
+    }
+
+    /// Whether it is the first offer of another session, and the peer was seen in this one after it had sent that. The process
+    /// that made the offer may be gone, so that nobody can say that it is over. Where the connection is lost, the
+    /// peer's clock may as well be another one than before.
+    fn is_overtaken(&self, envelope: &Envelope) -> bool {
+        let is_first = matches!(envelope.body, Body::Offer { .. })
+            && envelope.generation == Generation::default();
+        is_first && self.lifecycle.life() != Life::Disconnected && self.was_seen_after(envelope)
+    }
+
+    /// Whether the peer sent a numbered message of this session later than this one.
+    fn was_seen_after(&self, envelope: &Envelope) -> bool {
+        envelope.sent_at.is_some() && envelope.sent_at < self.signalling.seen_at
     }
 
     /// A message in the peer's name could not be opened.
@@ -249,6 +273,7 @@ impl Peer {
             .negotiation
             .handle_offer(offer.session, offer.generation, replaces, now);
         self.signalling.inbox.accept(offer.seq);
+        self.signalling.see(&offer);
         // Copies of what came before the offer are copies.
         for seq in ctx.early.kept(self.id, offer.session) {
             self.signalling.inbox.accept(seq);
@@ -494,6 +519,7 @@ impl Peer {
     fn yield_to(&mut self, offer: Envelope, took: Duration, ctx: &mut Context, now: Instant) {
         self.begin_other_session(offer.session, ctx, now);
         self.signalling.inbox.accept(offer.seq);
+        self.signalling.see(&offer);
         ctx.envelopes.extend(offer.ack());
         ctx.events.push_back(Event::SignalReceived {
             peer: self.id,

@@ -142,7 +142,7 @@ impl Outbox {
             session: self.session,
             generation,
             seq,
-            signed_at: None,
+            sent_at: None,
             body,
         }
     }

@@ -183,7 +183,7 @@ pub(crate) fn reply_to_unknown(message: &Envelope) -> Option<Envelope> {
         session: message.session,
         generation: message.generation,
         seq: 0,
-        signed_at: None,
+        sent_at: None,
         body: Body::Bye {
             reason: ByeReason::UnknownSession,
         },
@@ -384,7 +384,7 @@ mod tests {
             session: session(n),
             generation: Generation(0),
             seq,
-            signed_at: None,
+            sent_at: None,
             body: Body::Bye {
                 reason: ByeReason::Closed,
             },

@@ -17,8 +17,12 @@
 //! | `seq` | number | The number of the message among those of this sender in this session: 1, 2, 3 ... up to 2^53 − 1. 0 means unnumbered: neither acknowledged nor deduplicated. An `ack` is always unnumbered, a `bye` may be. |
 //! | `type` | string | What the message is; see below. |
 //!
-//! A numbered message is sent again, unchanged, until an `ack` with its number comes. The receiver acknowledges every
-//! copy and acts on the first.
+//! One more is optional here, and must be in what is signed: `time`, when this copy was sent by the sender's clock, in
+//! milliseconds since 1970-01-01 UTC. It tells which of two messages of one sender is the later one where no number does:
+//! the first offer of another session, and the denial of a session.
+//!
+//! A numbered message is sent again, unchanged but for its `time`, until an `ack` with its number comes. The receiver
+//! acknowledges every copy and acts on the first.
 //!
 //! # The types
 //!
@@ -94,8 +98,7 @@
 //! number out of range make a message malformed. Control characters are escaped, as JSON demands.
 //!
 //! This is the plain form: nobody has signed it, and whoever runs the link can write anything. What is signed, or sealed,
-//! stands in a wrapper around the whole object ([`seal`](super::seal)) and has one more field: `time`, when it was
-//! signed, in milliseconds since 1970-01-01 UTC.
+//! stands in a wrapper around the whole object ([`seal`](super::seal)).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -119,8 +122,8 @@ pub(crate) struct Envelope {
     pub(crate) generation: Generation,
     /// The number within session and direction, from 1; 0 when unnumbered.
     pub(crate) seq: u64,
-    /// When the sender signed it, by the sender's clock. None of one that is to be sent, or that nobody has signed.
-    pub(crate) signed_at: Option<UnixTime>,
+    /// When this copy was sent, by the sender's clock. None of one that is to be sent, or whose sender does not say.
+    pub(crate) sent_at: Option<UnixTime>,
     /// What it says.
     pub(crate) body: Body,
 }
@@ -203,18 +206,19 @@ pub(crate) enum ByeReason {
 
 impl Envelope {
     /// The JSON form.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn encode(&self) -> String {
         Wire::from(self).encode()
     }
 
-    /// The JSON form that is signed at `now`.
+    /// The JSON form that is sent at `now`.
     pub(crate) fn encode_at(&self, now: UnixTime) -> String {
         let time = Some(now.as_millis());
-        let signed = Wire {
+        let sent = Wire {
             time,
             ..Wire::from(self)
         };
-        signed.encode()
+        sent.encode()
     }
 
     /// Reads the JSON form, whose length is checked before anything else.
@@ -258,7 +262,7 @@ impl Envelope {
             session: self.session,
             generation: self.generation,
             seq: 0,
-            signed_at: None,
+            sent_at: None,
             body: Body::Ack { ack: self.seq },
         })
     }
@@ -271,7 +275,7 @@ impl Envelope {
             session: self.session,
             generation: self.generation,
             seq: 1,
-            signed_at: None,
+            sent_at: None,
             body: Body::Bye { reason },
         }
     }
@@ -307,7 +311,7 @@ impl Envelope {
             session: wire.session,
             generation: wire.generation,
             seq: wire.seq,
-            signed_at: wire.time.map(UnixTime::from_millis),
+            sent_at: wire.time.map(UnixTime::from_millis),
             body: Body::from_wire(wire)?,
         })
     }
@@ -458,7 +462,7 @@ impl<'a> From<&'a Envelope> for Wire<'a> {
             session: envelope.session,
             generation: envelope.generation,
             seq: envelope.seq,
-            time: envelope.signed_at.map(UnixTime::as_millis),
+            time: envelope.sent_at.map(UnixTime::as_millis),
             kind: Type::IceRestart,
             sdp: None,
             replaces: Cow::default(),

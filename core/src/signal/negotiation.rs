@@ -49,7 +49,8 @@
 //! # What the plain mode cannot tell
 //!
 //! The recorded first offer of a session that this side has forgotten, replayed while another session is up, looks
-//! exactly like a peer that restarted, and replaces the session. Only a signed time could tell them apart.
+//! exactly like a peer that restarted, and replaces the session. The time at which it was sent tells them apart
+//! before this machine is asked (`peer/signalling.rs`), as long as nobody has altered it.
 
 use std::time::{Duration, Instant};
 

@@ -241,7 +241,7 @@ mod tests {
             session: "00".repeat(16).parse().expect("valid"),
             generation: Generation(0),
             seq,
-            signed_at: None,
+            sent_at: None,
             body: Body::IceRestart,
         }
     }

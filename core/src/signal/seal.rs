@@ -108,7 +108,7 @@ impl Sealer {
     /// The text that carries `envelope` over the link at `now`.
     pub(crate) fn close(&mut self, envelope: &Envelope, now: UnixTime) -> String {
         let Some(keys) = &mut self.keys else {
-            return envelope.encode();
+            return envelope.encode_at(now);
         };
         let Envelope { from, to, .. } = *envelope;
         let jws = sign(&keys.signing, &envelope.encode_at(now));

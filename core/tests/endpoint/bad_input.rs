@@ -559,11 +559,8 @@ fn a_denial_from_before_the_peer_was_seen_ends_nothing() {
     };
     let denial = json!({ "type": "bye", "reason": "unknown-session" });
     let before = world.events(ALICE).len();
-    signal(
-        &mut world,
-        ALICE,
-        &dated(1_000, json!({ "type": "ack", "ack": 1 })),
-    );
+    let numbered = json!({ "seq": 900, "type": "end-of-candidates", "ufrag": "other" });
+    signal(&mut world, ALICE, &dated(1_000, numbered));
     signal(&mut world, ALICE, &dated(999, denial.clone()));
     world.run(secs(1));
     assert_eq!(refusals(&world, before), [SignalRefusal::Stale]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowline::sdp::{DtlsRole, Rewrite};
 use bowline::{
     Cause, ChannelConfig, ChannelKind, Config, ConnectOptions, Event, Input, Kept, Message, Output,
-    PeerState, Phase, Rung,
+    PeerState, Phase, Rung, SignalRefusal, UnixTime,
 };
 
 use crate::common::{Parcel, World, id, json, millis, secs, variants};
@@ -375,6 +375,47 @@ fn a_peer_that_restarted_takes_the_place_of_its_old_self() {
 }
 
 #[test]
+fn a_late_offer_of_a_process_that_is_gone_changes_nothing() {
+    let mut world = World::pair();
+    world.lose(Parcel::is_signal);
+    world.connect(0, "bob");
+    world.run(millis(100));
+    let is_offer = |(_, parcel): &&(_, Parcel)| parcel.kind().as_deref() == Some("offer");
+    let (_, late) = world.sent.iter().find(is_offer).cloned().expect("offered");
+    world.restart(0, 77, &Config::default());
+    world.heal();
+    world.connect(0, "bob");
+    world.run(secs(1));
+    world.deliver(late);
+    world.run(secs(1));
+    assert!(world.is_connected(0, "bob") && world.is_connected(1, "alice"));
+    assert_eq!(world.end(1), None, "the session that is up goes on");
+}
+
+#[test]
+fn a_peer_that_restarted_with_a_clock_set_back_is_taken_when_the_connection_is_lost() {
+    let mut world = World::connected();
+    world.run(secs(60));
+    let now = world.now;
+    world.peer(0, "bob").restart_ice(now);
+    world.run(secs(1));
+    world.restart(0, 77, &Config::default());
+    let (now, unix_time) = (world.now, UnixTime::from_millis(0));
+    let clock = Input::WallClockSet { unix_time };
+    world.nodes[0].endpoint.handle_input(clock, now);
+    world.connect(0, "bob");
+    world.run(millis(800));
+    assert_eq!(world.end(1), None, "older than what is up");
+    let stale = Event::SignalRefused {
+        peer: Some(id("alice")),
+        reason: SignalRefusal::Stale,
+    };
+    assert!(world.events(1).contains(&stale));
+    world.run(secs(12));
+    assert!(world.is_connected(0, "bob") && world.is_connected(1, "alice"));
+}
+
+#[test]
 fn a_late_offer_of_a_closed_session_changes_nothing() {
     // Alice calls again, or Bob, who never heard of the first call, calls her.
     for (caller, other) in [(0, "bob"), (1, "alice")] {
@@ -501,6 +542,7 @@ fn every_event_is_told_by_some_run() {
     let mut bad = json(&text);
     bad["session"] = "00112233445566778899aabbccddeeff".into();
     bad["sdp"] = "v=0\r\n".into();
+    bad["time"] = u64::from(u32::MAX).into();
     world.endpoint(1).handle_input(
         Input::Signal {
             text: &bad.to_string(),

@@ -314,7 +314,7 @@ fn envelope(body: Body) -> Envelope {
         session: "00112233445566778899aabbccddeeff".parse().expect("valid"),
         generation: Generation(2),
         seq: 7,
-        signed_at: None,
+        sent_at: None,
         body,
     }
 }
@@ -347,7 +347,7 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
                 } else {
                     number
                 },
-                signed_at: time.map(UnixTime::from_millis),
+                sent_at: time.map(UnixTime::from_millis),
                 body,
             },
         )

@@ -22,9 +22,9 @@ fn a_message_comes_out_as_it_went_in_and_dated() {
         let text = alice.close(&message, at(7));
         let opened = bob.open(&text, text.len(), at(9)).expect("it is for us");
         let read = Envelope::decode(&opened, MAX).expect("valid");
-        assert_eq!(read.signed_at, Some(at(7)));
+        assert_eq!(read.sent_at, Some(at(7)));
         let undated = Envelope {
-            signed_at: None,
+            sent_at: None,
             ..read
         };
         assert_eq!(undated, message);
@@ -45,13 +45,13 @@ fn what_is_sealed_shows_who_writes_to_whom_and_nothing_else() {
 }
 
 #[test]
-fn without_a_key_a_message_stays_as_it_is() {
+fn without_a_key_a_message_has_the_time_and_nothing_more() {
     let name = |name: &str| Identity::without_key(name.parse().expect("valid"));
     let mut alice = made(name("alice"), Protection::Sealed);
     let bob = made(name("bob"), Protection::Sealed);
     let message = bye(&alice, &bob);
     let text = alice.close(&message, at(0));
-    assert_eq!(text, message.encode());
+    assert_eq!(text, message.encode_at(at(0)));
     assert_eq!(bob.open(&text, MAX, at(0)), Ok(Cow::Borrowed(&*text)));
 }
 
@@ -263,7 +263,7 @@ fn bye(from: &Sealer, to: &Sealer) -> Envelope {
         session: "00112233445566778899aabbccddeeff".parse().expect("valid"),
         generation: Generation(0),
         seq: 1,
-        signed_at: None,
+        sent_at: None,
         body: Body::Bye {
             reason: ByeReason::Closed,
         },
@@ -306,7 +306,7 @@ fn what_javascript_has_signed_and_sealed_is_opened() {
         let opened = bob.open(signal, MAX, now).expect("it is for us");
         let envelope = Envelope::decode(&opened, MAX).expect("valid");
         assert_eq!(envelope.from, sealer(1, Protection::Signed).id());
-        assert_eq!(envelope.signed_at, Some(now));
+        assert_eq!(envelope.sent_at, Some(now));
     }
     assert_eq!(made.signals.len(), 2);
 }

@@ -47,6 +47,8 @@ pub(super) struct Signalling {
     said_bye: bool,
     /// When the peer sent the last numbered message of this session that came, by its own clock.
     seen_at: Option<UnixTime>,
+    /// The session whose offer was refused last as older than that, which is told once.
+    overtaken: Option<SessionId>,
     /// How many messages in the peer's name nobody could open, and what was wrong with the last one.
     unopened: (u64, Option<SignalRefusal>),
 }
@@ -74,6 +76,7 @@ impl Signalling {
             end_of_candidates: None,
             said_bye: false,
             seen_at: None,
+            overtaken: None,
             unopened: (0, None),
         }
     }
@@ -170,7 +173,10 @@ impl Peer {
         if envelope.session != self.signalling.session {
             if self.is_overtaken(&envelope) {
                 // Not acknowledged: should the peer's clock have been set back, it comes again.
-                return Outcome::Refused(SignalRefusal::Stale);
+                return match self.signalling.overtaken.replace(envelope.session) {
+                    Some(told) if told == envelope.session => Outcome::Duplicate,
+                    _ => Outcome::Refused(SignalRefusal::Stale),
+                };
             }
             return match envelope.body {
                 Body::Offer { .. } => self.on_other_offer(envelope, ctx, now),
@@ -614,6 +620,10 @@ impl Peer {
         };
         self.bury(replaces, session, ctx);
         self.signalling.pending = None;
+        // What is answered has come, and must not be repeated: a process that follows the peer's would take it for new.
+        self.signalling
+            .outbox
+            .drop_where(|e| matches!(e.body, Body::Offer { .. }) && e.generation <= generation);
         let applied = read.and_then(|(remote, changes)| {
             let session = self.session.as_mut().ok_or(NegotiationFault::Unsupported)?;
             session.accept_answer(remote.text(), now)?;

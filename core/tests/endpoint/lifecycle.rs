@@ -728,3 +728,14 @@ fn any_datagrams_of_the_handshake_may_be_lost() {
         );
     }
 }
+
+#[test]
+fn an_offer_that_is_answered_is_not_repeated() {
+    let mut world = World::pair();
+    world.lose(|parcel| parcel.kind().as_deref() == Some("ack"));
+    world.connect(0, "bob");
+    world.run(secs(10));
+    assert!(world.is_connected(0, "bob") && world.is_connected(1, "alice"));
+    let is_offer = |(_, parcel): &&(_, Parcel)| parcel.kind().as_deref() == Some("offer");
+    assert_eq!(world.sent.iter().filter(is_offer).count(), 1);
+}

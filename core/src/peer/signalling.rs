@@ -47,8 +47,8 @@ pub(super) struct Signalling {
     said_bye: bool,
     /// When the peer sent the last numbered message of this session that came, by its own clock.
     seen_at: Option<UnixTime>,
-    /// The session whose offer was refused last as older than that, which is told once.
-    overtaken: Option<SessionId>,
+    /// Whether the peer has said, without a number, that it does not know this session.
+    denied: bool,
     /// How many messages in the peer's name nobody could open, and what was wrong with the last one.
     unopened: (u64, Option<SignalRefusal>),
 }
@@ -76,7 +76,7 @@ impl Signalling {
             end_of_candidates: None,
             said_bye: false,
             seen_at: None,
-            overtaken: None,
+            denied: false,
             unopened: (0, None),
         }
     }
@@ -173,10 +173,7 @@ impl Peer {
         if envelope.session != self.signalling.session {
             if self.is_overtaken(&envelope) {
                 // Not acknowledged: should the peer's clock have been set back, it comes again.
-                return match self.signalling.overtaken.replace(envelope.session) {
-                    Some(told) if told == envelope.session => Outcome::Duplicate,
-                    _ => Outcome::Refused(SignalRefusal::Stale),
-                };
+                return Outcome::Refused(SignalRefusal::Stale);
             }
             return match envelope.body {
                 Body::Offer { .. } => self.on_other_offer(envelope, ctx, now),
@@ -190,6 +187,10 @@ impl Peer {
         }
         if self.is_outdated(&envelope) {
             return Outcome::Refused(SignalRefusal::Stale);
+        }
+        let is_unnumbered_denial = is_denial(&envelope) && envelope.seq == 0;
+        if is_unnumbered_denial && std::mem::replace(&mut self.signalling.denied, true) {
+            return Outcome::Duplicate;
         }
         if let Body::Ack { ack } = envelope.body {
             self.on_ack(ack, ctx, now);
@@ -208,8 +209,7 @@ impl Peer {
     /// Whether it denies a session in which the peer was seen after it had sent that. A denial has no number: whoever
     /// carries signals could keep one from before the peer knew the session, and end it with that.
     fn is_outdated(&mut self, envelope: &Envelope) -> bool {
-        let reason = ByeReason::UnknownSession;
-        if envelope.body == (Body::Bye { reason }) {
+        if is_denial(envelope) {
             return self.was_seen_after(envelope);
         }
         self.signalling.see(envelope);
@@ -551,6 +551,7 @@ impl Peer {
         signalling.end_of_candidates = None;
         signalling.said_end = false;
         signalling.seen_at = None;
+        signalling.denied = false;
     }
 
     fn on_restart_offer(
@@ -1075,6 +1076,12 @@ fn unused(decision: Decision) -> Result<(), Unused> {
         | Decision::Complete { .. }
         | Decision::Refuse { .. } => Err(Unused::Refused(SignalRefusal::Stale)),
     }
+}
+
+/// Whether its sender says that it does not know the session.
+fn is_denial(envelope: &Envelope) -> bool {
+    let reason = ByeReason::UnknownSession;
+    envelope.body == Body::Bye { reason }
 }
 
 /// Whether a message that is not acknowledged yet means nothing after a restart.

@@ -210,24 +210,30 @@ impl Peer {
     /// carries signals could keep one from before the peer knew the session, and end it with that.
     fn is_outdated(&mut self, envelope: &Envelope) -> bool {
         if is_denial(envelope) {
-            return self.was_seen_after(envelope);
+            let Signalling { seen_at, .. } = &self.signalling;
+            return envelope.sent_at.is_some() && envelope.sent_at < *seen_at;
         }
         self.signalling.see(envelope);
         false
     }
 
-    /// Whether it is the first offer of another session, and the peer was seen in this one after it had sent that. The process
-    /// that made the offer may be gone, so that nobody can say that it is over. Where the connection is lost, the
-    /// peer's clock may as well be another one than before.
+    /// Whether it is the first offer of another session, which knows nothing of this one, and the peer was seen in this one
+    /// since it sent that. The process that made the offer may be gone, so that nobody can say that it is over. Where the
+    /// connection is lost, the peer's clock may as well be another one than before.
     fn is_overtaken(&self, envelope: &Envelope) -> bool {
-        let is_first = matches!(envelope.body, Body::Offer { .. })
-            && envelope.generation == Generation::default();
-        is_first && self.lifecycle.life() != Life::Disconnected && self.was_seen_after(envelope)
-    }
-
-    /// Whether the peer sent a numbered message of this session later than this one.
-    fn was_seen_after(&self, envelope: &Envelope) -> bool {
-        envelope.sent_at.is_some() && envelope.sent_at < self.signalling.seen_at
+        let Signalling {
+            session, seen_at, ..
+        } = &self.signalling;
+        let Body::Offer {
+            replaces, resumes, ..
+        } = &envelope.body
+        else {
+            return false;
+        };
+        let knows_this = replaces.contains(session) || *resumes == Some(*session);
+        let is_first = envelope.generation == Generation::default() && !knows_this;
+        let is_lost = self.lifecycle.life() == Life::Disconnected;
+        is_first && !is_lost && envelope.sent_at.is_some() && envelope.sent_at <= *seen_at
     }
 
     /// A message in the peer's name could not be opened.

@@ -86,10 +86,11 @@ impl Flow {
         findings: &mut Findings,
     ) {
         let hash = hash_message(message);
-        let place = self
-            .pending
-            .iter()
-            .position(|(_, pending)| *pending == hash);
+        let pending = self.pending.iter().enumerate();
+        let same = pending.filter(|(_, (_, pending))| *pending == hash);
+        // Empty messages are alike. Of what is the same, that which its sender has given up is the least likely.
+        let place = same.min_by_key(|(place, (id, _))| (self.is_told(*id), *place));
+        let place = place.map(|(place, _)| place);
         let rule = if self.mode.reliable {
             Invariant::NoInvention
         } else {

@@ -186,6 +186,17 @@ fn a_message_confirmed_before_it_arrived_is_found() {
 }
 
 #[test]
+fn of_messages_that_are_alike_the_one_that_was_given_up_is_not_taken_for_the_other() {
+    let mut bench = Bench::connected();
+    bench.accept(R, "");
+    bench.failed(R, 0, 0, true);
+    bench.accept(R, "");
+    bench.receive(R, "");
+    bench.delivered(R, 1);
+    assert_eq!(bench.broken(), []);
+}
+
+#[test]
 fn a_message_given_up_for_certain_although_it_arrived_is_found() {
     let mut bench = Bench::connected();
     bench.accept(R, "one");

@@ -118,3 +118,51 @@ pub enum OpenError {
     #[error("the connection is being closed")]
     Closing,
 }
+
+/// A room that was not entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The name is empty or longer than 256 bytes.
+    #[error("the name of a room has 1 to 256 bytes")]
+    Name,
+    /// The endpoint is in this room.
+    #[error("the endpoint is in this room")]
+    AlreadyThere,
+    /// The limit on rooms is reached.
+    #[error("the limit of {0} rooms is reached")]
+    TooManyRooms(usize),
+}
+
+/// There is no such room, or not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("there is no such room")]
+pub struct UnknownRoom;
+
+/// A message that was not published. It comes back with the error.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{reason}")]
+pub struct PublishError {
+    /// Why.
+    pub reason: PublishRefusal,
+    /// The message, unchanged.
+    pub message: Message,
+}
+
+/// Why a message was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PublishRefusal {
+    /// The message is larger than what is passed on.
+    #[error("a publication has at most {limit} bytes")]
+    TooLarge {
+        /// The most, in bytes.
+        limit: usize,
+    },
+    /// There were too many in a short time: 64 at once, and 20 more each second, are passed on.
+    #[error("too much was published in a short time")]
+    TooFast,
+    /// There is no such room, or not any more.
+    #[error("there is no such room")]
+    UnknownRoom,
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::channel::kind::{Message, Ordering, Reliability};
 use crate::diagnosis::Explanation;
 use crate::ice::nat::NatReport;
-use crate::id::{ChannelId, Generation, MessageId, PeerId, SessionId};
+use crate::id::{ChannelId, Generation, MessageId, PeerId, RoomId, SessionId};
 use crate::metrics::PeerMetrics;
 use crate::sdp::{Change, SdpError};
 
@@ -46,6 +46,35 @@ pub enum Event {
         deadline: Option<Instant>,
         /// With [`PeerState::Failed`], and where the peer refused: what was seen to be wrong just before.
         explanation: Option<Box<Explanation>>,
+    },
+    /// Somebody is in a room that was not there before. It may be connected to us, now or later, or through others.
+    MemberJoined {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        peer: PeerId,
+    },
+    /// Somebody is not in a room any more.
+    MemberLeft {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        peer: PeerId,
+        /// Whether it went without a word: nobody reaches it.
+        lost: bool,
+    },
+    /// Somebody has published something in a room. Each comes at most once, and those of one member mostly in the order of
+    /// their numbers.
+    Published {
+        /// The room.
+        room: RoomId,
+        /// Who. Where peers are keys, it has signed it.
+        from: PeerId,
+        /// Its number among those that `from` has published since it joined, from 1: a gap is a message that was lost, or
+        /// comes late.
+        number: u64,
+        /// The message.
+        message: Message,
     },
     /// A channel can be used. Messages sent before have waited for this.
     ChannelOpen {

@@ -22,6 +22,11 @@ pub struct PeerId {
 impl PeerId {
     /// The longest name, in bytes.
     pub const MAX_LEN: usize = 64;
+    /// What stands before every name.
+    pub(crate) const LOWEST: Self = Self {
+        bytes: [0; Self::MAX_LEN],
+        len: 0,
+    };
 
     /// Checks `name` and makes an id of it.
     ///
@@ -186,6 +191,17 @@ impl fmt::Display for Generation {
 pub struct ChannelId(pub(crate) u32);
 
 impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A room that an endpoint is in, until it leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RoomId(pub(crate) u32);
+
+impl fmt::Display for RoomId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -68,6 +68,7 @@ mod error;
 mod event;
 mod ice;
 mod id;
+mod mesh;
 mod metrics;
 mod need;
 mod peer;
@@ -102,10 +103,11 @@ pub use config::{
 pub use diagnosis::{Explanation, Finding, Suspect};
 pub use endpoint::io::{Input, Output, Signal, Transmit};
 pub use endpoint::replay::{Replay, ReplayError, Replayed};
+pub use endpoint::rooms::Room;
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};
 pub use error::{
-    ConnectError, DiscoverNatError, EndpointError, NotIncoming, OpenError, RecordError, SendError,
-    SendRefusal, UnknownChannel, UnknownPeer,
+    ConnectError, DiscoverNatError, EndpointError, JoinError, NotIncoming, OpenError, PublishError,
+    PublishRefusal, RecordError, SendError, SendRefusal, UnknownChannel, UnknownPeer, UnknownRoom,
 };
 pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, GatheringState, Kept, NegotiationFault, Path,
@@ -114,9 +116,9 @@ pub use event::{
 };
 pub use ice::{CandidateInfo, IceServer, IceServerError, ServerTransport};
 pub use id::{
-    ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, SessionId,
+    ChannelId, Generation, InvalidPeerId, InvalidSessionId, MessageId, PeerId, RoomId, SessionId,
 };
-pub use metrics::{ChannelMetrics, Drops, EndpointStats, PeerMetrics, Rtt};
+pub use metrics::{ChannelMetrics, Drops, EndpointStats, MeshStats, PeerMetrics, Rtt};
 pub use need::{Need, NeedId};
 pub use peer::paths::PathQuality;
 pub use rng::Seed;

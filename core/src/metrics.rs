@@ -38,6 +38,37 @@ pub struct EndpointStats {
     /// Connectivity checks that were not sent, since the address had got as many in that minute as
     /// `max_unanswered_checks` of [`Config::limits`](crate::Config::limits) allows.
     pub checks_refused: u64,
+    /// What went through rooms.
+    pub mesh: MeshStats,
+}
+
+/// What went through rooms: signalling messages for us and for others, and publications.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MeshStats {
+    /// Signalling messages of ours that were sent through others.
+    pub routed: u64,
+    /// Signalling messages for us that came through others.
+    pub delivered: u64,
+    /// Signalling messages of others that were passed on.
+    pub relayed: u64,
+    /// Signalling messages of others that were not passed on: too many of one origin, too often passed on already, or
+    /// [`relays`](crate::config::Mesh::relays) is off.
+    pub not_relayed: u64,
+    /// Messages of the mesh that were sent to neighbours, of whatever kind.
+    pub sent: u64,
+    /// Messages of the mesh that were dropped because the queue to a neighbour was full.
+    pub not_sent: u64,
+    /// Publications that came for the first time.
+    pub published: u64,
+    /// Signalling messages and publications that came again.
+    pub duplicates: u64,
+    /// Publications without the signature of their origin, of another time, or too large.
+    pub forged: u64,
+    /// Publications, and signalling messages from one neighbour, that came too fast.
+    pub too_fast: u64,
+    /// Messages that are none of the mesh.
+    pub malformed: u64,
 }
 
 /// Datagrams that were dropped, by cause.

@@ -57,6 +57,8 @@ pub(super) struct Entry {
 pub(super) enum Origin {
     /// It is one of the four.
     Kind(ChannelKind),
+    /// It is the one that bowline peers keep for rooms. The application knows nothing of it.
+    Mesh,
     /// We opened it and announce it.
     Local,
     /// Both applications open it, with a stream id that they agreed on.
@@ -265,6 +267,11 @@ impl Entry {
         matches!(self.phase, Phase::Closing(_))
     }
 
+    /// Whether every connection between bowline peers has it.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self.origin, Origin::Kind(_) | Origin::Mesh)
+    }
+
     /// Whether the application knows of the channel.
     pub(super) fn is_known(&self) -> bool {
         self.is_told || self.origin != Origin::Remote
@@ -287,7 +294,7 @@ impl Entry {
 
     /// Whether the peer has had the channel for certain.
     pub(super) fn is_mutual(&self) -> bool {
-        self.is_heard || matches!(self.origin, Origin::Kind(_))
+        self.is_heard || self.is_fixed()
     }
 
     /// Whether the stream exists on our side, so that it makes sense to speak about it.
@@ -300,7 +307,7 @@ impl Entry {
 
     /// Whether the peer has said that its side is open in this epoch.
     pub(super) fn is_peer_ready(&self) -> bool {
-        let is_implicit = matches!(self.origin, Origin::Kind(_)) && self.epoch == 0;
+        let is_implicit = self.is_fixed() && self.epoch == 0;
         is_implicit || self.peer.is_some_and(|peer| peer.epoch == self.epoch)
     }
 

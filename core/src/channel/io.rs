@@ -126,3 +126,22 @@ pub(crate) enum ChannelOutput {
     /// channels abandoned.
     Broken,
 }
+
+impl ChannelOutput {
+    /// The channel that it is of, where the application is told of it.
+    pub(crate) fn channel(&self) -> Option<ChannelId> {
+        match self {
+            Self::Open { channel, .. }
+            | Self::Closed { channel }
+            | Self::Error { channel, .. }
+            | Self::Writable { channel }
+            | Self::Message { channel, .. }
+            | Self::Sent { channel, .. }
+            | Self::Delivered { channel, .. }
+            | Self::NotDelivered { channel, .. } => Some(*channel),
+            Self::OpenStream { .. } | Self::CloseStream { .. } | Self::Fault(_) | Self::Broken => {
+                None
+            }
+        }
+    }
+}

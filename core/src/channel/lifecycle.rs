@@ -18,8 +18,8 @@ use super::entry::{Closing, Closure, Entry, Origin, PeerSide, Phase, Turn};
 use super::io::{ChannelOutput, Framing, Role, StreamKey};
 use super::kind::{ChannelConfig, Ordering, Reliability};
 use super::{
-    Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, PLACEHOLDER_STREAM, REMOTE_NAMES_MAX,
-    STREAMS_IN_ROTATION, is_too_long_in_band, rank,
+    Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, MESH_STREAM, PLACEHOLDER_STREAM,
+    REMOTE_NAMES_MAX, STREAMS_IN_ROTATION, is_too_long_in_band, rank,
 };
 
 impl Channels {
@@ -83,7 +83,7 @@ impl Channels {
         let names: usize = remote
             .map(|entry| entry.label.len() + entry.protocol.len())
             .sum();
-        self.entries.len() < self.limits.max_channels
+        self.count() < self.limits.max_channels
             && names + label.len() + protocol.len() <= REMOTE_NAMES_MAX
             && !self.is_draining
     }
@@ -97,6 +97,10 @@ impl Channels {
         let Some(entry) = self.entries.get_mut(&channel) else {
             return;
         };
+        if framing == Framing::Plain && entry.origin == Origin::Mesh {
+            // Foreign peers are in no room.
+            return;
+        }
         if framing == Framing::Plain
             && is_too_long_in_band(&entry.label, &entry.protocol, entry.stream)
         {
@@ -457,7 +461,7 @@ impl Channels {
         };
         entry.phase = Phase::Opening;
         let config = entry.stream_config();
-        let is_awaited = matches!(entry.origin, Origin::Kind(_)) && entry.epoch == self.first_epoch;
+        let is_awaited = entry.is_fixed() && entry.epoch == self.first_epoch;
         self.schedule.deactivate(channel);
         // The first opening of the kinds is a part of connecting, which has its own deadline.
         if !is_awaited {
@@ -543,6 +547,7 @@ impl Channels {
         match (framing, entry.origin) {
             (Framing::Plain, _) | (_, Origin::Agreed | Origin::Remote) => entry.stream,
             (Framing::Bowline, Origin::Kind(kind)) => Some(kind.stream()),
+            (Framing::Bowline, Origin::Mesh) => Some(MESH_STREAM),
             (Framing::Bowline, Origin::Local) => {
                 let id = self.find_stream()?;
                 self.next_stream = (id - self.first_stream()) / 2 + 1;

@@ -16,7 +16,7 @@ use super::frame::{FRAGMENT, Header, META_MESSAGE_MAX, Malformed, MetaFrame, Ope
 use super::io::{ChannelOutput, Framing, Role, StreamConfig, StreamKey};
 use super::kind::{ChannelConfig, ChannelKind, Ordering, Reliability};
 use super::receive::{Overflow, Receiver};
-use super::{Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS};
+use super::{Channels, FIRST_CUSTOM_STREAM, Life, MAX_REOPENS, MESH_CHANNEL, MESH_STREAM};
 
 /// The META stream: what is to be said on it.
 #[derive(Debug)]
@@ -181,11 +181,11 @@ impl Channels {
         Ok(())
     }
 
-    /// Tells a peer without memory, which takes the four kinds for open, which of them are closed.
+    /// Tells a peer without memory, which takes the four kinds and the mesh for open, which of them are closed.
     pub(super) fn deny_closed_kinds(&mut self) {
-        for kind in ChannelKind::ALL {
-            if !self.entries.contains_key(&kind.id()) {
-                let stream = kind.stream();
+        let kinds = ChannelKind::ALL.map(|kind| (kind.id(), kind.stream()));
+        for (channel, stream) in kinds.into_iter().chain([(MESH_CHANNEL, MESH_STREAM)]) {
+            if !self.entries.contains_key(&channel) {
                 self.meta.answers.push_back(MetaFrame::Close { stream });
             }
         }

@@ -3,7 +3,7 @@
 //! [`Channels`] is a machine without transport. The peer that owns it pumps it: facts about streams and time go in
 //! (`on_*`, `handle_timeout`), writes and outputs come out (`poll_write`, `poll_output`).
 //!
-//! Between two bowline peers all streams have agreed ids (the kinds 0 to 3, META 4, 5 is spare, others from 6), every
+//! Between two bowline peers all streams have agreed ids (the kinds 0 to 3, META 4, the mesh 5, others from 6), every
 //! message is framed ([`frame`]), acknowledged and paid for with credit, so that it is delivered exactly once or its
 //! sender is told, also when a stream is reset and opened again. With a foreign peer, channels are plain WebRTC data
 //! channels (RFC 8831): a stream that it closes is closed, and delivery is what SCTP has acknowledged.
@@ -127,12 +127,14 @@ impl Channels {
                 Entry::new(config, Origin::Kind(kind), receiver()),
             )
         };
+        let mesh = Entry::new(ChannelConfig::new(MESH_LABEL), Origin::Mesh, receiver());
+        let entries = ChannelKind::ALL.into_iter().map(entry);
         Self {
             limits: limits.clone(),
             open_timeout,
             life: Life::Waiting,
             is_draining: false,
-            entries: ChannelKind::ALL.into_iter().map(entry).collect(),
+            entries: entries.chain([(MESH_CHANNEL, mesh)]).collect(),
             by_stream: BTreeMap::new(),
             next_channel: FIRST_CUSTOM_CHANNEL,
             next_stream: 0,
@@ -261,7 +263,7 @@ impl Channels {
             return Err(OpenError::Closing);
         }
         self.check_config(&config)?;
-        let is_full = self.entries.len() >= self.limits.max_channels;
+        let is_full = self.count() >= self.limits.max_channels;
         if is_full || (config.negotiated.is_none() && !self.has_stream_left()) {
             return Err(OpenError::TooManyChannels(self.limits.max_channels));
         }
@@ -288,7 +290,7 @@ impl Channels {
         _now: Instant,
     ) -> Result<(), UnknownChannel> {
         let entry = self.entries.get(&channel).ok_or(UnknownChannel)?;
-        if entry.is_closing() || matches!(entry.origin, Origin::Kind(_)) {
+        if entry.is_closing() || entry.is_fixed() {
             return Err(UnknownChannel);
         }
         self.close_channel(channel, false);
@@ -391,7 +393,8 @@ impl Channels {
         if self.life == Life::Ended {
             return self.last_metrics.clone();
         }
-        let live = self.entries.iter().filter(|(_, entry)| !entry.is_closing());
+        let is_told = |entry: &Entry| !entry.is_closing() && entry.origin != Origin::Mesh;
+        let live = self.entries.iter().filter(|(_, entry)| is_told(entry));
         live.map(|(channel, entry)| entry.metrics(*channel, now))
             .collect()
     }
@@ -431,7 +434,7 @@ impl Channels {
             .map(|entry| entry.queue.unsent_bytes())
             .sum();
         assert_eq!(self.queued, queued);
-        assert!(self.entries.len() <= self.limits.max_channels.max(ChannelKind::ALL.len()));
+        assert!(self.count() <= self.limits.max_channels.max(ChannelKind::ALL.len()));
         for (channel, entry) in &self.entries {
             entry.queue.check_invariants();
             entry.receiver.check_invariants();
@@ -453,6 +456,12 @@ impl Channels {
                 "{channel}: has its turn"
             );
         }
+    }
+
+    /// How many channels the application knows of, or will.
+    fn count(&self) -> usize {
+        let entries = self.entries.values();
+        entries.filter(|entry| entry.origin != Origin::Mesh).count()
     }
 
     fn running(&self) -> Option<PeerLimits> {
@@ -599,7 +608,7 @@ fn rank(entry: &Entry, is_draining: bool) -> u8 {
         // The order of `ChannelKind::CLOSE_ORDER`, custom channels in the middle.
         (true, Origin::Kind(ChannelKind::File)) => 0,
         (true, Origin::Kind(ChannelKind::Unreliable)) => 1,
-        (true, Origin::Local | Origin::Agreed | Origin::Remote) => 2,
+        (true, Origin::Local | Origin::Agreed | Origin::Remote | Origin::Mesh) => 2,
         (true, Origin::Kind(ChannelKind::Reliable)) => 3,
         (true, Origin::Kind(ChannelKind::Control)) => 4,
     }
@@ -607,7 +616,13 @@ fn rank(entry: &Entry, is_draining: bool) -> u8 {
 
 /// The first channel id after those of the kinds.
 const FIRST_CUSTOM_CHANNEL: u32 = 4;
-/// The first stream id after those of the kinds, META and the spare one.
+/// The channel that two bowline peers keep for rooms: no application has so many that it gets there.
+pub(crate) const MESH_CHANNEL: ChannelId = ChannelId(u32::MAX);
+/// The label of it, which nobody sees.
+const MESH_LABEL: &str = "bowline mesh";
+/// The stream of it.
+const MESH_STREAM: u16 = 5;
+/// The first stream id after those of the kinds, META and the mesh.
 const FIRST_CUSTOM_STREAM: u16 = 6;
 /// The stream that an offer announces a data channel section for, and that nobody uses: the highest that there is, so
 /// that a foreign peer, which counts its ids up from 0 or 1, never needs it.
@@ -616,7 +631,7 @@ pub(crate) const PLACEHOLDER_STREAM: u16 = 65_534;
 /// closes channels for long must not use ever new ids, because each costs the peer's SCTP memory and time for ever. An
 /// id that has just become free is not good again at once either: a late reset may hit the next stream under it.
 const STREAMS_IN_ROTATION: u16 = 256;
-/// Streams beside those of channels opened in-band: at least the kinds, META and the spare one.
+/// Streams beside those of channels opened in-band: at least the kinds, META and the mesh.
 const RESERVED_STREAMS: usize = 8;
 /// The longest label and protocol (RFC 8832 §5.1).
 const TEXT_MAX: usize = 65_535;

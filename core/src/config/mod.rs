@@ -1,6 +1,7 @@
 //! Configuration: every number that bounds or paces an endpoint, with its default and unit.
 
 mod ice;
+mod mesh;
 mod reconnect;
 mod sdp;
 
@@ -16,6 +17,7 @@ use crate::signal::Protection;
 pub use ice::{
     AddressRange, CandidateType, Ice, InvalidAddressRange, NetworkCost, TransportPolicy,
 };
+pub use mesh::Mesh;
 pub use reconnect::{Backoff, Jitter, Reconnect};
 pub use sdp::Sdp;
 
@@ -30,6 +32,7 @@ pub struct Config {
     pub(crate) transport: Transport,
     pub(crate) ice: Ice,
     pub(crate) sdp: Sdp,
+    pub(crate) mesh: Mesh,
     pub(crate) metrics_interval: Option<Duration>,
 }
 
@@ -90,6 +93,12 @@ impl Config {
     #[must_use]
     pub fn sdp(&self) -> &Sdp {
         &self.sdp
+    }
+
+    /// How the endpoint behaves in rooms.
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
     }
 
     /// How often [`Event::Metrics`](crate::Event::Metrics) is emitted for each connected peer. It may be up to a quarter of it
@@ -357,6 +366,15 @@ impl ConfigBuilder {
         ice.pacing: Duration, "Sets [`Ice::pacing`]. Default 20 ms; 5 ms at least.";
         ice.keepalive: Duration, "Sets [`Ice::keepalive`]. Default 20 s; 15 s at least.";
         ice.resolve_local_names: bool, "Sets [`Ice::resolve_local_names`]. Default true.";
+        mesh.relays: bool, "Sets [`Mesh::relays`]. Default true.";
+        mesh.max_rooms: usize, "Sets [`Mesh::max_rooms`]. Default 8, at most 64.";
+        mesh.max_members: usize, "Sets [`Mesh::max_members`]. Default 4,096.";
+        mesh.full_mesh: usize, "Sets [`Mesh::full_mesh`]. Default 12.";
+        mesh.neighbours: usize, "Sets [`Mesh::neighbours`]. Default 8; 4 to 12.";
+        mesh.hop_limit: u8, "Sets [`Mesh::hop_limit`]. Default 16.";
+        mesh.max_publication: usize, "Sets [`Mesh::max_publication`]. Default 64 KiB.";
+        mesh.suspect_after: Duration, "Sets [`Mesh::suspect_after`]. Default 10 s.";
+        mesh.suspicion: Duration, "Sets [`Mesh::suspicion`]. Default 10 s.";
     }
 
     /// Adds an ICE server. Default none.
@@ -416,6 +434,8 @@ impl ConfigBuilder {
             ("stun_retry", c.timing.stun_retry),
             ("channel_open_timeout", c.timing.channel_open_timeout),
             ("freshness", c.signalling.freshness),
+            ("suspect_after", c.mesh.suspect_after),
+            ("suspicion", c.mesh.suspicion),
             (
                 "metrics_interval",
                 c.metrics_interval.unwrap_or(MIN_INTERVAL),
@@ -449,6 +469,14 @@ impl ConfigBuilder {
                 "max_signal_size",
                 c.limits.max_signal_size,
                 4 * KIB,
+                16 * 1024 * KIB,
+            ),
+            ("max_rooms", c.mesh.max_rooms, 1, 64),
+            ("neighbours", c.mesh.neighbours, 4, 12),
+            (
+                "max_publication",
+                c.mesh.max_publication,
+                0,
                 16 * 1024 * KIB,
             ),
             ("max_channels", c.channels.max_channels, 4, 65_534),
@@ -594,6 +622,7 @@ fn standard() -> Config {
             resolve_local_names: true,
         },
         sdp: Sdp::default(),
+        mesh: Mesh::STANDARD,
         metrics_interval: Some(Duration::from_secs(5)),
     }
 }

@@ -76,6 +76,12 @@ pub(crate) struct Crypto {
     mtu: usize,
 }
 
+/// The SHA-256 (FIPS 180-4) of `bytes`.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let standard = str0m::crypto::from_feature_flags();
+    standard.sha256_provider.sha256(bytes)
+}
+
 /// An endpoint's cryptography that could not be made.
 #[derive(Debug, Error)]
 pub(crate) enum SetupError {
@@ -433,8 +439,7 @@ impl Shared {
         let Some(expected) = self.expected.get() else {
             return true;
         };
-        let sha256 = str0m::crypto::from_feature_flags().sha256_provider;
-        let fingerprint = sha256.sha256(der);
+        let fingerprint = sha256(der);
         expected.is_empty() || expected.iter().any(|known| *known == fingerprint)
     }
 }

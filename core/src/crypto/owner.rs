@@ -11,8 +11,7 @@ use crate::id::PeerId;
 
 /// The common name in the certificate of an endpoint whose key is `id`.
 pub(super) fn name_of(id: PeerId) -> String {
-    let sha256 = str0m::crypto::from_feature_flags().sha256_provider;
-    let hash = sha256.sha256(format!("bowline certificate 1 {id}").as_bytes());
+    let hash = super::sha256(format!("bowline certificate 1 {id}").as_bytes());
     format!("{PREFIX}{}", Base64UrlUnpadded::encode_string(&hash))
 }
 

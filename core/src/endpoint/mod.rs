@@ -11,6 +11,7 @@ mod naming;
 mod pacer;
 mod recorder;
 pub(crate) mod replay;
+pub(crate) mod rooms;
 mod sending;
 mod signals;
 mod slots;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::channel::kind::{ChannelConfig, Message};
 use crate::config::{self, Config, Limits, TransportPolicy, check_servers};
-use crate::crypto::Crypto;
+use crate::crypto::{self, Crypto};
 use crate::diagnosis::Explanation;
 use crate::error::{
     ConnectError, EndpointError, NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel,
@@ -34,6 +35,7 @@ use crate::event::{Event, Path, PeerState};
 use crate::ice::gather::{Gatherer, PoolView, RelayedData, Taken};
 use crate::ice::{CandidateFilter, CandidateInfo, IceServer, IceServerError, Lookups};
 use crate::id::{ChannelId, MessageId, PeerId};
+use crate::mesh::Mesh;
 use crate::metrics::{EndpointStats, PeerMetrics};
 use crate::need::{Need, NeedId};
 use crate::peer::paths::PathQuality;
@@ -46,7 +48,7 @@ use crate::time::{UnixTime, WallClock};
 use demux::Demux;
 use discovery::Discovery;
 use gate::{DropReason, Gate, SourceGate};
-use io::{Input, Output, Signal};
+use io::{Input, Output};
 use pacer::CheckPacer;
 use recorder::{Header, Origin, Step};
 use slots::{PeerKey, Slots};
@@ -191,16 +193,18 @@ impl Endpoint {
             id,
             config,
             unix_time,
+            keyed,
             ..
         } = header;
         // Never used: no transport is made.
         let mut secrets = Rng::new(&Seed::from([0; 32]));
         let crypto = Crypto::new(None, &config.transport, &config.timing, &mut secrets).ok()?;
+        let signalling = keyed.then_some(&config.signalling);
+        let sealer = Sealer::replaying(id, signalling, secrets.split());
         let seeds = Seeds {
             secrets,
             public: seed,
         };
-        let sealer = Sealer::open_already(id);
         let wall = WallClock::new(start, unix_time);
         let mut endpoint = Self::with_crypto(config, sealer, crypto, seeds, start, wall);
         endpoint.set_tape(tape);
@@ -227,6 +231,7 @@ impl Endpoint {
         } = config.limits;
         let farewells = Farewells::new(max_ended_sessions, &config.timing, rng.split());
         let gatherer = Gatherer::new(&config, rng.split(), now, wall);
+        let mesh = Mesh::new(sealer.id(), &config, crypto::sha256, rng.split());
         Self {
             sealer,
             wall,
@@ -267,6 +272,8 @@ impl Endpoint {
                 reached: Vec::new(),
                 doubted: false,
                 signalling_down: false,
+                mesh,
+                from_mesh: VecDeque::new(),
                 lookups: Lookups::default(),
                 events: VecDeque::new(),
                 envelopes: VecDeque::new(),
@@ -276,7 +283,8 @@ impl Endpoint {
         }
     }
 
-    /// Starts to connect to `peer`, or accepts it when it has made an offer.
+    /// Starts to connect to `peer`, or accepts it when it has made an offer. A connection that exists because of a room is the
+    /// application's from now on, and stays when the room does not need it.
     ///
     /// # Errors
     ///
@@ -289,6 +297,14 @@ impl Endpoint {
     ) -> Result<(), ConnectError> {
         let timeout = options.timeout;
         self.begin(now, |_| Step::Connect { peer, timeout });
+        if self.by_id.contains_key(&peer) && self.ctx.mesh.claim(peer) {
+            return Ok(());
+        }
+        self.start(peer, timeout)
+    }
+
+    /// Starts to connect.
+    fn start(&mut self, peer: PeerId, timeout: Option<Duration>) -> Result<(), ConnectError> {
         if peer == self.id() {
             return Err(ConnectError::Oneself);
         }
@@ -417,10 +433,11 @@ impl Endpoint {
         outcome
     }
 
-    /// Closes every peer gracefully, and gives back what TURN servers have allocated. The endpoint can be dropped when
+    /// Leaves every room, closes every peer gracefully, and gives back what TURN servers have allocated. The endpoint can be dropped when
     /// [`Endpoint::is_closed`], or used on: then candidates are gathered again.
     pub fn close(&mut self, now: Instant) {
         self.begin(now, |_| Step::Close);
+        self.leave_rooms();
         self.closing = true;
         self.rest_when_closed();
         let mut keys: Vec<_> = self.by_id.values().copied().collect();
@@ -519,13 +536,13 @@ impl Endpoint {
             }
             if let Some(envelope) = self.ctx.envelopes.pop_front() {
                 self.stats.signals_sent += 1;
-                return Output::Signal(Signal {
-                    to: envelope.to,
-                    text: self.sealer.close(&envelope, self.wall.at(self.now)),
-                });
+                return Output::Signal(self.signal(&envelope));
             }
             if let Some(event) = self.ctx.events.pop_front() {
                 return Output::Event(event);
+            }
+            if !self.ctx.tape.is_playing() && self.drive_rooms_next() {
+                continue;
             }
             // A recording says itself when a peer was driven.
             if !self.ctx.tape.is_playing() && self.drive_next() && !planted!(TimeoutTooEarly) {
@@ -540,6 +557,7 @@ impl Endpoint {
     pub fn stats(&self) -> EndpointStats {
         let mut stats = self.stats;
         stats.checks_refused = self.pacer.refused();
+        stats.mesh = self.ctx.mesh.stats();
         stats.peers = self.by_id.len();
         for slot in self.slots.values() {
             match slot.peer.state() {
@@ -813,6 +831,7 @@ impl Endpoint {
         [
             peers,
             self.ctx.early.poll_timeout(),
+            self.ctx.mesh.poll_timeout(),
             self.farewells.poll_timeout(),
             self.gatherer.poll_timeout(),
             self.discovery.poll_timeout(),

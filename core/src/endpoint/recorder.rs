@@ -19,7 +19,8 @@ use crate::config::Config;
 use crate::error::RecordError;
 use crate::event::SignalRefusal;
 use crate::ice::IceServer;
-use crate::id::{ChannelId, PeerId};
+use crate::id::{ChannelId, PeerId, RoomId};
+use crate::mesh;
 use crate::need::NeedId;
 use crate::tape::{Stamp, Tape, bytes_text, without_passwords};
 use crate::time::UnixTime;
@@ -37,6 +38,8 @@ pub(super) struct Header {
     pub(super) seed: Vec<u8>,
     pub(super) unix_time: UnixTime,
     pub(super) payloads: bool,
+    /// Whether its messages are signed.
+    pub(super) keyed: bool,
 }
 
 /// A step and when it was.
@@ -152,6 +155,31 @@ pub(super) enum Step {
     Rebuild {
         peer: PeerId,
     },
+    Join {
+        name: String,
+    },
+    Leave {
+        room: RoomId,
+    },
+    Introduce {
+        room: RoomId,
+        peers: Vec<PeerId>,
+    },
+    Publish {
+        room: RoomId,
+        text: bool,
+        #[serde(with = "bytes_text")]
+        data: Vec<u8>,
+    },
+    /// A neighbour said something on the channel of the mesh.
+    Mesh {
+        peer: PeerId,
+        text: bool,
+        #[serde(with = "bytes_text")]
+        data: Vec<u8>,
+    },
+    /// `poll_output` did what the mesh asked for.
+    DriveMesh,
     Close,
     /// `poll_output` let the next peer that was touched do its work.
     Drive,
@@ -194,6 +222,7 @@ impl Endpoint {
             seed: seed.to_vec(),
             unix_time,
             payloads,
+            keyed: self.sealer.is_keyed(),
         });
         self.set_tape(tape);
         Ok(())
@@ -273,6 +302,28 @@ impl Step {
             channel,
             text: message.text,
             data: payload(message, payloads),
+        }
+    }
+
+    pub(super) fn publish(room: RoomId, message: &Message, payloads: bool) -> Self {
+        Self::Publish {
+            room,
+            text: message.text,
+            data: payload(message, payloads),
+        }
+    }
+
+    /// What the mesh says to itself is kept, and what it carries is redacted.
+    pub(super) fn mesh(peer: PeerId, message: &Message, payloads: bool) -> Self {
+        let message = if payloads {
+            message.clone()
+        } else {
+            mesh::redacted(message)
+        };
+        Self::Mesh {
+            peer,
+            text: message.text,
+            data: message.data.to_vec(),
         }
     }
 

@@ -235,6 +235,35 @@ impl Endpoint {
                     now,
                 );
             }
+            Step::Join { name } => {
+                let _ = self.join(&name, now);
+            }
+            Step::Leave { room } => {
+                if let Ok(room) = self.room(room) {
+                    room.leave(now);
+                }
+            }
+            Step::Introduce { room, peers } => {
+                if let Ok(mut room) = self.room(room) {
+                    room.introduce(&peers, now);
+                }
+            }
+            Step::Publish { room, text, data } => {
+                let data = data.into();
+                if let Ok(mut room) = self.room(room) {
+                    let _ = room.publish(Message { data, text }, now);
+                }
+            }
+            Step::Mesh { peer, text, data } => {
+                self.now = self.now.max(now);
+                let data = data.into();
+                self.ctx.from_mesh.pop_front();
+                self.on_mesh_message(peer, &Message { data, text });
+            }
+            Step::DriveMesh => {
+                self.now = self.now.max(now);
+                self.drive_mesh();
+            }
             Step::Close => self.close(now),
             Step::Drive => {
                 self.now = self.now.max(now);
@@ -303,6 +332,12 @@ impl Peer<'_> {
             | Step::Accept { .. }
             | Step::Refuse { .. }
             | Step::Broadcast { .. }
+            | Step::Join { .. }
+            | Step::Leave { .. }
+            | Step::Introduce { .. }
+            | Step::Publish { .. }
+            | Step::Mesh { .. }
+            | Step::DriveMesh
             | Step::Close
             | Step::Drive => {}
         }
@@ -379,6 +414,16 @@ fn describe(step: &Step) -> String {
         Step::ClosePeer { peer } => format!("close {peer}"),
         Step::RestartIce { peer } => format!("restart ice with {peer}"),
         Step::Rebuild { peer } => format!("rebuild the transport to {peer}"),
+        Step::Join { name } => format!("join the room {name}"),
+        Step::Leave { room } => format!("leave the room {room}"),
+        Step::Introduce { room, peers } => {
+            format!("introduce {} peers to the room {room}", peers.len())
+        }
+        Step::Publish { room, data, .. } => {
+            format!("publish {} bytes in the room {room}", data.len())
+        }
+        Step::Mesh { peer, data, .. } => format!("{} bytes of {peer} for the mesh", data.len()),
+        Step::DriveMesh => "drive the mesh".to_owned(),
         Step::Close => "close all".to_owned(),
         Step::Drive => "drive".to_owned(),
     }

@@ -46,6 +46,7 @@ impl Endpoint {
     /// The link is up or down.
     pub(super) fn on_signalling(&mut self, up: bool) {
         self.ctx.signalling_down = !up;
+        self.ctx.mesh.on_signalling(up);
         self.farewells.set_held(!up, self.now);
         self.with_all(peer::Peer::on_signalling);
         self.file_leftovers();
@@ -172,7 +173,10 @@ impl Endpoint {
         let rng = self.rng.split();
         self.ctx.events.push_back(Event::Initialised { peer: from });
         let new = peer::Peer::offered(self.id(), offer, rng, &mut self.ctx, self.now);
-        self.insert(from, new);
+        let key = self.insert(from, new);
+        if self.ctx.mesh.knows(from) && self.accept_offered(key).is_ok() {
+            self.ctx.mesh.on_made(from);
+        }
     }
 
     fn refuse_signal(&mut self, peer: Option<PeerId>, reason: SignalRefusal) {

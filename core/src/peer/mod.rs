@@ -24,8 +24,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::channel::Channels;
 use crate::channel::kind::{ChannelConfig, Message};
+use crate::channel::{Channels, MESH_CHANNEL};
 use crate::config::{CandidateType, Config};
 use crate::crypto::Crypto;
 use crate::error::{NotIncoming, OpenError, SendError, SendRefusal, UnknownChannel};
@@ -33,6 +33,7 @@ use crate::event::{Cause, Event, Kept, Path, PeerState, SignalRefusal};
 use crate::ice::gather::{LocalCandidate, PoolView};
 use crate::ice::{CandidateFilter, Lookups};
 use crate::id::{ChannelId, MessageId, PeerId, SessionId};
+use crate::mesh::Mesh;
 use crate::metrics::{Interval, PeerMetrics};
 use crate::rng::Rng;
 use crate::signal::{ByeReason, EarlyCandidates, EndedSessions, Envelope};
@@ -120,8 +121,12 @@ pub(crate) struct Context {
     pub(crate) pool: PoolView,
     /// Addresses of peers that relays have to reach from now on.
     pub(crate) reached: Vec<(PeerId, SocketAddr)>,
-    /// Whether signalling carries nothing now.
+    /// Whether the signalling link carries nothing now.
     pub(crate) signalling_down: bool,
+    /// The rooms, and what goes through them.
+    pub(crate) mesh: Mesh,
+    /// What neighbours have said on the channel of the mesh.
+    pub(crate) from_mesh: VecDeque<(PeerId, Message)>,
     /// Whether a path has fallen silent, so that our addresses may be others by now.
     pub(crate) doubted: bool,
     /// Names that peers have given in place of addresses.
@@ -135,6 +140,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Whether nothing carries signals to a peer.
+    pub(crate) fn is_out_of_reach(&self, peer: PeerId) -> bool {
+        self.signalling_down && !self.mesh.reaches(peer)
+    }
+
     /// Whether something can still be sent from an address.
     pub(crate) fn is_ours(&self, address: SocketAddr) -> bool {
         self.local.iter().any(|c| c.sends_from(address))
@@ -220,7 +230,7 @@ impl Peer {
             timing, channels, ..
         } = &ctx.config;
         let mut signalling = Signalling::new(own, id, session, &mut rng, ctx);
-        signalling.hold(ctx.signalling_down, now);
+        signalling.hold(ctx.is_out_of_reach(id), now);
         Self {
             own,
             id,
@@ -229,7 +239,7 @@ impl Peer {
             signalling,
             next_restart: None,
             restart_when_negotiated: false,
-            ladder: Ladder::new(ctx.signalling_down),
+            ladder: Ladder::new(ctx.is_out_of_reach(id)),
             kept: Kept::Transport,
             session: None,
             path: None,
@@ -276,17 +286,28 @@ impl Peer {
         message: Message,
         now: Instant,
     ) -> Result<MessageId, SendError> {
-        if !self.takes_messages() {
-            return Err(SendError {
-                reason: SendRefusal::Closing,
-                message,
-            });
-        }
-        self.channels.send(channel, message, now)
+        let reason = if !self.takes_messages() {
+            SendRefusal::Closing
+        } else if channel == MESH_CHANNEL {
+            SendRefusal::UnknownChannel
+        } else {
+            return self.channels.send(channel, message, now);
+        };
+        Err(SendError { reason, message })
+    }
+
+    /// Queues what the mesh has to say to a neighbour. Returns whether there was room.
+    pub(crate) fn send_for_mesh(&mut self, message: Message, now: Instant) -> bool {
+        self.takes_messages() && self.channels.send(MESH_CHANNEL, message, now).is_ok()
     }
 
     pub(crate) fn release(&mut self, channel: ChannelId, bytes: usize, now: Instant) {
         self.channels.release(channel, bytes, now);
+    }
+
+    /// Whether signals to the peer wait.
+    pub(crate) fn is_held(&self) -> bool {
+        self.signalling.is_held()
     }
 
     pub(crate) fn open_channel(
@@ -425,6 +446,7 @@ impl Peer {
         }
         if let Some(Transition { from, to, cause }) = told {
             tracing::info!(peer = %self.id, %from, %to, %cause, "peer state");
+            ctx.mesh.on_state(self.id, to, now);
             if to.is_terminal() {
                 self.tell_metrics(ctx, now);
             }

@@ -11,9 +11,10 @@ use super::state::{Fact, Life};
 use super::taped::TapedSession;
 use super::unheard::Unheard;
 use super::{Context, Peer};
-use crate::channel::{ChannelOutput, Continuity, Framing, Role, StreamConfig};
+use crate::channel::{ChannelOutput, Continuity, Framing, MESH_CHANNEL, Role, StreamConfig};
 use crate::event::{Cause, Event, Kept, Phase, Side, TransportFault};
 use crate::ice::gather::LocalCandidate;
+use crate::id::PeerId;
 
 impl Peer {
     pub(crate) fn on_datagram(
@@ -142,6 +143,7 @@ impl Peer {
         framing: Framing,
         limit: usize,
         continuity: Option<Continuity>,
+        ctx: &mut Context,
         now: Instant,
     ) {
         if let Some(session) = &mut self.session {
@@ -159,6 +161,13 @@ impl Peer {
                 Continuity::Lost => Kept::Queues,
             };
             self.channels.on_transport_replaced(continuity, now);
+            if continuity == Continuity::Lost {
+                // It says anew which rooms it is in, and so do we.
+                ctx.mesh.on_link_down(self.id, now);
+                if framing == Framing::Bowline {
+                    ctx.mesh.on_link_up(self.id);
+                }
+            }
         }
         self.channels.start(framing, role, limit, now);
     }
@@ -271,6 +280,9 @@ impl Peer {
 
     fn on_channel_output(&mut self, output: ChannelOutput, ctx: &mut Context, now: Instant) {
         let peer = self.id;
+        if output.channel() == Some(MESH_CHANNEL) {
+            return on_mesh_output(peer, output, ctx, now);
+        }
         let event = match output {
             ChannelOutput::OpenStream { stream, config } => {
                 let opened = self
@@ -392,5 +404,16 @@ impl Peer {
             self.channels
                 .on_backlog(stream, session.buffered(stream), now);
         }
+    }
+}
+
+/// What the channel of the mesh says is for the mesh.
+fn on_mesh_output(peer: PeerId, output: ChannelOutput, ctx: &mut Context, now: Instant) {
+    match output {
+        ChannelOutput::Open { .. } => ctx.mesh.on_link_up(peer),
+        ChannelOutput::Closed { .. } => ctx.mesh.on_link_down(peer, now),
+        ChannelOutput::Message { message, .. } => ctx.from_mesh.push_back((peer, message)),
+        // It looks after what is lost by itself.
+        _ => {}
     }
 }

@@ -297,7 +297,9 @@ impl Peer {
             peer,
             kind: SignalKind::Offer,
         });
-        if let Some(deadline) = self.lifecycle.deadline() {
+        // Who is in one of our rooms is accepted without a question.
+        let is_welcome = ctx.mesh.knows(peer);
+        if let Some(deadline) = self.lifecycle.deadline().filter(|_| !is_welcome) {
             ctx.events.push_back(Event::Incoming {
                 peer,
                 session,
@@ -385,7 +387,7 @@ impl Peer {
         if self.state().is_terminal() {
             return;
         }
-        let down = ctx.signalling_down;
+        let down = ctx.is_out_of_reach(self.id);
         self.signalling.hold(down, now);
         self.ladder.set_waits(down);
         if down && self.signalling.unacknowledged() > 0 {
@@ -549,7 +551,7 @@ impl Peer {
         signalling.session = session;
         signalling.generation = Generation::default();
         signalling.outbox = Outbox::new(self.own, self.id, session, &ctx.config, rng);
-        signalling.hold(ctx.signalling_down, now);
+        signalling.hold(ctx.is_out_of_reach(self.id), now);
         signalling.inbox = Inbox::new();
         signalling.pending = None;
         signalling.remote = None;
@@ -948,7 +950,7 @@ impl Peer {
                 None => Framing::Plain,
             };
             let continuity = self.agree(resumes);
-            self.start_channels(framing, limit, continuity, now);
+            self.start_channels(framing, limit, continuity, ctx, now);
         }
         if std::mem::take(&mut self.restart_when_negotiated) {
             self.next_restart = Some(now);

@@ -37,6 +37,7 @@ pub(crate) mod newcomers;
 pub(crate) mod retry;
 pub(crate) mod seal;
 
+pub(crate) use bucket::TokenBucket;
 pub(crate) use delivery::{Acceptance, Inbox, Outbox};
 pub(crate) use early::{EarlyCandidate, EarlyCandidates};
 pub(crate) use ended::{EndedSessions, Farewells, reply_to_unknown};

@@ -40,6 +40,7 @@ use zeroize::Zeroizing;
 
 use super::envelope::{self, Envelope, check_addressed, object, version_and_sender};
 use super::identity::{Identity, Protection};
+use crate::config;
 use crate::event::SignalRefusal;
 use crate::id::PeerId;
 use crate::rng::Rng;
@@ -49,6 +50,8 @@ use crate::time::UnixTime;
 pub(crate) struct Sealer {
     us: PeerId,
     keys: Option<Box<Keys>>,
+    /// Whether what comes is open, since a recording has it so.
+    is_replay: bool,
 }
 
 struct Keys {
@@ -82,12 +85,35 @@ impl Sealer {
                 rng,
             })
         });
-        Self { us, keys }
+        Self {
+            us,
+            keys,
+            is_replay: false,
+        }
     }
 
-    /// What leaves messages as they are: a recording has them open.
-    pub(crate) fn open_already(us: PeerId) -> Self {
-        Self { us, keys: None }
+    /// What stands for the sealer of a recorded endpoint: a recording has messages open. Those that leave are as long as they
+    /// were, and signed with no key of anybody.
+    pub(crate) fn replaying(us: PeerId, signalling: Option<&config::Signalling>, rng: Rng) -> Self {
+        let keys = signalling.and_then(
+            |config::Signalling {
+                 protection,
+                 freshness,
+             }| {
+                Self::new(
+                    Identity::from_private_key([0; 32]),
+                    *protection,
+                    *freshness,
+                    rng,
+                )
+                .keys
+            },
+        );
+        Self {
+            us,
+            keys,
+            is_replay: true,
+        }
     }
 
     /// Whose messages they are.
@@ -127,6 +153,34 @@ impl Sealer {
         serde_json::to_string(&outer).expect("a flat struct of strings always has a JSON form")
     }
 
+    /// The signature under `bytes`, in base64url; none without a key.
+    pub(crate) fn sign(&self, bytes: impl FnOnce() -> Vec<u8>) -> Option<String> {
+        let signature = self.keys.as_ref()?.signing.sign(&bytes());
+        Some(encode(&signature.to_bytes()))
+    }
+
+    /// Whether `signature` is that of `from` under `bytes`, made at the first of two times, which is not far from the second.
+    /// Where peers are not keys, everything is.
+    pub(crate) fn is_genuine(
+        &self,
+        from: PeerId,
+        signature: Option<&str>,
+        (made, now): (UnixTime, UnixTime),
+        bytes: impl FnOnce() -> Vec<u8>,
+    ) -> bool {
+        let Some(keys) = self.keys.as_ref().filter(|_| !self.is_replay) else {
+            return true;
+        };
+        let verify = || {
+            let signature: [u8; 64] = decode(signature?)?.try_into().ok()?;
+            let signature = Signature::from_bytes(&signature);
+            verifying_key(from)?
+                .verify_strict(&bytes(), &signature)
+                .ok()
+        };
+        made.distance(now) <= keys.freshness && verify().is_some()
+    }
+
     /// The plain message that `text` carries, of at most `max` bytes, at `now`.
     ///
     /// # Errors
@@ -138,7 +192,7 @@ impl Sealer {
         max: usize,
         now: UnixTime,
     ) -> Result<Cow<'a, str>, Refused> {
-        let Some(keys) = &self.keys else {
+        let Some(keys) = self.keys.as_ref().filter(|_| !self.is_replay) else {
             return Ok(Cow::Borrowed(text));
         };
         if text.len() > max {

@@ -187,6 +187,19 @@ impl World {
         }
     }
 
+    /// Puts a fresh endpoint with a key in the place of one.
+    pub(crate) fn enkey(&mut self, n: usize) {
+        let (now, address, seed) = (self.now, self.nodes[n].address, n as u8 + 1);
+        let wall = UnixTime::from_duration(now - self.started);
+        let identity = Identity::from_private_key([seed; 32]);
+        let config = Config::default();
+        let endpoint = Endpoint::new(config, identity, Seed::from([seed; 32]), now, wall);
+        let node = &mut self.nodes[n];
+        node.endpoint = endpoint.expect("a certificate");
+        node.endpoint
+            .handle_input(Input::SocketBound { local: address }, now);
+    }
+
     /// Puts a fresh endpoint of the same name in the place of one that is gone without a word.
     pub(crate) fn restart(&mut self, n: usize, seed: u8, config: &Config) {
         let old = &self.nodes[n];
@@ -548,7 +561,11 @@ fn peer_of(event: &Event) -> Option<PeerId> {
         | Event::ReconnectAttempt { peer, .. }
         | Event::Restored { peer, .. }
         | Event::Metrics { peer, .. } => *peer,
-        Event::SignalRefused { .. } | Event::Gathering { .. } => return None,
+        Event::SignalRefused { .. }
+        | Event::Gathering { .. }
+        | Event::MemberJoined { .. }
+        | Event::MemberLeft { .. }
+        | Event::Published { .. } => return None,
         _ => unreachable!("no other event exists"),
     })
 }

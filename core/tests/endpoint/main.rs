@@ -20,4 +20,5 @@ mod names;
 mod pair;
 mod property;
 mod replay;
+mod rooms;
 mod secrets;

@@ -152,6 +152,14 @@ pub(super) fn event(
             (metrics.chunks_retransmitted, metrics.bytes_retransmitted).hash(hash);
             (metrics.rtt, metrics.connect_time, metrics.connected_time).hash(hash);
         }
+        Event::MemberJoined { room, peer } => (room, peer).hash(hash),
+        Event::MemberLeft { room, peer, lost } => (room, peer, lost).hash(hash),
+        Event::Published {
+            room,
+            from,
+            number,
+            message,
+        } => (room, from, number, &message.data).hash(hash),
         // The enum may grow: what is not known here counts by its kind alone.
         _ => {}
     }

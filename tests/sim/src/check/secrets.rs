@@ -8,14 +8,28 @@ use std::collections::BTreeSet;
 use crate::findings::{Findings, Invariant};
 
 /// The secrets of a world.
-#[derive(Debug, Default)]
-pub(crate) struct Secrets(BTreeSet<String>);
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    all: BTreeSet<Vec<u8>>,
+    /// With which three bytes they begin, so that a text is read once however many there are.
+    begin: Vec<bool>,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self {
+            all: BTreeSet::new(),
+            begin: vec![false; 1 << 18],
+        }
+    }
+}
 
 impl Secrets {
     /// Something is secret from now on. What is so short that it may be a word is not looked for.
     pub(crate) fn add(&mut self, secret: &str) {
         if secret.len() >= SHORTEST {
-            self.0.insert(secret.to_owned());
+            self.begin[beginning(secret.as_bytes())] = true;
+            self.all.insert(secret.into());
         }
     }
 
@@ -30,12 +44,27 @@ impl Secrets {
 
     /// Checks that a text of `whose` has none of the secrets.
     pub(crate) fn check(&self, whose: &str, text: &str, findings: &mut Findings) {
-        let found = self.0.iter().find(|secret| text.contains(secret.as_str()));
+        let places = text.as_bytes().windows(3).enumerate();
+        let places = places.filter(|(_, three)| self.begin[beginning(three)]);
+        let mut found = places.filter_map(|(at, three)| {
+            let rest = &text.as_bytes()[at..];
+            let alike = self.all.range(three.to_vec()..);
+            let mut alike = alike.take_while(|secret| secret.starts_with(three));
+            alike.find(|secret| rest.starts_with(secret))
+        });
+        let found = found.next();
         findings.check(Invariant::Secrets, found.is_none(), || {
-            let secret = found.map_or("", String::as_str);
+            let secret = found.map(|secret| String::from_utf8_lossy(secret));
+            let secret = secret.unwrap_or_default();
             format!("{whose} tells the secret {secret}: {text}")
         });
     }
+}
+
+/// A number that the first three bytes have, and few others.
+fn beginning(bytes: &[u8]) -> usize {
+    let six = |n: usize| usize::from(bytes.get(n).map_or(0, |byte| byte & 63));
+    six(0) << 12 | six(1) << 6 | six(2)
 }
 
 /// What is before a password in a description (RFC 8839 section 5.4).

@@ -247,8 +247,13 @@ impl Model {
         else {
             return;
         };
-        let goes_on = self.life(peer, host).is_some_and(|life| {
-            !life.is_over() && !life.closing && session.is_some() && life.session == session
+        // So does the other side, in the session that this one has left since.
+        let others = self.lives.get(&(peer, host)).into_iter().flatten();
+        let mut in_it = others.filter(|life| session.is_some() && life.session == session);
+        let forgot = in_it.clone().any(|life| life.crashed);
+        let goes_on = in_it.next_back().is_some_and(|life| {
+            let is_last = self.life(peer, host).is_some_and(|last| std::ptr::eq(last, life));
+            is_last && !forgot && !life.is_over() && !life.closing
         });
         findings.check(Invariant::Agreement, !goes_on, || {
             format!("{host} about {peer}: {cause}, but that goes on in the same session")

@@ -12,6 +12,7 @@ pub use crate::ice::gather::fuzz::gather;
 pub use crate::ice::nat::fuzz::nat_discovery;
 pub use crate::ice::server::fuzz::ice_server;
 pub use crate::ice::turn::fuzz::{turn, turn_stream};
+pub use crate::mesh::fuzz::mesh;
 pub use crate::peer::fuzz::peer_state;
 pub use crate::sdp::fuzz::{Described, describe, sdp};
 pub use crate::signal::fuzz::envelope;

@@ -14,6 +14,7 @@ mod simulation {
     mod reach;
     mod recovery_times;
     mod replay;
+    mod rooms;
     mod scenarios;
     mod scripts;
     mod sealed;

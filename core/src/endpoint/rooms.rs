@@ -181,8 +181,8 @@ impl Room<'_> {
     /// Publishes a message: every member gets it at most once, and nearly always exactly once, through others where it is not
     /// connected to us. Gives its number among ours in this room.
     ///
-    /// A message that a member could not be brought within half a minute is lost for it; the next one shows it the gap. Who joins later
-    /// does not get it. What must arrive is for [`Peer::send`](crate::Peer::send).
+    /// A message that a member could not be brought within a minute is lost for it; the next one shows it the gap. Who joins later
+    /// may get what was published in the last minute. What must arrive is for [`Peer::send`](crate::Peer::send).
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     candidate, candidate_differential, channels, datagram, envelope, frames, gather, ice_server,
-    nat_discovery, peer_state, sdp, turn, turn_stream,
+    mesh, nat_discovery, peer_state, sdp, turn, turn_stream,
 };
 
 #[test]
@@ -81,6 +81,11 @@ fn uris_of_the_corpora_keep_the_rules() {
 #[test]
 fn scripts_of_gathering_of_the_corpora_keep_the_rules() {
     replay(&["fuzz/corpus/gather"], gather);
+}
+
+#[test]
+fn scripts_of_neighbours_of_the_corpora_keep_the_rules() {
+    replay(&["fuzz/corpus/mesh"], mesh);
 }
 
 /// Gives each file of the folders, which hold some, to a body. A panic names the file.

@@ -13,6 +13,8 @@
 //! | `routes` | signals for others |
 
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod members;
 mod ring;
 mod room;
@@ -270,14 +272,17 @@ impl Mesh {
         match state {
             PeerState::Failed => self.suspect(peer, now),
             PeerState::Disconnected => {
+                for room in self.rooms.values_mut() {
+                    room.on_silent(peer, now, &mut self.outputs);
+                }
                 self.silent.insert(peer, now + self.config.suspect_after);
                 self.routes.forget(peer);
             }
             PeerState::Connected => {
                 self.silent.remove(&peer);
-                self.rooms
-                    .values_mut()
-                    .for_each(|room| room.on_connected(peer));
+                for room in self.rooms.values_mut() {
+                    room.on_connected(peer, now, &mut self.outputs);
+                }
             }
             PeerState::New | PeerState::Connecting | PeerState::Closed => {}
         }
@@ -305,7 +310,7 @@ impl Mesh {
         self.links.remove(&peer);
         self.routes.forget(peer);
         for room in self.rooms.values_mut() {
-            room.on_neighbour_gone(peer, now);
+            room.on_neighbour_gone(peer, now, &mut self.outputs);
         }
     }
 
@@ -506,7 +511,7 @@ impl Mesh {
                 (true, false) => {
                     room.on_neighbour(peer, self.config.max_members, now, &mut self.outputs);
                 }
-                (false, true) => room.on_neighbour_gone(peer, now),
+                (false, true) => room.on_neighbour_gone(peer, now, &mut self.outputs),
                 (true, true) | (false, false) => {}
             }
         }

@@ -41,7 +41,6 @@ impl Place {
     }
 
     /// What it adds to a digest.
-    #[expect(clippy::cast_possible_truncation, reason = "a hash")]
     pub(super) fn hash(&self, incarnation: u64) -> u32 {
         let mixed = (self.position ^ incarnation.wrapping_mul(MIX)).wrapping_mul(MIX);
         (mixed >> 32) as u32

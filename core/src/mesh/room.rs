@@ -45,8 +45,10 @@ pub(super) struct Room {
 }
 
 /// A neighbour in the room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Neighbour {
+    /// Whether the connection is up: nothing goes to one that is not.
+    is_up: bool,
     /// Where it stands in the tree, as it says, and where we do, as it was told.
     theirs: Option<Branch>,
     ours: Option<Branch>,
@@ -57,7 +59,7 @@ struct Neighbour {
 impl Neighbour {
     /// Whether we are next for it towards the root.
     fn is_child(&self) -> bool {
-        self.theirs.is_some_and(|branch| branch.parent)
+        self.is_up && self.theirs.is_some_and(|branch| branch.parent)
     }
 }
 
@@ -191,9 +193,18 @@ impl Room {
         now: Instant,
         out: &mut Outputs,
     ) {
-        self.neighbours.insert(peer, Neighbour::default());
+        let neighbour = Neighbour {
+            is_up: true,
+            theirs: None,
+            ours: None,
+            news: BTreeSet::new(),
+        };
+        self.neighbours.insert(peer, neighbour);
         self.stand_soon(now);
         self.introduce(&[peer], max, now);
+        if self.next_on_ring() == Some(peer) {
+            self.say_haves(peer, self.tree.names(), out);
+        }
         if self.us < peer {
             self.say_digest(peer, out);
         }
@@ -201,10 +212,9 @@ impl Room {
     }
 
     /// A neighbour is gone, or not in the room any more.
-    pub(super) fn on_neighbour_gone(&mut self, peer: PeerId, now: Instant) {
+    pub(super) fn on_neighbour_gone(&mut self, peer: PeerId, now: Instant, out: &mut Outputs) {
+        self.on_silent(peer, now, out);
         if self.neighbours.remove(&peer).is_some() {
-            self.parent.take_if(|parent| *parent == peer);
-            self.stand_soon(now);
             self.review_soon(now);
         }
     }
@@ -223,10 +233,31 @@ impl Room {
         }
     }
 
-    /// A connection is up: what went wrong before counts no more.
-    pub(super) fn on_connected(&mut self, peer: PeerId) {
+    /// A connection is up: what went wrong before counts no more, and what was missed is told.
+    pub(super) fn on_connected(&mut self, peer: PeerId, now: Instant, out: &mut Outputs) {
         if let Some(wanted) = self.wanted.get_mut(&peer) {
             wanted.attempts = 0;
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(&peer)
+            && !std::mem::replace(&mut neighbour.is_up, true)
+        {
+            self.say_digest(peer, out);
+            self.say_haves(peer, self.tree.names(), out);
+            self.stand_soon(now);
+        }
+    }
+
+    /// The path to a neighbour is lost: others take its place until it is back.
+    pub(super) fn on_silent(&mut self, peer: PeerId, now: Instant, out: &mut Outputs) {
+        let was_next = self.next_on_ring() == Some(peer);
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.is_up = false;
+            self.parent.take_if(|parent| *parent == peer);
+            self.stand_soon(now);
+        }
+        // It may have had what nobody else was told of.
+        if let Some(next) = self.next_on_ring().filter(|_| was_next) {
+            self.say_haves(next, self.tree.names(), out);
         }
     }
 
@@ -345,7 +376,12 @@ impl Room {
             self.gossip(out);
         }
         if due(&mut self.due.haves) {
-            self.say_haves(out);
+            let names = std::mem::take(&mut self.haves);
+            // What is of the tree has had it.
+            let next = self.next_on_ring().filter(|next| !self.is_of_tree(*next));
+            if let Some(next) = next {
+                self.say_haves(next, names, out);
+            }
         }
         if due(&mut self.due.digest) {
             self.due.digest = Some(now + DIGEST_INTERVAL);
@@ -518,17 +554,10 @@ impl Room {
         out.push_back(send(to, Frame::Digest { room, buckets }));
     }
 
-    fn say_haves(&mut self, out: &mut Outputs) {
-        let names = std::mem::take(&mut self.haves);
-        let Some(next) = self.next_on_ring() else {
-            return;
-        };
-        // What is of the tree has had it.
-        if !self.is_of_tree(next) {
-            for messages in names.chunks(MAX_NAMES) {
-                let (room, messages) = (self.token, messages.to_vec());
-                out.push_back(send(next, Frame::Have { room, messages }));
-            }
+    fn say_haves(&self, to: PeerId, names: Vec<Name>, out: &mut Outputs) {
+        for messages in names.chunks(MAX_NAMES) {
+            let (room, messages) = (self.token, messages.to_vec());
+            out.push_back(send(to, Frame::Have { room, messages }));
         }
     }
 
@@ -567,7 +596,11 @@ impl Room {
             let place = place_in(self.token, *peer, self.sha256);
             self.place.distance_to(&place)
         };
-        self.neighbours().min_by_key(distance)
+        let up = self
+            .neighbours
+            .iter()
+            .filter(|(_, neighbour)| neighbour.is_up);
+        up.map(|(peer, _)| *peer).min_by_key(distance)
     }
 
     /// Whether what is published goes from here to a neighbour.
@@ -589,7 +622,10 @@ impl Room {
             let depth = branch.depth?.checked_add(1)?;
             (depth < MAX_DEPTH).then_some(depth)
         };
-        let near = self.neighbours.iter();
+        let near = self
+            .neighbours
+            .iter()
+            .filter(|(_, neighbour)| neighbour.is_up);
         let near = near.filter_map(|(peer, neighbour)| Some((depth(neighbour)?, *peer)));
         let (depth, parent) = match near.min() {
             _ if root == self.us => (Some(0), None),
@@ -597,6 +633,10 @@ impl Room {
             // Until somebody knows, some connection has to do.
             None => (None, self.parent.or(self.next_on_ring())),
         };
+        if let Some(parent) = parent.filter(|_| self.parent != parent) {
+            // What was told before either side knew of this has to be told again.
+            self.say_digest(parent, out);
+        }
         self.parent = parent;
         for (to, neighbour) in &mut self.neighbours {
             let branch = Branch {

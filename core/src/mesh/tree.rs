@@ -126,6 +126,11 @@ impl Tree {
         Some(&kept.message)
     }
 
+    /// The names of all that are kept.
+    pub(super) fn names(&self) -> Vec<Name> {
+        self.kept.iter().map(|kept| kept.name).collect()
+    }
+
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.kept.pop_front() {
             self.kept_bytes -= oldest.message.len();
@@ -147,4 +152,4 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// The most publications that are kept in a room, the bytes of them, and for how long.
 const KEPT_COUNT: usize = 512;
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
-const KEPT_FOR: Duration = Duration::from_secs(30);
+const KEPT_FOR: Duration = Duration::from_secs(60);

@@ -252,7 +252,9 @@ impl Model {
         let mut in_it = others.filter(|life| session.is_some() && life.session == session);
         let forgot = in_it.clone().any(|life| life.crashed);
         let goes_on = in_it.next_back().is_some_and(|life| {
-            let is_last = self.life(peer, host).is_some_and(|last| std::ptr::eq(last, life));
+            let is_last = self
+                .life(peer, host)
+                .is_some_and(|last| std::ptr::eq(last, life));
             is_last && !forgot && !life.is_over() && !life.closing
         });
         findings.check(Invariant::Agreement, !goes_on, || {

@@ -1,11 +1,11 @@
 //! The calls of the applications, and the faults.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bowline::{
     ChannelConfig, ChannelId, ConnectOptions, Endpoint, IceServer, Input, Message, MessageId,
-    OpenError, Peer, PeerState, SendRefusal,
+    OpenError, Peer, PeerState, Room, RoomId, SendRefusal,
 };
 
 use crate::action::{Action, Incoming, Pace, Reader};
@@ -42,6 +42,12 @@ pub enum Refused {
     /// The servers cannot be used.
     #[error(transparent)]
     IceServer(#[from] bowline::IceServerError),
+    /// The endpoint refused to enter a room.
+    #[error(transparent)]
+    Join(#[from] bowline::JoinError),
+    /// The endpoint is in no such room.
+    #[error(transparent)]
+    Room(#[from] bowline::UnknownRoom),
     /// No discovery was begun.
     #[error(transparent)]
     DiscoverNat(#[from] bowline::DiscoverNatError),
@@ -274,6 +280,31 @@ impl World {
                 .map(with)
                 .map_err(|_| Refused::UnknownPeer)
         })?
+    }
+
+    /// `host` enters a room.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint refuses.
+    pub fn join(&mut self, host: HostId, name: &str) -> Result<RoomId, Refused> {
+        let now = self.clock.instant();
+        Ok(self.call(host, |endpoint| endpoint.join(name, now))??)
+    }
+
+    /// Calls `with` on a room of an endpoint, and takes the outputs.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] when there is no such host or room any more.
+    pub fn with_room<T>(
+        &mut self,
+        host: HostId,
+        room: RoomId,
+        with: impl FnOnce(Room<'_>, Instant) -> T,
+    ) -> Result<T, Refused> {
+        let now = self.clock.instant();
+        self.call(host, |endpoint| Ok(with(endpoint.room(room)?, now)))?
     }
 
     /// The endpoint of `host` vanishes.

@@ -218,7 +218,7 @@ impl WorldBuilder {
     ///
     /// # Panics
     ///
-    /// When a name is not a valid [`PeerId`] or is used twice, when a host with a key is hidden, when there are more than 250 hosts or boxes or 120 servers, or when one is
+    /// When a name is not a valid [`PeerId`] or is used twice, when a host with a key is hidden, when there are more than 4,000 hosts, 250 boxes or 120 servers, or when one is
     /// behind a box that there is not.
     #[must_use]
     pub fn build(self) -> World {
@@ -227,8 +227,8 @@ impl WorldBuilder {
             "at most {MAX_HOSTS} hosts have addresses"
         );
         assert!(
-            self.gateways.len() <= MAX_HOSTS,
-            "at most {MAX_HOSTS} boxes have addresses"
+            self.gateways.len() <= MAX_BOXES,
+            "at most {MAX_BOXES} boxes have addresses"
         );
         assert!(
             self.servers.len() <= MAX_SERVERS,
@@ -297,15 +297,17 @@ pub(super) fn identity(name: &str, keyed: bool) -> Identity {
     Identity::from_private_key(private)
 }
 
-/// The addresses of a host that is not hidden behind a box: `10.0.<interface>.<host>` and `fd00:<interface>::<host>`,
-/// interfaces counted from 0 and hosts from 1. In the simulator they count as public.
+/// The addresses of a host that is not hidden behind a box: `10.<block>.<interface>.<host>` and `fd00:<interface>::<host>`,
+/// interfaces counted from 0 and hosts from 1, of which a block has 250. In the simulator they count as public.
 #[must_use]
 pub fn addresses(host: HostId, ipv4: u8, ipv6: u8) -> Vec<SocketAddr> {
-    let host = u8::try_from(host + 1).unwrap_or(u8::MAX);
-    let v4 = (0..ipv4).map(|i| IpAddr::V4(Ipv4Addr::new(10, 0, i, host)));
+    let byte = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+    let (block, last) = (byte(host / HOSTS_IN_BLOCK), byte(host % HOSTS_IN_BLOCK + 1));
+    let v4 = (0..ipv4).map(|i| IpAddr::V4(Ipv4Addr::new(10, block, i, last)));
+    let host = u16::try_from(host + 1).unwrap_or(u16::MAX);
     let v6 = (0..ipv6).map(|i| {
         let group = u16::from(i);
-        IpAddr::V6(Ipv6Addr::new(0xfd00, group, 0, 0, 0, 0, 0, u16::from(host)))
+        IpAddr::V6(Ipv6Addr::new(0xfd00, group, 0, 0, 0, 0, 0, host))
     });
     v4.chain(v6).map(|ip| SocketAddr::new(ip, PORT)).collect()
 }
@@ -329,6 +331,10 @@ fn hidden_addresses(
 /// The port of every socket.
 const PORT: u16 = 5_000;
 /// Hosts of one world.
-const MAX_HOSTS: usize = 250;
+const MAX_HOSTS: usize = 4_000;
+/// Hosts whose addresses differ in the last number only.
+const HOSTS_IN_BLOCK: usize = 250;
+/// Boxes of one world.
+const MAX_BOXES: usize = 250;
 /// Servers of one world, each of which has two addresses.
 const MAX_SERVERS: usize = 120;

@@ -6,7 +6,7 @@ use super::{CONTROL, FILE, RELIABLE, limits, message, meta};
 use crate::channel::frame::{MetaFrame, Ready};
 use crate::channel::io::Continuity;
 use crate::channel::kind::ChannelConfig;
-use crate::channel::{ChannelOutput, Channels, Framing, Role, StreamKey};
+use crate::channel::{ChannelOutput, Channels, Framing, MESH_CHANNEL, Role, StreamKey};
 use crate::config::ChannelLimits;
 use crate::event::PeerFault;
 use crate::id::{ChannelId, MessageId, PeerId};
@@ -344,7 +344,7 @@ fn what_was_asked_of_the_old_transport_is_not_asked_of_the_new_one() {
             _ => None,
         })
         .collect();
-    let kinds = (0..4).map(|id| key(ChannelId(id)));
+    let kinds = (0..4).map(ChannelId).chain([MESH_CHANNEL]).map(key);
     assert_eq!(
         asked,
         [StreamKey::Meta]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::channel::io::Continuity;
 use crate::channel::kind::{ChannelConfig, Message, Ordering, Reliability};
-use crate::channel::{ChannelOutput, Channels, Framing, Role, StreamKey};
+use crate::channel::{ChannelOutput, Channels, Framing, MESH_CHANNEL, Role, StreamKey};
 use crate::config::{ChannelLimits, Config};
 use crate::event::PeerFault;
 use crate::id::{ChannelId, MessageId, PeerId};
@@ -457,6 +457,8 @@ impl Pair {
                     s.facts.push_back(Fact::Open(stream));
                 }
                 ChannelOutput::CloseStream { stream } => self.close_stream(side, stream),
+                // No application is told of it.
+                event if event.channel() == Some(MESH_CHANNEL) => {}
                 event => {
                     self.sides[side].on_event(&event);
                     self.sides[side].events.push(event);

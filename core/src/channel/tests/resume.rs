@@ -258,7 +258,7 @@ fn a_channel_that_was_being_closed_is_closed_on_both_sides_and_forgotten() {
             for (side, ids) in ends.iter().enumerate() {
                 let apps = &pair.sides[side].apps;
                 assert!(ids.iter().all(|id| apps[id].is_closed), "{steps}");
-                assert_eq!(pair.sides[side].channels.entries.len(), 4);
+                assert_eq!(pair.sides[side].channels.count(), 4);
                 assert!(!errors(&pair, side).contains(&ChannelFault::OpenTimeout));
             }
             // The agreed id is good again.
@@ -482,7 +482,7 @@ fn a_peer_that_lost_its_memory_loses_its_channels_and_hears_of_ours() {
     assert_eq!(closed, [&ChannelOutput::Closed { channel: theirs }]);
     assert_eq!(outcomes(&pair, 0, theirs), [Outcome::Maybe]);
     while pair.step() {}
-    assert_eq!(pair.sides[0].channels.entries.len(), 6);
+    assert_eq!(pair.sides[0].channels.count(), 6);
     let announced = last(&pair, 1);
     assert_eq!(pair.sides[1].apps[&announced].label, "or-ours");
     assert!(pair.send(0, ours, message(70_000)));

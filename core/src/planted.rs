@@ -38,7 +38,7 @@ pub enum Planted {
     SignalNotRepeated,
     /// Both sides take their own offer for the one that wins.
     GlareBothWin,
-    /// Offers and answers do not name the sessions that they replace.
+    /// Offers and answers do not name the sessions that they replace, and an old offer is not told by its time.
     ReplacesUnsaid,
     /// The answer to an earlier offer is taken for one to the present offer.
     AnswerOfAnother,

@@ -233,6 +233,7 @@ impl Peer {
         let knows_this = replaces.contains(session) || *resumes == Some(*session);
         let is_first = envelope.generation == Generation::default() && !knows_this;
         let is_lost = self.lifecycle.life() == Life::Disconnected;
+        let is_first = is_first && !planted!(ReplacesUnsaid);
         is_first && !is_lost && envelope.sent_at.is_some() && envelope.sent_at <= *seen_at
     }
 

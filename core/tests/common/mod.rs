@@ -187,17 +187,14 @@ impl World {
         }
     }
 
-    /// Puts a fresh endpoint with a key in the place of one.
+    /// Puts a fresh endpoint with a key, which nothing has happened to, in the place of one.
     pub(crate) fn enkey(&mut self, n: usize) {
-        let (now, address, seed) = (self.now, self.nodes[n].address, n as u8 + 1);
+        let (now, seed) = (self.now, n as u8 + 1);
         let wall = UnixTime::from_duration(now - self.started);
         let identity = Identity::from_private_key([seed; 32]);
         let config = Config::default();
         let endpoint = Endpoint::new(config, identity, Seed::from([seed; 32]), now, wall);
-        let node = &mut self.nodes[n];
-        node.endpoint = endpoint.expect("a certificate");
-        node.endpoint
-            .handle_input(Input::SocketBound { local: address }, now);
+        self.nodes[n].endpoint = endpoint.expect("a certificate");
     }
 
     /// Puts a fresh endpoint of the same name in the place of one that is gone without a word.

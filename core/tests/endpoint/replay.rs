@@ -11,6 +11,7 @@ use bowline::{
 use proptest::prelude::*;
 
 use crate::common::{World, id, millis, secs};
+use crate::rooms;
 
 /// What no recording without payloads may hold.
 const SECRET: &str = "the-treasure-is-under-the-old-oak";
@@ -128,6 +129,79 @@ fn replay(tape: &[u8], start: Instant) -> Result<Vec<(Duration, Event)>, ReplayE
         }));
     }
     Ok(events)
+}
+
+/// Alice in a room with Bob and Carol, at first with a signalling server and then without.
+fn record_room(keyed: bool, payloads: bool) -> Recorded {
+    let mut world = World::new_unbound(&["alice", "bob", "carol"], &Config::default());
+    if keyed {
+        (0..3).for_each(|n| world.enkey(n));
+    }
+    let (tape, started) = (Tape::default(), world.now);
+    let alice = world.endpoint(0);
+    alice
+        .record(tape.clone(), payloads)
+        .expect("nothing has happened");
+    world.bind();
+    let ids: Vec<_> = world.nodes.iter().map(|node| node.endpoint.id()).collect();
+    let rooms: Vec<_> = (0..3).map(|n| rooms::join(&mut world, n)).collect();
+    for (n, room) in rooms.iter().enumerate() {
+        rooms::introduce(&mut world, n, *room, &ids);
+    }
+    world.run(secs(3));
+    (0..3).for_each(|n| {
+        rooms::publish(&mut world, n, rooms[n], SECRET);
+    });
+    world.run(secs(1));
+    rooms::lose_signalling(&mut world);
+    for (n, peer) in [(0, 1), (1, 2), (2, 0)] {
+        let now = world.now;
+        world
+            .endpoint(n)
+            .peer(ids[peer])
+            .expect("exists")
+            .restart_ice(now);
+        world.run(secs(2));
+    }
+    assert!(world.stats(0).mesh.relayed > 0 && world.stats(0).mesh.delivered > 0);
+    let now = world.now;
+    world.endpoint(1).room(rooms[1]).expect("there").leave(now);
+    world.run(secs(5));
+    let now = world.now;
+    world.endpoint(0).close(now);
+    world.run(secs(10));
+    let events = world.timed_events(0);
+    let events = events.map(|(at, event)| (at - started, event)).collect();
+    // Where they are sealed nobody can know them.
+    let passwords = if keyed { Vec::new() } else { world.passwords() };
+    Recorded {
+        tape: tape.bytes(),
+        events,
+        started,
+        passwords,
+    }
+}
+
+#[test]
+fn a_recording_of_a_room_replays_and_hides_what_passed_through() {
+    for (keyed, payloads) in [(false, true), (false, false), (true, true), (true, false)] {
+        let recorded = record_room(keyed, payloads);
+        let replayed = replay(&recorded.tape, recorded.started);
+        let replayed = replayed.unwrap_or_else(|error| panic!("{keyed} {payloads}: {error}"));
+        let text = String::from_utf8_lossy(&recorded.tape);
+        if payloads {
+            assert_eq!(replayed, recorded.events, "{keyed}");
+        } else {
+            let kinds = |events: &[(Duration, Event)]| -> Vec<_> {
+                let kind = |(at, event): &(_, _)| (*at, std::mem::discriminant::<Event>(event));
+                events.iter().map(kind).collect()
+            };
+            assert_eq!(kinds(&replayed), kinds(&recorded.events), "{keyed}");
+            assert!(!text.contains(SECRET));
+            let shows = |password: &&String| text.contains(password.as_str());
+            assert_eq!(recorded.passwords.iter().find(shows), None);
+        }
+    }
 }
 
 #[test]

@@ -20,12 +20,12 @@ fn introduced(names: &[&str], config: &Config) -> (World, Vec<RoomId>) {
     (world, rooms)
 }
 
-fn join(world: &mut World, n: usize) -> RoomId {
+pub(crate) fn join(world: &mut World, n: usize) -> RoomId {
     let now = world.now;
     world.endpoint(n).join(ROOM, now).expect("joins")
 }
 
-fn introduce(world: &mut World, n: usize, room: RoomId, peers: &[PeerId]) {
+pub(crate) fn introduce(world: &mut World, n: usize, room: RoomId, peers: &[PeerId]) {
     let now = world.now;
     let mut room = world.endpoint(n).room(room).expect("there");
     room.introduce(peers, now);
@@ -35,7 +35,7 @@ fn members(world: &mut World, n: usize, room: RoomId) -> Vec<PeerId> {
     world.endpoint(n).room(room).expect("there").members()
 }
 
-fn publish(world: &mut World, n: usize, room: RoomId, text: &str) -> u64 {
+pub(crate) fn publish(world: &mut World, n: usize, room: RoomId, text: &str) -> u64 {
     let now = world.now;
     let mut room = world.endpoint(n).room(room).expect("there");
     room.publish(text, now).expect("published")
@@ -59,7 +59,7 @@ fn published(world: &World, n: usize) -> Vec<(PeerId, u64, String)> {
 }
 
 /// The signalling server is gone for good, and everybody knows.
-fn lose_signalling(world: &mut World) {
+pub(crate) fn lose_signalling(world: &mut World) {
     world.lose(Parcel::is_signal);
     let now = world.now;
     for node in &mut world.nodes {
@@ -224,10 +224,9 @@ fn who_does_not_know_the_name_of_the_room_is_not_in_it() {
 /// What a room does with keys for peers: Alice and Bob, whose own frames are altered before the other gets them.
 #[test]
 fn publications_of_keys_are_signed_dated_and_of_one_room() {
-    let mut world = World::new(&["alice", "bob", "carol"], &Config::default());
-    for n in 0..3 {
-        world.enkey(n);
-    }
+    let mut world = World::new_unbound(&["alice", "bob", "carol"], &Config::default());
+    (0..3).for_each(|n| world.enkey(n));
+    world.bind();
     let ids: Vec<_> = world.nodes.iter().map(|node| node.endpoint.id()).collect();
     let rooms: Vec<_> = (0..3).map(|n| join(&mut world, n)).collect();
     for (n, room) in rooms.iter().enumerate() {

@@ -87,11 +87,14 @@ impl Endpoint {
         if state.life != Life::Open {
             return Err(ConnectError::EndpointClosed);
         }
+        // One that waits, or that a room has made.
+        let exists = state.core.peer(peer);
+        let exists = exists.is_ok_and(|peer| !peer.state().is_terminal());
         let begun = state
             .core
             .connect(peer, ConnectOptions::default(), Instant::now());
         let session = match (begun, state.current(peer).cloned()) {
-            (Ok(()), Some(session)) if session.is_offered() => session,
+            (Ok(()), Some(session)) if exists => session,
             (Ok(()), _) => state.begin(peer),
             (Err(bowline::ConnectError::AlreadyExists), Some(session))
                 if !session.is_abandoned() =>
@@ -271,6 +274,10 @@ impl Endpoint {
     pub fn abort(&self) {
         self.root.shared.lock().life = Life::Ended;
         self.root.shared.wake_driver();
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.root.shared
     }
 
     /// The connection that waits longest, `Some(None)` when none will come any more, `None` when one may.

@@ -61,6 +61,7 @@ mod needs;
 #[cfg(feature = "openmetrics")]
 pub mod openmetrics;
 pub mod relay;
+mod room;
 mod session;
 mod shared;
 pub mod signalling;
@@ -73,3 +74,4 @@ pub use endpoint::{
     IncomingPolicy, Lagged,
 };
 pub use ledger::{Delivery, Receipt, Undelivered};
+pub use room::{Room, RoomEvent};

@@ -9,12 +9,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bowline::{Cause, Event, PeerId, PeerState};
+use bowline::{Cause, Event, PeerId, PeerState, RoomId};
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::connection::OpenedChannel;
 use crate::endpoint::IncomingPolicy;
 use crate::ledger::Undelivered;
+use crate::room::{self, Listener};
 use crate::session::Session;
 use crate::socket::Sockets;
 
@@ -37,6 +38,7 @@ impl Shared {
                 core,
                 sessions: BTreeMap::new(),
                 incoming: VecDeque::new(),
+                rooms: BTreeMap::new(),
                 events: Some(broadcast::Sender::new(EVENTS)),
                 policy,
                 life: Life::Open,
@@ -68,6 +70,7 @@ impl Shared {
         state.life = Life::Ended;
         let sessions = std::mem::take(&mut state.sessions);
         state.incoming.clear();
+        state.rooms.clear();
         state.events = None;
         drop(state);
         for session in sessions.into_values().flatten().filter(|s| !s.is_over()) {
@@ -101,6 +104,8 @@ pub(crate) struct State {
     sessions: BTreeMap<PeerId, VecDeque<Arc<Session>>>,
     /// Sessions that a peer began and that nobody has taken.
     pub(crate) incoming: VecDeque<Arc<Session>>,
+    /// Who listens in rooms.
+    pub(crate) rooms: BTreeMap<RoomId, Listener>,
     /// Where observers listen, until the end.
     pub(crate) events: Option<broadcast::Sender<Event>>,
     policy: IncomingPolicy,
@@ -180,6 +185,14 @@ impl State {
         for session in std::mem::take(&mut self.incoming) {
             self.hang_up(&session, now);
         }
+        // Those that rooms have made, and nobody has asked for.
+        let sessions: Vec<_> = self.sessions.values().flatten().cloned().collect();
+        for session in sessions
+            .iter()
+            .filter(|session| !session.record().is_held())
+        {
+            self.hang_up(session, now);
+        }
         self.close_if_unused(now);
     }
 
@@ -219,6 +232,12 @@ impl State {
 
     /// Gives whether `accept` has something new to look at.
     fn on_event(&mut self, event: Event, now: Instant) -> bool {
+        if let Some((room, event)) = room::told(&event) {
+            if let Some(listener) = self.rooms.get_mut(&room) {
+                listener.tell(event);
+            }
+            return false;
+        }
         match event {
             Event::Initialised { peer } => self.on_initialised(peer),
             Event::Incoming { peer, .. } => return self.on_incoming(peer, now),

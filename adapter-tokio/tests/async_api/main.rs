@@ -10,3 +10,4 @@ mod openmetrics;
 mod processes;
 mod program;
 mod relay;
+mod rooms;

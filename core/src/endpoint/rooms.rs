@@ -128,6 +128,11 @@ impl Endpoint {
     /// Leaves every room, and says so.
     pub(super) fn leave_rooms(&mut self) {
         self.ctx.mesh.leave_all(self.now);
+        self.say_at_once();
+    }
+
+    /// Does all that the mesh asks for: what is said last must be queued before connections are closed.
+    fn say_at_once(&mut self) {
         while let Some(output) = self.ctx.mesh.poll_output() {
             self.carry_out(output);
         }
@@ -205,6 +210,7 @@ impl Room<'_> {
         self.endpoint.begin(now, |_| Step::Leave { room: self.id });
         let now = self.endpoint.now;
         self.endpoint.ctx.mesh.leave(self.id, now);
+        self.endpoint.say_at_once();
     }
 
     /// Who is in the room besides us, in the order of their ids.

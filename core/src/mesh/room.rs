@@ -39,8 +39,8 @@ pub(super) struct Room {
     wanted: BTreeMap<PeerId, Wanted>,
     tree: Tree,
     pace: TokenBucket,
-    /// What came and is to be told to the next one on the ring.
-    haves: Vec<Name>,
+    /// What came and is to be told to the next one on the ring, unless that is who had it from us or brought it.
+    haves: Vec<(Name, Option<PeerId>)>,
     due: Due,
 }
 
@@ -318,7 +318,7 @@ impl Room {
         out: &mut Outputs,
     ) {
         self.pass_on(None, &message, out);
-        self.remember(name, message, now);
+        self.remember(name, message, None, now);
     }
 
     /// A publication came, and is its origin's.
@@ -349,7 +349,7 @@ impl Room {
                     },
                 }));
                 self.pass_on(Some(from), &message, out);
-                self.remember(name, message, now);
+                self.remember(name, message, Some(from), now);
             }
         }
         arrival
@@ -376,11 +376,10 @@ impl Room {
             self.gossip(out);
         }
         if due(&mut self.due.haves) {
-            let names = std::mem::take(&mut self.haves);
-            // What is of the tree has had it.
-            let next = self.next_on_ring().filter(|next| !self.is_of_tree(*next));
-            if let Some(next) = next {
-                self.say_haves(next, names, out);
+            let haves = std::mem::take(&mut self.haves);
+            if let Some(next) = self.next_on_ring() {
+                let lacking = haves.into_iter().filter(|(_, has)| *has != Some(next));
+                self.say_haves(next, lacking.map(|(name, _)| name).collect(), out);
             }
         }
         if due(&mut self.due.digest) {
@@ -667,9 +666,11 @@ impl Room {
         );
     }
 
-    fn remember(&mut self, name: Name, message: Message, now: Instant) {
+    fn remember(&mut self, name: Name, message: Message, from: Option<PeerId>, now: Instant) {
         self.tree.keep(name, message, now);
-        self.haves.push(name);
+        let next = self.next_on_ring();
+        let has = next.filter(|next| Some(*next) == from || self.is_of_tree(*next));
+        self.haves.push((name, has));
         self.due.haves.get_or_insert(now + HAVE_DELAY);
     }
 

@@ -5,7 +5,7 @@ use bowline::{
     UnknownRoom,
 };
 
-use crate::common::{Parcel, World, id, secs};
+use crate::common::{Parcel, World, id, millis, secs};
 
 const ROOM: &str = "a room";
 
@@ -300,5 +300,19 @@ fn a_connection_that_the_room_made_is_closed_when_nobody_needs_it() {
             world.is_connected(0, "bob"),
             claimed && world.is_connected(1, "alice")
         );
+    }
+}
+
+#[test]
+fn what_is_published_before_the_tree_has_grown_arrives() {
+    let names = ["alice", "bob", "carol", "dave"];
+    for moment in 0..12 {
+        let (mut world, rooms) = introduced(&names, &Config::default());
+        world.run(millis(200 + 30 * moment));
+        publish(&mut world, 0, rooms[0], "early");
+        world.run(secs(5));
+        for n in 1..4 {
+            assert_eq!(published(&world, n).len(), 1, "{moment} {n}");
+        }
     }
 }

@@ -422,6 +422,11 @@ impl Mesh {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let unneeded = self.unneeded.values().min().copied();
+        if self.rooms.is_empty() {
+            // Whoever is in no room must not pay for it with each poll.
+            return unneeded;
+        }
         let carriers: Vec<_> = self.carriers(None).collect();
         let view = View {
             config: &self.config,
@@ -432,7 +437,6 @@ impl Mesh {
         let rooms = self.rooms.values();
         let rooms = rooms.filter_map(|room| room.poll_timeout(&view)).min();
         let silent = self.silent.values().min().copied();
-        let unneeded = self.unneeded.values().min().copied();
         [rooms, silent, unneeded].into_iter().flatten().min()
     }
 

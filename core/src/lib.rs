@@ -62,6 +62,7 @@ macro_rules! planted {
 mod channel;
 pub mod config;
 mod crypto;
+mod deadlines;
 mod diagnosis;
 mod endpoint;
 mod error;

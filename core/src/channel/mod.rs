@@ -24,7 +24,6 @@
 //! | `resume` | another transport takes the place of the one before |
 
 mod backlog;
-mod deadlines;
 mod entry;
 mod frame;
 #[cfg(any(test, fuzzing))]
@@ -45,13 +44,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::config::ChannelLimits;
+use crate::deadlines::Deadlines;
 use crate::error::{OpenError, SendError, SendRefusal, UnknownChannel};
 use crate::event::PeerFault;
 use crate::id::{ChannelId, MessageId, PeerId};
 use crate::metrics::ChannelMetrics;
 
 use backlog::Backlog;
-use deadlines::Deadlines;
 use entry::{Entry, Origin, PeerLimits, Turn};
 use kind::{ChannelConfig, ChannelKind, Message, Priority, Reliability};
 use meta::Meta;
@@ -85,9 +84,9 @@ pub(crate) struct Channels {
     /// Channels that refused a message and have not told `Writable` since.
     refused: BTreeSet<ChannelId>,
     /// When an acknowledgement is sent at the latest.
-    acks: Deadlines,
+    acks: Deadlines<ChannelId>,
     /// When a channel that opens is given up. They count while the path is up.
-    opens: Deadlines,
+    opens: Deadlines<ChannelId>,
     is_path_up: bool,
     /// Whether any stream has opened; after a move, whether the peer was heard of, which may move later.
     is_transport_up: bool,

@@ -16,10 +16,10 @@
 
 use std::time::Instant;
 
+use crate::deadlines::Deadlines;
 use crate::id::ChannelId;
 
 use super::backlog::Backlog;
-use super::deadlines::Deadlines;
 use super::entry::{Closing, Closure, Origin};
 use super::io::{ChannelOutput, Continuity, Framing};
 use super::meta::Meta;

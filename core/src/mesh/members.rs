@@ -4,13 +4,14 @@
 //! counts (SWIM, Das et al. 2002). So a member that is taken for lost and hears of it raises its incarnation, and everybody takes it
 //! back. Nothing of it is signed: whoever is in the room can say that another one is gone, and is contradicted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::frame::MAX_NUMBER;
 use super::ring::Place;
+use crate::deadlines::Deadlines;
 use crate::id::PeerId;
 
 /// What is known of a member.
@@ -19,6 +20,13 @@ pub(crate) struct Record {
     pub(crate) peer: PeerId,
     pub(crate) incarnation: u64,
     pub(crate) standing: Standing,
+}
+
+impl Record {
+    /// What decides which of two that are of one member counts: the greater.
+    pub(super) fn weight(&self) -> (u64, Standing) {
+        (self.incarnation, self.standing)
+    }
 }
 
 /// How a member stands, the worse later.
@@ -56,18 +64,22 @@ pub(super) enum Change {
 
 #[derive(Debug)]
 struct Entry {
-    incarnation: u64,
-    standing: Standing,
+    record: Record,
     place: Place,
-    /// When a suspicion ends, or the entry is forgotten.
-    deadline: Option<Instant>,
+}
+
+impl Entry {
+    fn is_member(&self) -> bool {
+        self.record.standing.is_member()
+    }
 }
 
 /// The members of one room, without ourselves.
 #[derive(Debug)]
 pub(super) struct Members {
     entries: BTreeMap<PeerId, Entry>,
-    deadlines: BTreeSet<(Instant, PeerId)>,
+    /// When a suspicion ends, or somebody who is gone is forgotten.
+    deadlines: Deadlines<PeerId>,
     /// The most entries, those that are gone included.
     max: usize,
     suspicion: Duration,
@@ -77,7 +89,7 @@ impl Members {
     pub(super) fn new(max: usize, suspicion: Duration) -> Self {
         Self {
             entries: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             max,
             suspicion,
         }
@@ -90,41 +102,30 @@ impl Members {
         place: impl FnOnce() -> Place,
         now: Instant,
     ) -> Change {
-        let Record {
-            peer,
-            incarnation,
-            standing,
-        } = record;
+        let Record { peer, standing, .. } = record;
         let is_known = self.entries.contains_key(&peer);
         if !is_known && (!standing.is_member() || !self.has_room()) {
             return Change::Nothing;
         }
         let was = match self.entries.get(&peer) {
-            Some(entry) if (incarnation, standing) <= (entry.incarnation, entry.standing) => {
-                return Change::Nothing;
-            }
-            Some(entry) => entry.standing.is_member(),
+            Some(entry) if record.weight() <= entry.record.weight() => return Change::Nothing,
+            Some(entry) => entry.is_member(),
             None => false,
         };
-        let incarnation = incarnation.min(MAX_NUMBER);
-        let entry = self.entries.entry(peer).or_insert_with(|| Entry {
-            incarnation,
-            standing,
-            place: place(),
-            deadline: None,
-        });
-        entry.incarnation = incarnation;
-        entry.standing = standing;
-        let lasts = match standing {
-            Standing::Here => None,
-            Standing::Suspect => Some(self.suspicion),
-            Standing::Lost | Standing::Left => Some(REMEMBERED),
+        let record = Record {
+            incarnation: record.incarnation.min(MAX_NUMBER),
+            ..record
         };
-        let deadline = lasts.map(|lasts| now + lasts);
-        if let Some(old) = std::mem::replace(&mut entry.deadline, deadline) {
-            self.deadlines.remove(&(old, peer));
+        let new = || Entry {
+            record,
+            place: place(),
+        };
+        self.entries.entry(peer).or_insert_with(new).record = record;
+        match standing {
+            Standing::Here => self.deadlines.clear(peer),
+            Standing::Suspect => self.deadlines.set(peer, now + self.suspicion),
+            Standing::Lost | Standing::Left => self.deadlines.set(peer, now + REMEMBERED),
         }
-        self.deadlines.extend(deadline.map(|at| (at, peer)));
         match (was, standing.is_member()) {
             (false, true) => Change::Joined,
             (true, false) => Change::Gone {
@@ -136,20 +137,12 @@ impl Members {
 
     /// Gives up the next member that did not contradict, or forgets who has long gone.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Record> {
-        while let Some((at, peer)) = self.deadlines.first().copied() {
-            if at > now {
-                return None;
-            }
-            self.deadlines.remove(&(at, peer));
-            let Some(entry) = self.entries.get_mut(&peer) else {
-                continue;
-            };
-            entry.deadline = None;
-            if entry.standing.is_member() {
+        while let Some(peer) = self.deadlines.pop_due(now) {
+            let standing = Standing::Lost;
+            if let Some(entry) = self.entries.get(&peer).filter(|entry| entry.is_member()) {
                 return Some(Record {
-                    peer,
-                    incarnation: entry.incarnation,
-                    standing: Standing::Lost,
+                    standing,
+                    ..entry.record
                 });
             }
             self.entries.remove(&peer);
@@ -158,45 +151,39 @@ impl Members {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first()
     }
 
     /// Whether it is in the room.
     pub(super) fn contains(&self, peer: PeerId) -> bool {
-        let entry = self.entries.get(&peer);
-        entry.is_some_and(|entry| entry.standing.is_member())
+        self.entries.get(&peer).is_some_and(Entry::is_member)
     }
 
     /// Who is in the room.
     pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &Place)> {
         let entries = self.entries.iter();
-        let members = entries.filter(|(_, entry)| entry.standing.is_member());
+        let members = entries.filter(|(_, entry)| entry.is_member());
         members.map(|(peer, entry)| (*peer, &entry.place))
     }
 
     /// What is known of one.
     pub(super) fn record(&self, peer: PeerId) -> Option<Record> {
-        let entry = self.entries.get(&peer)?;
-        Some(Record {
-            peer,
-            incarnation: entry.incarnation,
-            standing: entry.standing,
-        })
+        Some(self.entries.get(&peer)?.record)
     }
 
     /// What is known of those in some of the parts, given as bits.
     pub(super) fn records(&self, buckets: u16) -> impl Iterator<Item = Record> {
-        let entries = self.entries.iter();
-        let there = entries.filter(move |(_, entry)| buckets & entry.place.bucket() != 0);
-        there.filter_map(|(peer, _)| self.record(*peer))
+        let entries = self.entries.values();
+        let there = entries.filter(move |entry| buckets & entry.place.bucket() != 0);
+        there.map(|entry| entry.record)
     }
 
     /// A hash of who is in each part. `us` is among them.
     pub(super) fn digest(&self, us: (u64, &Place)) -> Vec<u32> {
         let mut buckets = vec![0_u32; BUCKETS];
         let members = self.entries.values();
-        let members = members.filter(|entry| entry.standing.is_member());
-        let members = members.map(|entry| (entry.incarnation, &entry.place));
+        let members = members.filter(|entry| entry.is_member());
+        let members = members.map(|entry| (entry.record.incarnation, &entry.place));
         for (incarnation, place) in members.chain([us]) {
             let part = place.bucket().trailing_zeros() as usize;
             if let Some(bucket) = buckets.get_mut(part) {
@@ -210,14 +197,12 @@ impl Members {
         if self.entries.len() < self.max {
             return true;
         }
-        let mut gone = self.deadlines.iter();
-        let is_gone = |peer: &PeerId| !self.contains(*peer);
-        let Some(oldest) = gone.find(|(_, peer)| is_gone(peer)).copied() else {
-            return false;
-        };
-        self.deadlines.remove(&oldest);
-        self.entries.remove(&oldest.1);
-        true
+        let oldest = self.deadlines.iter().find(|peer| !self.contains(*peer));
+        if let Some(oldest) = oldest {
+            self.deadlines.clear(oldest);
+            self.entries.remove(&oldest);
+        }
+        oldest.is_some()
     }
 }
 

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use crate::channel::kind::Message;
 use crate::config::{self, Config};
+use crate::deadlines::Deadlines;
 use crate::error::{JoinError, PublishError, PublishRefusal};
 use crate::event::{Event, PeerState};
 use crate::id::{PeerId, RoomId};
@@ -77,10 +78,10 @@ pub(crate) struct Mesh {
     peers: BTreeMap<PeerId, PeerState>,
     /// Those that exist because of the mesh.
     made: BTreeSet<PeerId>,
-    /// Since when nobody needs them.
-    unneeded: BTreeMap<PeerId, Instant>,
+    /// When those of them are closed that nobody needs.
+    unneeded: Deadlines<PeerId>,
     /// When those whose path is lost are suspected.
-    silent: BTreeMap<PeerId, Instant>,
+    silent: Deadlines<PeerId>,
     routes: Routes,
     is_signalling_up: bool,
     outputs: Outputs,
@@ -111,8 +112,8 @@ impl Mesh {
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             made: BTreeSet::new(),
-            unneeded: BTreeMap::new(),
-            silent: BTreeMap::new(),
+            unneeded: Deadlines::default(),
+            silent: Deadlines::default(),
             routes: Routes::default(),
             is_signalling_up: true,
             outputs: VecDeque::new(),
@@ -249,7 +250,7 @@ impl Mesh {
 
     /// The application wants the connection. Returns whether it was made by the mesh.
     pub(crate) fn claim(&mut self, peer: PeerId) -> bool {
-        self.unneeded.remove(&peer);
+        self.unneeded.clear(peer);
         self.made.remove(&peer)
     }
 
@@ -263,8 +264,8 @@ impl Mesh {
         if state.is_terminal() {
             self.peers.remove(&peer);
             self.made.remove(&peer);
-            self.unneeded.remove(&peer);
-            self.silent.remove(&peer);
+            self.unneeded.clear(peer);
+            self.silent.clear(peer);
             self.on_link_down(peer, now);
         } else {
             self.peers.insert(peer, state);
@@ -275,11 +276,11 @@ impl Mesh {
                 for room in self.rooms.values_mut() {
                     room.on_silent(peer, now, &mut self.outputs);
                 }
-                self.silent.insert(peer, now + self.config.suspect_after);
+                self.silent.set(peer, now + self.config.suspect_after);
                 self.routes.forget(peer);
             }
             PeerState::Connected => {
-                self.silent.remove(&peer);
+                self.silent.clear(peer);
                 for room in self.rooms.values_mut() {
                     room.on_connected(peer, now, &mut self.outputs);
                 }
@@ -406,23 +407,17 @@ impl Mesh {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        let silent = self.silent.iter().filter(|(_, at)| **at <= now);
-        let silent: Vec<_> = silent.map(|(peer, _)| *peer).collect();
-        for peer in silent {
-            self.silent.remove(&peer);
+        while let Some(peer) = self.silent.pop_due(now) {
             self.suspect(peer, now);
         }
-        let over = self.unneeded.iter().filter(|(_, at)| **at <= now);
-        let over: Vec<_> = over.map(|(peer, _)| *peer).collect();
-        for peer in over {
-            self.unneeded.remove(&peer);
+        while let Some(peer) = self.unneeded.pop_due(now) {
             self.outputs.push_back(MeshOutput::Close { peer });
         }
         self.drive_rooms(now);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let unneeded = self.unneeded.values().min().copied();
+        let unneeded = self.unneeded.first();
         if self.rooms.is_empty() {
             // Whoever is in no room must not pay for it with each poll.
             return unneeded;
@@ -436,8 +431,10 @@ impl Mesh {
         };
         let rooms = self.rooms.values();
         let rooms = rooms.filter_map(|room| room.poll_timeout(&view)).min();
-        let silent = self.silent.values().min().copied();
-        [rooms, silent, unneeded].into_iter().flatten().min()
+        [rooms, self.silent.first(), unneeded]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What is to be done or told next.
@@ -541,9 +538,9 @@ impl Mesh {
         for peer in &self.made {
             let is_needed = self.rooms.values().any(|room| room.wants(*peer));
             if is_needed || !is_settled {
-                self.unneeded.remove(peer);
+                self.unneeded.clear(*peer);
             } else {
-                self.unneeded.entry(*peer).or_insert(now + UNNEEDED_FOR);
+                self.unneeded.set_if_none(*peer, now + UNNEEDED_FOR);
             }
         }
     }

@@ -30,8 +30,7 @@ impl Endpoint {
     ///
     /// [`JoinError`]; nothing has changed then.
     pub fn join(&mut self, name: &str, now: Instant) -> Result<RoomId, JoinError> {
-        let owned = || name.to_owned();
-        self.begin(now, |_| Step::Join { name: owned() });
+        self.begin(now, |_| Step::Join { name: name.into() });
         let unix = self.wall.at(self.now);
         let room = self.ctx.mesh.join(name, unix, self.now)?;
         self.closing = false;
@@ -55,12 +54,9 @@ impl Endpoint {
 
     /// Does the next thing that the mesh asks for, or takes the next message of a neighbour. Returns whether there was one.
     pub(super) fn drive_rooms_next(&mut self) -> bool {
-        let is_due = self
-            .ctx
-            .mesh
-            .poll_timeout()
-            .is_some_and(|at| at <= self.now);
-        if self.ctx.mesh.has_output() || is_due {
+        let mesh = &self.ctx.mesh;
+        let is_due = || mesh.poll_timeout().is_some_and(|at| at <= self.now);
+        if mesh.has_output() || is_due() {
             self.begin(self.now, |_| Step::DriveMesh);
             self.drive_mesh();
             return true;

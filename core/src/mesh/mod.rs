@@ -217,7 +217,7 @@ impl Mesh {
         };
         header.signature = sealer.sign(|| header.signed(&message.data));
         let carried = frame::publication(&header, &message.data);
-        room.publish(header.name, carried, now, &mut self.outputs);
+        room.spread(header.name, carried, None, now, &mut self.outputs);
         Ok(header.name.number)
     }
 
@@ -340,15 +340,14 @@ impl Mesh {
             }
             Said::Frame(Frame::Route(route)) => self.on_route(from, route, now),
             Said::Frame(frame) => {
-                if let Some(room) = frame.room().and_then(|token| self.shared(token, from)) {
-                    let out = &mut self.outputs;
-                    if let Some(room) = self.rooms.get_mut(&room) {
-                        room.on_frame(from, frame, now, out);
-                    }
+                let token = frame.room();
+                let room = token.and_then(|token| shared(&mut self.rooms, token, from));
+                if let Some(room) = room {
+                    room.on_frame(from, frame, now, &mut self.outputs);
                 }
             }
             Said::Publication(header, payload) => {
-                let Some(room) = self.shared(header.room, from) else {
+                let Some(room) = shared(&mut self.rooms, header.room, from) else {
                     return;
                 };
                 let origin = header.name.from;
@@ -362,9 +361,6 @@ impl Mesh {
                     return;
                 }
                 let (max, out) = (self.config.max_members, &mut self.outputs);
-                let Some(room) = self.rooms.get_mut(&room) else {
-                    return;
-                };
                 match room.on_publication(from, (&header, payload), max, now, out) {
                     Arrival::Fresh => {
                         self.stats.published += 1;
@@ -472,7 +468,11 @@ impl Mesh {
             link.relays && Some(**peer) != except && self.is_up(**peer)
         });
         let peers = links.map(|(peer, _)| *peer);
-        peers.filter(|peer| self.rooms.values().any(|room| room.has_neighbour(*peer)))
+        peers.filter(|peer| self.shares_room(*peer))
+    }
+
+    fn shares_room(&self, peer: PeerId) -> bool {
+        self.rooms.values().any(|room| room.has_neighbour(peer))
     }
 
     fn is_up(&self, peer: PeerId) -> bool {
@@ -519,13 +519,6 @@ impl Mesh {
         self.outputs.push_back(MeshOutput::ReachChanged);
     }
 
-    /// The room that we share with a neighbour.
-    fn shared(&self, token: Token, with: PeerId) -> Option<RoomId> {
-        let mut rooms = self.rooms.iter();
-        let (id, _) = rooms.find(|(_, room)| room.token == token && room.has_neighbour(with))?;
-        Some(*id)
-    }
-
     fn suspect(&mut self, peer: PeerId, now: Instant) {
         for room in self.rooms.values_mut().filter(|room| room.wants(peer)) {
             room.suspect(peer, now, &mut self.outputs);
@@ -546,13 +539,13 @@ impl Mesh {
     }
 
     fn on_route(&mut self, from: PeerId, mut route: Route, now: Instant) {
+        let is_shared = self.shares_room(from);
         let Self {
             routes,
             links,
             stats,
             ..
         } = self;
-        let is_shared = self.rooms.values().any(|room| room.has_neighbour(from));
         let Some(link) = links.get_mut(&from).filter(|_| is_shared) else {
             return;
         };
@@ -599,6 +592,12 @@ impl Mesh {
         });
         self.outputs.extend(copies);
     }
+}
+
+/// The room of this token that we share with a neighbour.
+fn shared(rooms: &mut BTreeMap<RoomId, Room>, token: Token, with: PeerId) -> Option<&mut Room> {
+    let mut rooms = rooms.values_mut();
+    rooms.find(|room| room.token == token && room.has_neighbour(with))
 }
 
 /// What stands before a publication has fewer bytes.

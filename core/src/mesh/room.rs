@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::frame::{Branch, Frame, Header, MAX_NAMES, MAX_NUMBER, Name, Said, Token};
+use super::frame::{Branch, Frame, Header, MAX_NAMES, MAX_NUMBER, Name, Said, Token, publication};
 use super::members::{Change, Members, Record, Standing};
 use super::ring::{self, Place};
 use super::tree::{Arrival, Tree, publishing_bucket};
@@ -47,6 +47,7 @@ pub(super) struct Room {
 /// A neighbour in the room.
 #[derive(Debug)]
 struct Neighbour {
+    place: Place,
     /// Whether the connection is up: nothing goes to one that is not.
     is_up: bool,
     /// Where it stands in the tree, as it says, and where we do, as it was told.
@@ -194,6 +195,7 @@ impl Room {
         out: &mut Outputs,
     ) {
         let neighbour = Neighbour {
+            place: place_in(self.token, peer, self.sha256),
             is_up: true,
             theirs: None,
             ours: None,
@@ -309,16 +311,24 @@ impl Room {
         })
     }
 
-    /// Sends a publication of ours.
-    pub(super) fn publish(
+    /// Sends a publication, ours or what `source` brought, to the rest of the tree, and keeps it for the rest of the room.
+    pub(super) fn spread(
         &mut self,
         name: Name,
         message: Message,
+        source: Option<PeerId>,
         now: Instant,
         out: &mut Outputs,
     ) {
-        self.pass_on(None, &message, out);
-        self.remember(name, message, None, now);
+        out.extend(self.branches(source).map(|to| MeshOutput::Send {
+            to,
+            message: message.clone(),
+        }));
+        self.tree.keep(name, message, now);
+        let next = self.next_on_ring();
+        let has = next.filter(|next| Some(*next) == source || self.is_of_tree(*next));
+        self.haves.push((name, has));
+        self.due.haves.get_or_insert(now + HAVE_DELAY);
     }
 
     /// A publication came, and is its origin's.
@@ -331,26 +341,22 @@ impl Room {
         out: &mut Outputs,
     ) -> Arrival {
         let name = header.name;
-        let arrival = match self.tree.on_arrival(name, max, now) {
-            _ if name.from == self.us => Arrival::Duplicate,
-            arrival => arrival,
-        };
-        match arrival {
-            Arrival::TooFast | Arrival::Duplicate => {}
-            Arrival::Fresh => {
-                let message = Said::Publication(header.clone(), payload.clone()).write();
-                out.push_back(MeshOutput::Tell(Event::Published {
-                    room: self.id,
-                    from: name.from,
-                    number: name.number,
-                    message: Message {
-                        data: payload,
-                        text: header.text,
-                    },
-                }));
-                self.pass_on(Some(from), &message, out);
-                self.remember(name, message, Some(from), now);
-            }
+        if name.from == self.us {
+            return Arrival::Duplicate;
+        }
+        let arrival = self.tree.on_arrival(name, max, now);
+        if arrival == Arrival::Fresh {
+            let message = publication(header, &payload);
+            out.push_back(MeshOutput::Tell(Event::Published {
+                room: self.id,
+                from: name.from,
+                number: name.number,
+                message: Message {
+                    data: payload,
+                    text: header.text,
+                },
+            }));
+            self.spread(name, message, Some(from), now, out);
         }
         arrival
     }
@@ -358,9 +364,8 @@ impl Room {
     /// Says farewell to all neighbours.
     pub(super) fn leave(&mut self, out: &mut Outputs) {
         let record = Record {
-            peer: self.us,
-            incarnation: self.incarnation,
             standing: Standing::Left,
+            ..self.own_record()
         };
         for peer in self.neighbours() {
             out.push_back(self.members_frame(peer, vec![record], 0));
@@ -425,9 +430,8 @@ impl Room {
         let differing = differing.filter(|(_, (ours, theirs))| ours != theirs);
         for (part, _) in differing {
             let bit = 1 << part;
-            let own = self.own_record().filter(|_| self.place.bucket() == bit);
-            let records = self.members.records(bit).chain(own);
-            out.push_back(self.members_frame(from, records.collect(), bit));
+            let records = self.records(bit).collect();
+            out.push_back(self.members_frame(from, records, bit));
         }
     }
 
@@ -450,18 +454,11 @@ impl Room {
     /// Tells a neighbour what it does not have of some parts.
     fn tell_missing(&self, to: PeerId, theirs: &[Record], buckets: u16, out: &mut Outputs) {
         let theirs: BTreeMap<_, _> = theirs.iter().map(|r| (r.peer, *r)).collect();
-        let own = self
-            .own_record()
-            .filter(|_| buckets & self.place.bucket() != 0);
-        let ours = self.members.records(buckets).chain(own);
-        let is_newer = |ours: &Record| {
-            let known = theirs.get(&ours.peer);
-            let is_known = known.is_some_and(|theirs| {
-                (theirs.incarnation, theirs.standing) >= (ours.incarnation, ours.standing)
-            });
-            !is_known && (ours.standing.is_member() || known.is_some())
+        let is_missing = |ours: &Record| match theirs.get(&ours.peer) {
+            Some(theirs) => theirs.weight() < ours.weight(),
+            None => ours.standing.is_member(),
         };
-        let missing: Vec<_> = ours.filter(is_newer).collect();
+        let missing: Vec<_> = self.records(buckets).filter(is_missing).collect();
         self.say_members(to, &missing, out);
     }
 
@@ -505,8 +502,7 @@ impl Room {
 
     /// Somebody says something of us, which may have to be contradicted.
     fn contradict(&mut self, record: Record, now: Instant) {
-        let said = (record.incarnation, record.standing);
-        if said <= (self.incarnation, Standing::Here) {
+        if record.weight() <= self.own_record().weight() {
             return;
         }
         if record.incarnation > self.incarnation {
@@ -520,9 +516,9 @@ impl Room {
 
     /// Has the tree told of a member.
     fn tell(&mut self, peer: PeerId, source: Option<PeerId>, now: Instant) {
-        for (to, neighbour) in &mut self.neighbours {
-            let is_of_tree = self.parent == Some(*to) || neighbour.is_child();
-            if is_of_tree && Some(*to) != source {
+        let branches: Vec<_> = self.branches(source).collect();
+        for to in branches {
+            if let Some(neighbour) = self.neighbours.get_mut(&to) {
                 neighbour.news.insert(peer);
             }
         }
@@ -564,19 +560,26 @@ impl Room {
         self.members.digest((self.incarnation, &self.place))
     }
 
-    fn own_record(&self) -> Option<Record> {
-        self.record(self.us)
+    fn own_record(&self) -> Record {
+        Record {
+            peer: self.us,
+            incarnation: self.incarnation,
+            standing: Standing::Here,
+        }
     }
 
     fn record(&self, peer: PeerId) -> Option<Record> {
-        if peer != self.us {
-            return self.members.record(peer);
+        if peer == self.us {
+            Some(self.own_record())
+        } else {
+            self.members.record(peer)
         }
-        Some(Record {
-            peer,
-            incarnation: self.incarnation,
-            standing: Standing::Here,
-        })
+    }
+
+    /// What is known of those in some of the parts, ourselves among them.
+    fn records(&self, buckets: u16) -> impl Iterator<Item = Record> {
+        let own = Some(self.own_record()).filter(|_| buckets & self.place.bucket() != 0);
+        self.members.records(buckets).chain(own)
     }
 
     fn members_frame(&self, to: PeerId, records: Vec<Record>, buckets: u16) -> MeshOutput {
@@ -591,21 +594,29 @@ impl Room {
 
     /// The neighbour that comes next on the ring.
     fn next_on_ring(&self) -> Option<PeerId> {
-        let distance = |peer: &PeerId| {
-            let place = place_in(self.token, *peer, self.sha256);
-            self.place.distance_to(&place)
-        };
-        let up = self
-            .neighbours
-            .iter()
-            .filter(|(_, neighbour)| neighbour.is_up);
-        up.map(|(peer, _)| *peer).min_by_key(distance)
+        let up = self.up().map(|(peer, neighbour)| {
+            let distance = self.place.distance_to(&neighbour.place);
+            (distance, peer)
+        });
+        up.min().map(|(_, peer)| peer)
+    }
+
+    fn up(&self) -> impl Iterator<Item = (PeerId, &Neighbour)> {
+        let neighbours = self.neighbours.iter();
+        let up = neighbours.filter(|(_, neighbour)| neighbour.is_up);
+        up.map(|(peer, neighbour)| (*peer, neighbour))
     }
 
     /// Whether what is published goes from here to a neighbour.
     fn is_of_tree(&self, peer: PeerId) -> bool {
         let neighbour = self.neighbours.get(&peer);
         self.parent == Some(peer) || neighbour.is_some_and(Neighbour::is_child)
+    }
+
+    /// Where what `source` brought goes on along the tree.
+    fn branches(&self, source: Option<PeerId>) -> impl Iterator<Item = PeerId> {
+        let branches = self.neighbours().filter(|to| self.is_of_tree(*to));
+        branches.filter(move |to| Some(*to) != source)
     }
 
     /// Finds our place in the tree, and tells the neighbours that do not know it.
@@ -621,11 +632,8 @@ impl Room {
             let depth = branch.depth?.checked_add(1)?;
             (depth < MAX_DEPTH).then_some(depth)
         };
-        let near = self
-            .neighbours
-            .iter()
-            .filter(|(_, neighbour)| neighbour.is_up);
-        let near = near.filter_map(|(peer, neighbour)| Some((depth(neighbour)?, *peer)));
+        let near = self.up();
+        let near = near.filter_map(|(peer, neighbour)| Some((depth(neighbour)?, peer)));
         let (depth, parent) = match near.min() {
             _ if root == self.us => (Some(0), None),
             Some((depth, parent)) => (Some(depth), Some(parent)),
@@ -653,25 +661,6 @@ impl Room {
 
     fn stand_soon(&mut self, now: Instant) {
         self.due.tree.get_or_insert(now + TREE_DELAY);
-    }
-
-    fn pass_on(&self, source: Option<PeerId>, message: &Message, out: &mut Outputs) {
-        let to = self.neighbours().filter(|to| self.is_of_tree(*to));
-        out.extend(
-            to.filter(|to| Some(*to) != source)
-                .map(|to| MeshOutput::Send {
-                    to,
-                    message: message.clone(),
-                }),
-        );
-    }
-
-    fn remember(&mut self, name: Name, message: Message, from: Option<PeerId>, now: Instant) {
-        self.tree.keep(name, message, now);
-        let next = self.next_on_ring();
-        let has = next.filter(|next| Some(*next) == from || self.is_of_tree(*next));
-        self.haves.push((name, has));
-        self.due.haves.get_or_insert(now + HAVE_DELAY);
     }
 
     /// Finds out who is to be a neighbour.

@@ -126,7 +126,7 @@ impl SessionId {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        hex::fmt(&self.0, f)
     }
 }
 
@@ -140,15 +140,7 @@ impl FromStr for SessionId {
     type Err = InvalidSessionId;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let mut out = [0; 16];
-        if s.len() != 32 || !s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(InvalidSessionId);
-        }
-        for (byte, pair) in out.iter_mut().zip(s.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(pair).map_err(|_| InvalidSessionId)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| InvalidSessionId)?;
-        }
-        Ok(Self(out))
+        hex::parse(s).map(Self).ok_or(InvalidSessionId)
     }
 }
 
@@ -162,6 +154,21 @@ impl<'de> Deserialize<'de> for SessionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// 128 bits as 32 lower-case hexadecimal digits.
+pub(crate) mod hex {
+    use std::fmt;
+
+    pub(crate) fn fmt(bytes: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+
+    pub(crate) fn parse(s: &str) -> Option<[u8; 16]> {
+        let is_hex = s.len() == 32 && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let number = is_hex.then(|| u128::from_str_radix(s, 16).ok()).flatten();
+        number.map(u128::to_be_bytes)
     }
 }
 

@@ -459,8 +459,8 @@ impl Channels {
 
     /// How many channels the application knows of, or will.
     fn count(&self) -> usize {
-        let entries = self.entries.values();
-        entries.filter(|entry| entry.origin != Origin::Mesh).count()
+        let hidden = self.entries.contains_key(&MESH_CHANNEL);
+        self.entries.len() - usize::from(hidden)
     }
 
     fn running(&self) -> Option<PeerLimits> {

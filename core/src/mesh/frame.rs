@@ -5,14 +5,13 @@
 //! types that are not known are ignored, so that this can grow.
 
 use std::fmt;
-use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::members::Record;
 use crate::channel::kind::Message;
-use crate::id::PeerId;
+use crate::id::{PeerId, hex};
 use crate::tape::without_passwords;
 
 /// What one side says to the other.
@@ -210,7 +209,7 @@ pub(crate) struct Token(pub(crate) [u8; 16]);
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex::fmt(&self.0, f)
     }
 }
 
@@ -219,21 +218,6 @@ impl fmt::Debug for Token {
         write!(f, "Token({self})")
     }
 }
-
-impl FromStr for Token {
-    type Err = InvalidToken;
-
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let is_hex = s.len() == 32 && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let number = is_hex.then(|| u128::from_str_radix(s, 16).ok()).flatten();
-        number.map(|n| Self(n.to_be_bytes())).ok_or(InvalidToken)
-    }
-}
-
-/// Not 32 lower-case hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a token has 32 lower-case hexadecimal digits")]
-pub(crate) struct InvalidToken;
 
 impl Serialize for Token {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -244,7 +228,8 @@ impl Serialize for Token {
 impl<'de> Deserialize<'de> for Token {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        let token = hex::parse(&text).map(Self);
+        token.ok_or_else(|| serde::de::Error::custom("not 32 lower-case hexadecimal digits"))
     }
 }
 

@@ -171,14 +171,8 @@ impl Sealer {
         let Some(keys) = self.keys.as_ref().filter(|_| !self.is_replay) else {
             return true;
         };
-        let verify = || {
-            let signature: [u8; 64] = decode(signature?)?.try_into().ok()?;
-            let signature = Signature::from_bytes(&signature);
-            verifying_key(from)?
-                .verify_strict(&bytes(), &signature)
-                .ok()
-        };
-        made.distance(now) <= keys.freshness && verify().is_some()
+        let is_fresh = made.distance(now) <= keys.freshness;
+        is_fresh && signature.is_some_and(|signature| has_signed(from, &bytes(), signature))
     }
 
     /// The plain message that `text` carries, of at most `max` bytes, at `now`.
@@ -294,13 +288,20 @@ fn sign(key: &SigningKey, message: &str) -> String {
 fn verify(from: PeerId, jws: &str) -> Option<String> {
     let (input, signature) = jws.rsplit_once('.')?;
     let (head, payload) = input.split_once('.')?;
-    let signature: [u8; 64] = decode(signature)?.try_into().ok()?;
-    let key = verifying_key(from)?;
-    let is_genuine = key.verify_strict(input.as_bytes(), &Signature::from_bytes(&signature));
-    if head != HEADER || is_genuine.is_err() {
+    if head != HEADER || !has_signed(from, input.as_bytes(), signature) {
         return None;
     }
     String::from_utf8(decode(payload)?).ok()
+}
+
+/// Whether `signature`, in base64url, is that of `from` under `bytes`.
+fn has_signed(from: PeerId, bytes: &[u8], signature: &str) -> bool {
+    let signature = decode(signature).and_then(|signature| signature.try_into().ok());
+    let (Some(signature), Some(key)) = (signature, verifying_key(from)) else {
+        return false;
+    };
+    key.verify_strict(bytes, &Signature::from_bytes(&signature))
+        .is_ok()
 }
 
 /// `jws`, encrypted to `to`.

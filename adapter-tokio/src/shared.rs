@@ -182,16 +182,12 @@ impl State {
         if self.life == Life::Open {
             self.life = Life::Orphaned;
         }
-        for session in std::mem::take(&mut self.incoming) {
+        self.incoming.clear();
+        // Those that peers have begun, or rooms have made, and nobody has asked for.
+        let mut sessions: Vec<_> = self.sessions.values().flatten().cloned().collect();
+        sessions.retain(|session| !session.record().is_held());
+        for session in sessions {
             self.hang_up(&session, now);
-        }
-        // Those that rooms have made, and nobody has asked for.
-        let sessions: Vec<_> = self.sessions.values().flatten().cloned().collect();
-        for session in sessions
-            .iter()
-            .filter(|session| !session.record().is_held())
-        {
-            self.hang_up(session, now);
         }
         self.close_if_unused(now);
     }

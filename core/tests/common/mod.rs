@@ -127,7 +127,8 @@ impl World {
             posted: 0,
         };
         for (n, name) in names.iter().enumerate() {
-            let node = world.node(id(name), address(n), n as u8 + 1, config);
+            let identity = Identity::without_key(id(name));
+            let node = world.node(identity, address(n), n as u8 + 1, config);
             world.nodes.push(node);
         }
         world
@@ -162,17 +163,11 @@ impl World {
         world
     }
 
-    fn node(&self, name: PeerId, address: SocketAddr, seed: u8, config: &Config) -> Node {
+    fn node(&self, identity: Identity, address: SocketAddr, seed: u8, config: &Config) -> Node {
         let (seed, wall) = (Seed::from([seed; 32]), self.now - self.started);
         let wall = UnixTime::from_duration(wall);
-        let endpoint = Endpoint::new(
-            config.clone(),
-            Identity::without_key(name),
-            seed,
-            self.now,
-            wall,
-        )
-        .expect("a certificate");
+        let endpoint =
+            Endpoint::new(config.clone(), identity, seed, self.now, wall).expect("a certificate");
         Node {
             address,
             endpoint,
@@ -189,18 +184,16 @@ impl World {
 
     /// Puts a fresh endpoint with a key, which nothing has happened to, in the place of one.
     pub(crate) fn enkey(&mut self, n: usize) {
-        let (now, seed) = (self.now, n as u8 + 1);
-        let wall = UnixTime::from_duration(now - self.started);
+        let (address, seed) = (self.nodes[n].address, n as u8 + 1);
         let identity = Identity::from_private_key([seed; 32]);
-        let config = Config::default();
-        let endpoint = Endpoint::new(config, identity, Seed::from([seed; 32]), now, wall);
-        self.nodes[n].endpoint = endpoint.expect("a certificate");
+        self.nodes[n] = self.node(identity, address, seed, &Config::default());
     }
 
     /// Puts a fresh endpoint of the same name in the place of one that is gone without a word.
     pub(crate) fn restart(&mut self, n: usize, seed: u8, config: &Config) {
         let old = &self.nodes[n];
-        self.nodes[n] = self.node(old.endpoint.id(), old.address, seed, config);
+        let identity = Identity::without_key(old.endpoint.id());
+        self.nodes[n] = self.node(identity, old.address, seed, config);
         let Node {
             endpoint, address, ..
         } = &mut self.nodes[n];

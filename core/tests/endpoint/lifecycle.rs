@@ -374,14 +374,25 @@ fn a_peer_that_restarted_takes_the_place_of_its_old_self() {
     }
 }
 
+fn is_offer(parcel: &Parcel) -> bool {
+    parcel.kind().as_deref() == Some("offer")
+}
+
+/// The first offer that was sent.
+fn first_offer(world: &World) -> Parcel {
+    let mut sent = world.sent.iter().map(|(_, parcel)| parcel);
+    sent.find(|parcel| is_offer(parcel))
+        .cloned()
+        .expect("offered")
+}
+
 #[test]
 fn a_late_offer_of_a_process_that_is_gone_changes_nothing() {
     let mut world = World::pair();
     world.lose(Parcel::is_signal);
     world.connect(0, "bob");
     world.run(millis(100));
-    let is_offer = |(_, parcel): &&(_, Parcel)| parcel.kind().as_deref() == Some("offer");
-    let (_, late) = world.sent.iter().find(is_offer).cloned().expect("offered");
+    let late = first_offer(&world);
     world.restart(0, 77, &Config::default());
     world.heal();
     world.connect(0, "bob");
@@ -426,8 +437,7 @@ fn a_late_offer_of_a_closed_session_changes_nothing() {
         world.peer(0, "bob").close(now);
         world.run(secs(5));
         assert!(world.end(0).is_some() && world.events(1).is_empty());
-        let is_offer = |(_, parcel): &&(_, Parcel)| parcel.kind().as_deref() == Some("offer");
-        let (_, late) = world.sent.iter().find(is_offer).cloned().expect("offered");
+        let late = first_offer(&world);
         world.heal();
         world.connect(caller, other);
         world.run(secs(1));
@@ -531,13 +541,8 @@ fn every_event_is_told_by_some_run() {
     let mut bob = world.peer(0, "bob");
     bob.close_channel(custom, now).expect("closes");
     // An offer of another session that cannot be used, and a candidate of the present one likewise.
-    let offer = world
-        .sent
-        .iter()
-        .find(|(_, p)| p.kind().as_deref() == Some("offer"))
-        .cloned();
-    let Some((_, crate::common::Parcel::Signal { text, .. })) = offer else {
-        panic!("there was an offer");
+    let Parcel::Signal { text, .. } = first_offer(&world) else {
+        panic!("an offer is a signal");
     };
     let mut bad = json(&text);
     bad["session"] = "00112233445566778899aabbccddeeff".into();
@@ -736,6 +741,6 @@ fn an_offer_that_is_answered_is_not_repeated() {
     world.connect(0, "bob");
     world.run(secs(10));
     assert!(world.is_connected(0, "bob") && world.is_connected(1, "alice"));
-    let is_offer = |(_, parcel): &&(_, Parcel)| parcel.kind().as_deref() == Some("offer");
-    assert_eq!(world.sent.iter().filter(is_offer).count(), 1);
+    let offers = world.sent.iter().filter(|(_, parcel)| is_offer(parcel));
+    assert_eq!(offers.count(), 1);
 }

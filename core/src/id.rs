@@ -157,6 +157,18 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
+/// The channels between two peers, over all transports that carry them one after the other: chosen by the side that answers
+/// when they begin, so that two processes never share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct ChannelsId(SessionId);
+
+impl ChannelsId {
+    pub(crate) fn random(rng: &mut Rng) -> Self {
+        Self(SessionId::random(rng))
+    }
+}
+
 /// 128 bits as 32 lower-case hexadecimal digits.
 pub(crate) mod hex {
     use std::fmt;

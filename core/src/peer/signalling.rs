@@ -1,6 +1,5 @@
 //! Offers, answers, candidates and farewells of one peer.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::event::{
 };
 use crate::ice::gather::LocalCandidate;
 use crate::ice::{AddressPolicy, Admitted, RemoteCandidates};
-use crate::id::{Generation, PeerId, SessionId};
+use crate::id::{ChannelsId, Generation, PeerId, SessionId};
 use crate::rng::Rng;
 use crate::sdp::{Change, Description, Remote, Rewrite, Role, SdpError};
 use crate::signal::{
@@ -31,8 +30,8 @@ pub(super) struct Signalling {
     negotiation: Negotiation,
     outbox: Outbox,
     inbox: Inbox,
-    /// The last sessions that our channels were agreed on in, the present one last.
-    agreed: VecDeque<SessionId>,
+    /// Our channels, once they have begun.
+    channels: Option<ChannelsId>,
     /// The offer that waits for the application.
     offered: Option<Envelope>,
     /// Our offer that waits for its answer.
@@ -67,7 +66,7 @@ impl Signalling {
             negotiation: Negotiation::new(own, peer, ctx.ended.with(peer)),
             outbox: Outbox::new(own, peer, session, &ctx.config, rng.split()),
             inbox: Inbox::new(),
-            agreed: VecDeque::new(),
+            channels: None,
             offered: None,
             pending: None,
             remote: None,
@@ -224,13 +223,10 @@ impl Peer {
         let Signalling {
             session, seen_at, ..
         } = &self.signalling;
-        let Body::Offer {
-            replaces, resumes, ..
-        } = &envelope.body
-        else {
+        let Body::Offer { replaces, .. } = &envelope.body else {
             return false;
         };
-        let knows_this = replaces.contains(session) || *resumes == Some(*session);
+        let knows_this = replaces.contains(session);
         let is_first = envelope.generation == Generation::default() && !knows_this;
         let is_lost = self.lifecycle.life() == Life::Disconnected;
         let is_first = is_first && !planted!(ReplacesUnsaid);
@@ -520,11 +516,11 @@ impl Peer {
         is_open && self.resumed(offer).is_some()
     }
 
-    /// The session that an offer goes on with, if it is one of those of our channels.
-    fn resumed(&self, offer: &Envelope) -> Option<SessionId> {
+    /// The channels that an offer goes on with, if they are ours.
+    fn resumed(&self, offer: &Envelope) -> Option<ChannelsId> {
         match &offer.body {
-            Body::Offer { resumes, .. } => resumes.filter(|session| {
-                planted!(ResumesUnknown) || self.signalling.agreed.contains(session)
+            Body::Offer { channels, .. } => channels.filter(|channels| {
+                planted!(ResumesUnknown) || self.signalling.channels == Some(*channels)
             }),
             _ => None,
         }
@@ -605,7 +601,7 @@ impl Peer {
     ) -> Result<(), Unused> {
         let Body::Answer {
             replaces,
-            resumes,
+            channels,
             bowline,
             ..
         } = &answer.body
@@ -642,7 +638,7 @@ impl Peer {
         match applied {
             Ok((remote, changes)) => {
                 self.tell_rewritten(Side::Remote, changes, ctx);
-                let agreement = (*bowline, *resumes);
+                let agreement = (*bowline, *channels);
                 self.on_negotiated(remote, agreement, generation, took, ctx, now);
             }
             Err(unusable) => self.on_negotiation_failed(unusable, ctx, now),
@@ -799,14 +795,14 @@ impl Peer {
         let sdp = offer.to_string();
         self.signalling.pending = Some(offer);
         let replaces = self.signalling.negotiation.replaces().to_vec();
-        let resumes = self.signalling.agreed.back().copied();
+        let channels = self.signalling.channels;
         let bowline = Some(capabilities(&ctx.config));
         self.push(
             generation,
             Body::Offer {
                 sdp,
                 replaces,
-                resumes: resumes.filter(|_| generation == Generation(0)),
+                channels: channels.filter(|_| generation == Generation(0)),
                 bowline,
             },
             ctx,
@@ -847,19 +843,22 @@ impl Peer {
             Ok((remote, sdp)) => {
                 let replaces = self.signalling.negotiation.replaces().to_vec();
                 let ours = Some(capabilities(&ctx.config));
-                let resumes = self.resumed(offer);
+                let is_first = offer.generation == Generation(0);
+                let kept = self.resumed(offer);
+                let channels =
+                    is_first.then(|| kept.unwrap_or_else(|| ChannelsId::random(&mut self.rng)));
                 self.push(
                     offer.generation,
                     Body::Answer {
                         sdp,
                         replaces,
-                        resumes,
+                        channels,
                         bowline: ours,
                     },
                     ctx,
                     now,
                 );
-                let agreement = (*bowline, resumes);
+                let agreement = (*bowline, channels);
                 self.on_negotiated(remote, agreement, offer.generation, took, ctx, now);
             }
             Err(unusable) => self.on_negotiation_failed(unusable, ctx, now),
@@ -918,7 +917,7 @@ impl Peer {
     fn on_negotiated(
         &mut self,
         remote: Remote,
-        (bowline, resumes): (Option<Capabilities>, Option<SessionId>),
+        (bowline, channels): (Option<Capabilities>, Option<ChannelsId>),
         generation: Generation,
         took: Duration,
         ctx: &mut Context,
@@ -950,7 +949,7 @@ impl Peer {
                 Some(_) => Framing::Bowline,
                 None => Framing::Plain,
             };
-            let continuity = self.agree(resumes);
+            let continuity = self.agree(channels);
             self.start_channels(framing, limit, continuity, ctx, now);
         }
         if std::mem::take(&mut self.restart_when_negotiated) {
@@ -969,28 +968,28 @@ impl Peer {
         self.on_fact(Fact::Progress(Phase::Checks), ctx, now);
     }
 
-    /// The descriptions of a transport are exchanged, and both sides go on with the channels of a session that they
-    /// have, or with none. Gives what that means for ours, unless they begin with this transport.
-    fn agree(&mut self, resumes: Option<SessionId>) -> Option<Continuity> {
-        let agreed = &mut self.signalling.agreed;
-        let continuity = match (agreed.is_empty(), resumes) {
-            (true, _) => None,
-            (false, Some(_)) => Some(Continuity::Kept),
-            (false, None) => Some(Continuity::Lost),
-        };
-        if continuity == Some(Continuity::Lost) {
-            agreed.clear();
-        }
-        if agreed.len() == MAX_AGREED {
-            agreed.pop_front();
-        }
-        agreed.push_back(self.signalling.session);
-        continuity
+    /// The descriptions of a transport are exchanged, and both sides go on with channels that they have, or with new ones. Gives
+    /// what that means for ours, unless they begin with this transport.
+    fn agree(&mut self, channels: Option<ChannelsId>) -> Option<Continuity> {
+        let had = self.signalling.channels;
+        // A peer that names none has a name of ours, which it will never say.
+        let have = channels.unwrap_or_else(|| ChannelsId::random(&mut self.rng));
+        self.signalling.channels = Some(have);
+        had.map(|had| match had == have {
+            true => Continuity::Kept,
+            false => Continuity::Lost,
+        })
     }
 
     fn on_negotiation_failed(&mut self, unusable: Unusable, ctx: &mut Context, now: Instant) {
         let Unusable { reason, .. } = unusable;
         self.tell_unusable(unusable, ctx);
+        // Another process answers for the one that we were connected with.
+        let is_another = reason == NegotiationFault::FingerprintChanged;
+        let is_lost = self.lifecycle.life() == Life::Disconnected;
+        if is_another && is_lost && self.on_transport_lost(Cause::PeerForgot, ctx, now) {
+            return;
+        }
         self.on_fact(Fact::NegotiationFailed(reason), ctx, now);
     }
 
@@ -1112,8 +1111,5 @@ fn capabilities(config: &Config) -> Capabilities {
         max_message_size: config.channels.max_message_size as u64,
     }
 }
-
-/// Sessions of the same channels that are remembered: a peer that missed our last answers names an older one.
-const MAX_AGREED: usize = 8;
 /// The version of the frames in `channel/frame.rs`.
 const CHANNEL_PROTOCOL: u32 = 1;

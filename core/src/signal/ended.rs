@@ -312,13 +312,13 @@ mod tests {
         let offer = || Body::Offer {
             sdp: sdp(),
             replaces: vec![],
-            resumes: None,
+            channels: None,
             bowline: None,
         };
         let answer = || Body::Answer {
             sdp: sdp(),
             replaces: vec![],
-            resumes: None,
+            channels: None,
             bowline: None,
         };
         let ufrag = || "abcd".to_owned();

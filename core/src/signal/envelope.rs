@@ -30,16 +30,17 @@
 //! (RFC 9429). `replaces`, if present, names the last sessions with the same peer that the sender has left, whoever
 //! started them, at most 8, the latest last: what still comes of them is stale. `bowline`, if present, says that the sender is a bowline
 //! peer, with the highest `version` of the bowline channel protocol that it speaks and the largest message that it
-//! accepts, in bytes; browsers leave it out. `resumes`, if present, names an earlier session with the same peer, whose
-//! channels go on in this one.
+//! accepts, in bytes; browsers leave it out. `channels`, if present, names the channels that the sender has with this peer, from
+//! earlier transports, and would go on with in this session.
 //!
 //! ```json
 //! {"v":1,"from":"alice","to":"bob","session":"00112233445566778899aabbccddeeff","generation":0,"seq":1,
 //!  "type":"offer","sdp":"v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n","bowline":{"version":1,"max_message_size":262144}}
 //! ```
 //!
-//! **`answer`** answers the offer of the same session and generation. It has the same fields. `resumes` is that of the
-//! offer if the sender knows that session and has its channels still; without it the channels begin anew. A peer that gave up its
+//! **`answer`** answers the offer of the same session and generation. It has the same fields. `channels` is that of the
+//! offer if the sender has these channels still; otherwise they begin anew, under the name that the answer gives, 128 random bits. So a
+//! process that has answered an old offer does not have those that an earlier process of its peer id had. A peer that gave up its
 //! own offer for the one that it answers (glare) must name the session of its own in `replaces`.
 //!
 //! ```json
@@ -106,7 +107,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{SignalKind, SignalRefusal};
-use crate::id::{Generation, PeerId, SessionId};
+use crate::id::{ChannelsId, Generation, PeerId, SessionId};
 use crate::time::UnixTime;
 
 /// One signalling message.
@@ -137,8 +138,8 @@ pub(crate) enum Body {
         sdp: String,
         /// The last sessions with the same peer that the sender has left, the latest last. At most [`MAX_REPLACES`].
         replaces: Vec<SessionId>,
-        /// The session whose channels the sender goes on with in this one.
-        resumes: Option<SessionId>,
+        /// The channels that the sender has, and would go on with in this session.
+        channels: Option<ChannelsId>,
         /// What the sender can do, if it is a bowline peer.
         bowline: Option<Capabilities>,
     },
@@ -148,8 +149,8 @@ pub(crate) enum Body {
         sdp: String,
         /// The last sessions with the same peer that the sender has left, the latest last. At most [`MAX_REPLACES`].
         replaces: Vec<SessionId>,
-        /// That of the offer, if the sender has the channels of that session too and goes on with them.
-        resumes: Option<SessionId>,
+        /// The channels from now on: those of the offer, if the sender has them too, or new ones.
+        channels: Option<ChannelsId>,
         /// What the sender can do, if it is a bowline peer.
         bowline: Option<Capabilities>,
     },
@@ -322,7 +323,7 @@ impl Body {
         let Wire {
             sdp,
             replaces,
-            resumes,
+            channels,
             bowline,
             candidate,
             ufrag,
@@ -338,13 +339,13 @@ impl Body {
             Type::Offer => Self::Offer {
                 sdp: sdp?.into_owned(),
                 replaces,
-                resumes,
+                channels,
                 bowline,
             },
             Type::Answer => Self::Answer {
                 sdp: sdp?.into_owned(),
                 replaces,
-                resumes,
+                channels,
                 bowline,
             },
             Type::IceCandidate => Self::candidate(candidate?.into_owned(), ufrag?.into_owned())?,
@@ -421,7 +422,7 @@ struct Wire<'a> {
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     replaces: Cow<'a, [SessionId]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resumes: Option<SessionId>,
+    channels: Option<ChannelsId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bowline: Option<Capabilities>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -466,7 +467,7 @@ impl<'a> From<&'a Envelope> for Wire<'a> {
             kind: Type::IceRestart,
             sdp: None,
             replaces: Cow::default(),
-            resumes: None,
+            channels: None,
             bowline: None,
             candidate: None,
             ufrag: None,
@@ -477,26 +478,26 @@ impl<'a> From<&'a Envelope> for Wire<'a> {
             Body::Offer {
                 sdp,
                 replaces,
-                resumes,
+                channels,
                 bowline,
             } => Self {
                 kind: Type::Offer,
                 sdp: Some(sdp.into()),
                 replaces: replaces.into(),
-                resumes: *resumes,
+                channels: *channels,
                 bowline: *bowline,
                 ..empty
             },
             Body::Answer {
                 sdp,
                 replaces,
-                resumes,
+                channels,
                 bowline,
             } => Self {
                 kind: Type::Answer,
                 sdp: Some(sdp.into()),
                 replaces: replaces.into(),
-                resumes: *resumes,
+                channels: *channels,
                 bowline: *bowline,
                 ..empty
             },

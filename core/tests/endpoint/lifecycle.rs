@@ -404,6 +404,39 @@ fn a_late_offer_of_a_process_that_is_gone_changes_nothing() {
 }
 
 #[test]
+fn a_new_process_that_answered_an_old_offer_has_not_the_channels_of_the_one_before() {
+    let mut world = World::connected();
+    let old = first_offer(&world);
+    let say = |world: &mut World, text: &str| {
+        let now = world.now;
+        let mut bob = world.peer(0, "bob");
+        bob.send(ChannelKind::Reliable, text, now).expect("queued");
+    };
+    for _ in 0..5 {
+        say(&mut world, "to the first process");
+    }
+    world.run(secs(1));
+    world.restart(1, 77, &Config::default());
+    world.deliver(old);
+    world.run(millis(500));
+    let has_answered = |event: &Event| matches!(event, Event::NegotiationDone { .. });
+    assert!(world.events(1).iter().any(has_answered));
+    world.run(secs(15));
+
+    assert!(world.is_connected(0, "bob") && world.is_connected(1, "alice"));
+    assert_eq!(world.end(0), None);
+    let end = world.end(1).map(|(state, cause, _)| (state, cause));
+    assert_eq!(end, Some((PeerState::Closed, Cause::Replaced)));
+    say(&mut world, "to the second");
+    world.run(secs(1));
+    let received = world.messages(1).into_iter().map(|(_, message)| message);
+    assert_eq!(
+        received.collect::<Vec<_>>(),
+        [Message::text("to the second")]
+    );
+}
+
+#[test]
 fn a_peer_that_restarted_with_a_clock_set_back_is_taken_when_the_connection_is_lost() {
     let mut world = World::connected();
     world.run(secs(60));

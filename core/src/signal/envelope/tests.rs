@@ -39,11 +39,11 @@ fn every_example_of_the_reference_decodes_and_every_type_has_one() {
 
 #[test]
 fn the_json_form_is_the_documented_one() {
-    let session = "00112233445566778899aabbccddeeff".parse().expect("valid");
+    let channels = serde_json::from_str(r#""ffeeddccbbaa99887766554433221100""#);
     let offer = envelope(Body::Offer {
         sdp: "v=0\r\n\0".into(),
         replaces: vec![],
-        resumes: Some(session),
+        channels: Some(channels.expect("valid")),
         bowline: Some(Capabilities {
             version: 1,
             max_message_size: 9,
@@ -53,7 +53,7 @@ fn the_json_form_is_the_documented_one() {
         offer.encode(),
         r#"{"v":1,"from":"alice","to":"bob","session":"00112233445566778899aabbccddeeff","generation":2,"#
             .to_owned()
-            + r#""seq":7,"type":"offer","sdp":"v=0\r\n\u0000","resumes":"00112233445566778899aabbccddeeff","#
+            + r#""seq":7,"type":"offer","sdp":"v=0\r\n\u0000","channels":"ffeeddccbbaa99887766554433221100","#
             + r#""bowline":{"version":1,"max_message_size":9}}"#
     );
 }
@@ -85,7 +85,7 @@ fn unknown_fields_are_ignored_also_nested_ones() {
     let answer = Body::Answer {
         sdp: "s".into(),
         replaces: vec![],
-        resumes: None,
+        channels: None,
         bowline,
     };
     assert_eq!(Envelope::decode(&text, MAX), Ok(envelope(answer)));
@@ -198,7 +198,7 @@ fn as_many_replaced_sessions_as_the_bound_are_read_and_one_more_is_refused() {
         let offer = Body::Offer {
             sdp: "v=0".into(),
             replaces,
-            resumes: None,
+            channels: None,
             bowline: None,
         };
         Envelope::decode(&envelope(offer).encode(), MAX).is_ok()
@@ -244,13 +244,13 @@ fn debug_shows_neither_descriptions_nor_candidates_nor_credentials() {
         Body::Offer {
             sdp: secret(),
             replaces: vec![],
-            resumes: None,
+            channels: None,
             bowline: None,
         },
         Body::Answer {
             sdp: secret(),
             replaces: vec![],
-            resumes: None,
+            channels: None,
             bowline: None,
         },
         Body::Candidate {
@@ -357,6 +357,10 @@ fn any_session() -> impl Strategy<Value = SessionId> {
     "[0-9a-f]{32}".prop_map(|text| text.parse().expect("valid"))
 }
 
+fn any_channels() -> impl Strategy<Value = ChannelsId> {
+    "[0-9a-f]{32}".prop_map(|text| serde_json::from_str(&format!("{text:?}")).expect("valid"))
+}
+
 fn any_body() -> impl Strategy<Value = Body> {
     let description = || {
         let bowline =
@@ -367,7 +371,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         (
             any::<String>(),
             prop::collection::vec(any_session(), 0..=MAX_REPLACES),
-            prop::option::of(any_session()),
+            prop::option::of(any_channels()),
             prop::option::of(bowline),
         )
     };
@@ -380,16 +384,16 @@ fn any_body() -> impl Strategy<Value = Body> {
         ByeReason::Failed,
     ]);
     prop_oneof![
-        description().prop_map(|(sdp, replaces, resumes, bowline)| Body::Offer {
+        description().prop_map(|(sdp, replaces, channels, bowline)| Body::Offer {
             sdp,
             replaces,
-            resumes,
+            channels,
             bowline
         }),
-        description().prop_map(|(sdp, replaces, resumes, bowline)| Body::Answer {
+        description().prop_map(|(sdp, replaces, channels, bowline)| Body::Answer {
             sdp,
             replaces,
-            resumes,
+            channels,
             bowline
         }),
         (".{1,60}", ufrag()).prop_map(|(candidate, ufrag)| Body::Candidate { candidate, ufrag }),

@@ -9,7 +9,7 @@ use bowline::nat::NatReport;
 use bowline::{
     Broadcast, Cause, ChannelId, Config, ConnectOptions, DiscoverNatError, EndpointError,
     EndpointStats, Event, Explanation, IceServer, IceServerError, Identity, Message, PeerId,
-    PeerState, Seed,
+    PeerState, Seed, SessionMemory,
 };
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
@@ -44,6 +44,7 @@ impl Endpoint {
             signalling: None,
             incoming: IncomingPolicy::default(),
             roots: Vec::new(),
+            memory: SessionMemory::default(),
             recording: None,
         }
     }
@@ -207,6 +208,13 @@ impl Endpoint {
         self.root.shared.lock().core.peers().collect()
     }
 
+    /// The sessions that this endpoint has or had, for [`EndpointBuilder::remember`] in the next process: save it at the end, and
+    /// now and then where that may not be reached.
+    #[must_use]
+    pub fn session_memory(&self) -> SessionMemory {
+        self.root.shared.lock().core.session_memory()
+    }
+
     /// The counters of this endpoint.
     #[must_use]
     pub fn stats(&self) -> EndpointStats {
@@ -302,6 +310,7 @@ pub struct EndpointBuilder {
     signalling: Option<Signalling>,
     incoming: IncomingPolicy,
     roots: Vec<Vec<u8>>,
+    memory: SessionMemory,
     recording: Option<(Box<dyn io::Write + Send>, bool)>,
 }
 
@@ -346,6 +355,13 @@ impl EndpointBuilder {
         self
     }
 
+    /// Takes the sessions of an earlier process with the same identity for over: what [`Endpoint::session_memory`] gave there.
+    /// So a first offer that comes late, or again, is not taken for a new one. Default: none.
+    pub fn remember(mut self, memory: SessionMemory) -> Self {
+        self.memory = memory;
+        self
+    }
+
     /// Records the run to `writer`, for `bowline replay`. Default: nothing is recorded.
     ///
     /// `payloads` says whether the contents of messages are kept; see [`bowline::Endpoint::record`]. The writer is
@@ -387,6 +403,7 @@ impl EndpointBuilder {
             core.record(writer, payloads)
                 .expect("nothing has happened to an endpoint just made");
         }
+        core.remember_sessions(&self.memory, Instant::now());
         let shared = Arc::new(Shared::new(core, self.incoming, farewell));
         let link = self.signalling.as_ref().map(Signalling::status);
         tokio::spawn(Driver::new(Arc::clone(&shared), sockets, tls, self.signalling).run());

@@ -103,6 +103,7 @@ pub use config::{
 };
 pub use diagnosis::{Explanation, Finding, Suspect};
 pub use endpoint::io::{Input, Output, Signal, Transmit};
+pub use endpoint::memory::SessionMemory;
 pub use endpoint::replay::{Replay, ReplayError, Replayed};
 pub use endpoint::rooms::Room;
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};

@@ -7,6 +7,7 @@ pub(crate) mod fuzz;
 pub(crate) mod gate;
 mod gathering;
 pub(crate) mod io;
+pub(crate) mod memory;
 mod naming;
 mod pacer;
 mod recorder;

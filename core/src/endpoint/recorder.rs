@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Endpoint;
 use super::io::Input;
+use super::memory::SessionMemory;
 use crate::channel::kind::{ChannelConfig, Message};
 use crate::config::Config;
 use crate::error::RecordError;
@@ -180,6 +181,9 @@ pub(super) enum Step {
     },
     /// `poll_output` did what the mesh asked for.
     DriveMesh,
+    RememberSessions {
+        memory: SessionMemory,
+    },
     Close,
     /// `poll_output` let the next peer that was touched do its work.
     Drive,

@@ -254,6 +254,7 @@ impl Endpoint {
                     let _ = room.publish(Message { data, text }, now);
                 }
             }
+            Step::RememberSessions { memory } => self.remember_sessions(&memory, now),
             Step::Mesh { peer, text, data } => {
                 self.now = self.now.max(now);
                 let data = data.into();
@@ -338,6 +339,7 @@ impl Peer<'_> {
             | Step::Publish { .. }
             | Step::Mesh { .. }
             | Step::DriveMesh
+            | Step::RememberSessions { .. }
             | Step::Close
             | Step::Drive => {}
         }
@@ -424,6 +426,7 @@ fn describe(step: &Step) -> String {
         }
         Step::Mesh { peer, data, .. } => format!("{} bytes of {peer} for the mesh", data.len()),
         Step::DriveMesh => "drive the mesh".to_owned(),
+        Step::RememberSessions { .. } => "remember the sessions of an earlier process".to_owned(),
         Step::Close => "close all".to_owned(),
         Step::Drive => "drive".to_owned(),
     }

@@ -50,6 +50,11 @@ impl EndedSessions {
         forgotten.map(|entry| self.known.remove(&entry));
     }
 
+    /// The sessions that are remembered, with whom, the latest last.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (PeerId, SessionId)> + '_ {
+        self.order.iter().copied()
+    }
+
     /// The sessions with a peer that are remembered, the latest last.
     pub(crate) fn with(&self, peer: PeerId) -> impl Iterator<Item = SessionId> + '_ {
         let order = self.order.iter();

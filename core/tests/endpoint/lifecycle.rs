@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowline::sdp::{DtlsRole, Rewrite};
 use bowline::{
     Cause, ChannelConfig, ChannelKind, Config, ConnectOptions, Event, Input, Kept, Message, Output,
-    PeerState, Phase, Rung, SignalRefusal, UnixTime,
+    PeerState, Phase, Rung, SessionMemory, SignalRefusal, UnixTime,
 };
 
 use crate::common::{Parcel, World, id, json, millis, secs, variants};
@@ -434,6 +434,43 @@ fn a_new_process_that_answered_an_old_offer_has_not_the_channels_of_the_one_befo
         received.collect::<Vec<_>>(),
         [Message::text("to the second")]
     );
+}
+
+#[test]
+fn a_process_that_remembers_takes_no_old_offer_for_a_new_one() {
+    for remembers in [false, true] {
+        let mut world = World::connected();
+        let late = first_offer(&world);
+        let memory = world.endpoint(1).session_memory();
+        let text = serde_json::to_string(&memory).expect("names and numbers");
+        let memory: SessionMemory = serde_json::from_str(&text).expect("its own JSON");
+        world.nodes[0].asleep = true;
+        world.restart(1, 77, &Config::default());
+        let now = world.now;
+        if remembers {
+            world.endpoint(1).remember_sessions(&memory, now);
+        }
+        world.deliver(late);
+        world.run(millis(100));
+        let is_asked = |event: &Event| matches!(event, Event::Incoming { .. });
+        assert_eq!(world.events(1).iter().any(is_asked), !remembers);
+        let again = world.endpoint(1).session_memory();
+        assert_eq!(again, memory, "it goes on to the next process");
+    }
+}
+
+#[test]
+fn no_more_sessions_are_remembered_than_the_bound() {
+    let sessions = (0..3).map(|n| format!(r#"["p{n}","{n:032x}"]"#));
+    let text = format!("[{}]", sessions.collect::<Vec<_>>().join(","));
+    let memory: SessionMemory = serde_json::from_str(&text).expect("a memory");
+    let config = Config::builder().max_ended_sessions(2).build();
+    let mut world = World::new(&["alice"], &config.expect("valid"));
+    let now = world.now;
+    world.endpoint(0).remember_sessions(&memory, now);
+    let kept = serde_json::to_string(&world.endpoint(0).session_memory());
+    let (_, last) = text.split_once("],").expect("three");
+    assert_eq!(kept.expect("JSON"), format!("[{last}"));
 }
 
 #[test]

@@ -131,6 +131,11 @@ impl Relays {
         }
     }
 
+    /// An interface goes, and its sockets with it, though the host may close them only when another with its address is there.
+    pub(crate) fn on_interface_lost(&mut self, ip: IpAddr) {
+        self.0.retain(|way, _| way.0.ip() != ip);
+    }
+
     /// The host closes a socket, although its interface is there.
     pub(crate) fn on_closed(&mut self, local: SocketAddr, findings: &mut Findings) {
         let now = findings.now;

@@ -359,7 +359,9 @@ impl World {
     /// A socket of `host` is closed.
     pub fn unbind(&mut self, host: HostId, address: SocketAddr) {
         if self.nodes[host].addresses.contains(&address) {
-            self.nodes[host].addresses.retain(|known| *known != address);
+            let node = &mut self.nodes[host];
+            node.addresses.retain(|known| *known != address);
+            node.relays.on_interface_lost(address.ip());
             self.network.detach_from(host, address);
             self.mark_lost(host);
             self.input(host, Input::SocketClosed { local: address });

@@ -399,8 +399,9 @@ impl World {
                     Incoming::Refuse => endpoint.refuse(id, now),
                     Incoming::Wait => Ok(()),
                 };
-                // Who is told late may answer too late.
-                let late = self.nodes[host].given < self.clock.now();
+                // Who is told late may answer too late, and a lazy driver is told late when something else comes.
+                let is_lazy = !self.laziness(host).is_zero();
+                let late = is_lazy || self.nodes[host].given < self.clock.now();
                 self.findings
                     .check(Invariant::StateMachine, answer.is_ok() || late, || {
                         format!(

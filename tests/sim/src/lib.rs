@@ -97,7 +97,9 @@ pub use net::{
 };
 pub use null_dtls::NullDtls;
 pub use rng::{Draw, Purpose, Stream};
-pub use scenario::{PeerPlan, Report, RunOptions, Scenario, ScenarioError, Step, liveness_bound};
+pub use scenario::{
+    AttackPlan, PeerPlan, Report, RunOptions, Scenario, ScenarioError, Step, liveness_bound,
+};
 pub use server::{Asked, Misbehaviour, ServerId, ServerSpec};
 pub use svg::draw;
 pub use swarm::{DRIVERS, Speed, Swarm, TWICE_EVERY, Tally, Trial};

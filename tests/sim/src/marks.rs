@@ -75,6 +75,8 @@ pub enum Mark {
     // Processes and clocks.
     Crash,
     BothCrash,
+    /// A new process knew the sessions of the one before.
+    RestartWithMemory,
     RestartStorm,
     RebuildStorm,
     Suspend,
@@ -97,11 +99,22 @@ pub enum Mark {
     // Limits.
     TinyQueues,
     HugeQueues,
+    // Attackers.
+    /// Checks came from off the path.
+    CheckFlood,
+    /// Somebody on the path sent damaged and late copies of datagrams.
+    Injector,
+    /// Who carries signals sent all of them to everybody.
+    Replayer,
+    /// Who carries signals altered them.
+    Meddler,
+    /// A peer offered without end.
+    OfferStorm,
 }
 
 impl Mark {
     /// All, in the order of the menu.
-    pub const ALL: [Self; 79] = [
+    pub const ALL: [Self; 85] = [
         Self::Loss,
         Self::BurstLoss,
         Self::Duplicate,
@@ -161,6 +174,7 @@ impl Mark {
         Self::OldSignal,
         Self::Crash,
         Self::BothCrash,
+        Self::RestartWithMemory,
         Self::RestartStorm,
         Self::RebuildStorm,
         Self::Suspend,
@@ -181,6 +195,11 @@ impl Mark {
         Self::CallInsideEvent,
         Self::TinyQueues,
         Self::HugeQueues,
+        Self::CheckFlood,
+        Self::Injector,
+        Self::Replayer,
+        Self::Meddler,
+        Self::OfferStorm,
     ];
 }
 

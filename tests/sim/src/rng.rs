@@ -12,6 +12,8 @@ pub enum Purpose {
     Scenario,
     /// The boxes and servers of [`Scenario::random`](crate::Scenario::random).
     Middle,
+    /// Whom to trust, in [`Scenario::random`](crate::Scenario::random): how signalling is protected, and who attacks.
+    Trust,
     /// The seed of the endpoint that a host makes for the `life`-th time.
     Endpoint {
         /// The host.
@@ -68,6 +70,7 @@ impl Purpose {
         match self {
             Self::Scenario => 1 << 56,
             Self::Middle => 1 << 56 | 1,
+            Self::Trust => 1 << 56 | 2,
             Self::Endpoint { host, life } => 2 << 56 | u64::from(life) << 32 | u64::from(host),
             Self::Link { from, to, fault } => {
                 3 << 56 | (fault as u64) << 32 | u64::from(from) << 16 | u64::from(to)

@@ -16,9 +16,10 @@ const STEPS: usize = 8;
 const CONNECT: Duration = Duration::from_secs(15);
 
 /// Alice calls Bob; the impostor strikes at one datagram.
-fn race(forgery: Forgery, step: usize) -> World {
+fn race(forgery: Forgery, step: usize, keyed: bool) -> World {
     let mut world = World::builder(7)
         .dtls(Dtls::Real)
+        .keyed(keyed)
         .peer("mallory")
         .peer("alice")
         .peer("bob")
@@ -61,9 +62,9 @@ macro_rules! races {
         $(
             #[test]
             fn $name() {
-                for step in 0..STEPS {
-                    let what = format!("{:?} at {step}", Forgery::$forgery);
-                    assert_real_peers_connect(race(Forgery::$forgery, step), &what);
+                for (step, keyed) in (0..STEPS).flat_map(|step| [(step, false), (step, true)]) {
+                    let what = format!("{:?} at {step}, keyed: {keyed}", Forgery::$forgery);
+                    assert_real_peers_connect(race(Forgery::$forgery, step, keyed), &what);
                 }
             }
         )*

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::marks::Mark;
 use crate::time::Time;
 
 use super::sdp::Description;
@@ -13,7 +15,8 @@ use super::stun::{self, Check};
 use super::{Attacker, Hands, Heard, HeardSignal};
 
 /// How good the checks of a flood are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Checks {
     /// They name a user that nobody has.
     UnknownName,
@@ -144,6 +147,10 @@ impl Attacker for StunFlood {
 
     fn poll_timeout(&self) -> Option<Time> {
         (self.sent < self.count).then_some(self.start)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        Some(Mark::CheckFlood)
     }
 }
 

@@ -9,7 +9,8 @@
 //! - [`EvilPeer`] completes ICE, DTLS ([`NullDtls`](crate::NullDtls)) and SCTP, and then sends whatever packets its
 //!   [`Script`] makes: see [`script`].
 //! - [`Impostor`] races the real peer in the DTLS handshake, from its address.
-//! - [`Replayer`] keeps every signal, and sends all of them to everybody, again and again.
+//! - [`Injector`] sends datagrams again that it heard on the path: damaged, cut, or late.
+//! - [`Replayer`] keeps every signal, and sends all of them to everybody, again and again; [`Meddler`] alters them.
 //! - [`OfferStorm`] negotiates as fast as it can.
 //!
 //! What they are good for is to see what an endpoint makes of them: its processor time, its memory, and what the
@@ -40,6 +41,8 @@ mod crc;
 mod evil;
 mod flood;
 mod impostor;
+mod injector;
+mod meddler;
 mod replay;
 pub mod script;
 pub mod sctp;
@@ -52,12 +55,15 @@ use std::time::{Duration, Instant};
 
 use bowline::PeerId;
 
+use crate::marks::Mark;
 use crate::time::Time;
 
 pub use candidates::CandidateFlood;
 pub use evil::EvilPeer;
 pub use flood::{Checks, StunFlood};
 pub use impostor::{Forgery, Impostor};
+pub use injector::Injector;
+pub use meddler::Meddler;
 pub use replay::Replayer;
 pub use script::Script;
 pub use storm::{OfferStorm, Storm};
@@ -86,6 +92,11 @@ pub trait Attacker {
 
     /// When it wants to do something of its own accord. Asked after every other call.
     fn poll_timeout(&self) -> Option<Time> {
+        None
+    }
+
+    /// What happens when it does something.
+    fn mark(&self) -> Option<Mark> {
         None
     }
 }

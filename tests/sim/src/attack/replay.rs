@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bowline::PeerId;
 
+use crate::marks::Mark;
 use crate::time::Time;
 
 use super::{Attacker, Hands, HeardSignal};
@@ -16,7 +17,7 @@ pub struct Replayer {
     everybody: Vec<PeerId>,
     kept: Vec<Kept>,
     rounds: Vec<Time>,
-    replayed: u64,
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -34,8 +35,14 @@ impl Replayer {
             everybody,
             kept: Vec::new(),
             rounds,
-            replayed: 0,
+            most: MAX_KEPT,
         }
+    }
+
+    /// Keeps the first `most` signals only.
+    #[must_use]
+    pub fn keeping(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     fn replay_all(&mut self, hands: &mut Hands<'_>) {
@@ -43,7 +50,6 @@ impl Replayer {
             for somebody in &self.everybody {
                 // A link routes by the name in the message; this one does not.
                 hands.replay(*somebody, text.clone(), *serial);
-                self.replayed += 1;
             }
             let half = text.len() / 2;
             let cut = (0..=half).rev().find(|at| text.is_char_boundary(*at));
@@ -59,7 +65,7 @@ impl Attacker for Replayer {
     }
 
     fn overhear_signal(&mut self, signal: &HeardSignal<'_>, hands: &mut Hands<'_>) {
-        if self.kept.iter().any(|kept| kept.text == signal.text) || self.kept.len() >= MAX_KEPT {
+        if self.kept.iter().any(|kept| kept.text == signal.text) || self.kept.len() >= self.most {
             return;
         }
         self.kept.push(Kept {
@@ -74,9 +80,13 @@ impl Attacker for Replayer {
     fn poll_timeout(&self) -> Option<Time> {
         self.rounds.iter().min().copied()
     }
+
+    fn mark(&self) -> Option<Mark> {
+        Some(Mark::Replayer)
+    }
 }
 
-/// Signals that are kept.
+/// Signals that are kept, unless told otherwise.
 const MAX_KEPT: usize = 200;
 /// The bus takes 20 ms.
 const MOMENT: Duration = Duration::from_millis(25);

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use bowline::PeerId;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::marks::Mark;
 use crate::time::Time;
 
 use super::sdp::Description;
 use super::{Attacker, Hands};
 
 /// What a storm is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Storm {
     /// The first offers of new sessions, one upon the other.
     NewSessions,
@@ -110,5 +113,9 @@ impl Attacker for OfferStorm {
 
     fn poll_timeout(&self) -> Option<Time> {
         (self.left > 0).then_some(self.next)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        Some(Mark::OfferStorm)
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn draw(scenario: &mut Scenario) {
     if stream.chance(PLAIN) {
         return;
     }
-    for host in 0..scenario.peers.len() {
+    for host in 0..scenario.honest() {
         if stream.chance(0.75) {
             settle(scenario, &mut stream, host);
         }

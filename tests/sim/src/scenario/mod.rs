@@ -2,6 +2,7 @@
 //!
 //! A scenario is the decoded list, not the seed that drew it: it keeps its meaning when the generator changes.
 
+mod attack;
 mod draws;
 mod events;
 mod fault;
@@ -22,6 +23,7 @@ use crate::net::{GatewayId, HostId, LinkConfig};
 use crate::server::{ServerId, ServerSpec};
 use crate::world::builder::{Dtls, GatewaySpec};
 
+pub use attack::AttackPlan;
 pub use report::Report;
 pub use run::{RunOptions, liveness_bound};
 
@@ -44,7 +46,7 @@ pub struct Scenario {
     /// The boxes between hosts and the internet. One may be behind another that comes before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<GatewaySpec>,
-    /// The hosts.
+    /// The hosts; those that attack come last.
     pub peers: Vec<PeerPlan>,
     /// The STUN and TURN servers. Their hosts come after those of the peers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -92,6 +94,12 @@ pub struct PeerPlan {
     /// How its application reads, until all faults end.
     #[serde(default)]
     pub reader: Reader,
+    /// Whether it knows after a crash which sessions it had before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remembers: bool,
+    /// What it does in place of everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attack: Option<AttackPlan>,
 }
 
 impl PeerPlan {
@@ -108,6 +116,8 @@ impl PeerPlan {
             queue_bytes: None,
             incoming: Incoming::Accept,
             reader: Reader::Prompt,
+            remembers: false,
+            attack: None,
         }
     }
 }
@@ -183,8 +193,14 @@ impl Scenario {
         scenario.check_gateways()?;
         scenario.check_servers()?;
         let hosts = scenario.peers.len() + scenario.servers.len();
-        let named = scenario.wanted.iter().flat_map(|(a, b)| [*a, *b]);
-        match named
+        let wanted = scenario.wanted.iter().flat_map(|(a, b)| [*a, *b]);
+        let attacks = scenario
+            .peers
+            .iter()
+            .filter_map(|peer| peer.attack.as_ref());
+        let victims = attacks.filter_map(AttackPlan::victim);
+        match wanted
+            .chain(victims)
             .chain(scenario.steps.iter().flat_map(|step| step.action.hosts()))
             .max()
         {

@@ -11,7 +11,7 @@ use crate::world::builder::Dtls;
 
 use super::draws::{log_usize, pick, usize_between};
 use super::fault::{Fault, bus, link};
-use super::{PeerPlan, RunOptions, Scenario, Step, middle};
+use super::{PeerPlan, RunOptions, Scenario, Step, attack, middle};
 
 impl Scenario {
     /// Draws a scenario. The same seed gives the same scenario, as long as this generator does not change.
@@ -25,11 +25,17 @@ impl Scenario {
             usize_between(&mut stream, 3, 4)
         };
         let peers = (0..hosts).map(|host| peer(&mut stream, host)).collect();
+        let mut trust = Stream::new(seed, Purpose::Trust);
+        let protection = match trust.below(8) {
+            0 => Some(Protection::Sealed),
+            1 => Some(Protection::Signed),
+            _ => None,
+        };
         let mut draw = Draw {
             scenario: Self {
                 seed,
                 dtls: Dtls::Null,
-                protection: None,
+                protection,
                 gateways: Vec::new(),
                 peers,
                 servers: Vec::new(),
@@ -43,6 +49,12 @@ impl Scenario {
             homes: Vec::new(),
         };
         draw.connects();
+        for plan in &mut draw.scenario.peers {
+            plan.remembers = trust.chance(0.3);
+        }
+        if !faults.is_empty() && trust.chance(ATTACKED) {
+            attack::draw(&mut draw.scenario, &mut trust);
+        }
         middle::draw(&mut draw.scenario);
         let world = draw.scenario.world(RunOptions::default());
         let home = |host| world.home_addresses(host).to_vec();
@@ -52,11 +64,6 @@ impl Scenario {
             draw.events(fault);
         }
         draw.scenario.steps.sort_by_key(|step| step.at_ms);
-        draw.scenario.protection = match draw.stream.below(8) {
-            0 => Some(Protection::Sealed),
-            1 => Some(Protection::Signed),
-            _ => None,
-        };
         draw.scenario
     }
 }
@@ -167,6 +174,8 @@ fn peer(stream: &mut Stream, host: HostId) -> PeerPlan {
     plan
 }
 
+/// How many of the scenarios with faults have attackers.
+const ATTACKED: f64 = 0.25;
 /// Bytes that the applications of one run send in all, so that many runs fit into a minute.
 const MAX_BYTES: usize = 600_000;
 /// Messages of one burst.
@@ -175,6 +184,7 @@ const MAX_BURST: usize = 60;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::AttackPlan;
 
     #[test]
     fn a_seed_draws_the_same_scenario_again() {
@@ -201,6 +211,32 @@ mod tests {
     }
 
     #[test]
+    fn some_scenarios_have_attackers_of_every_kind_who_are_none_of_the_wanted() {
+        let all: Vec<_> = (0..1_000).map(Scenario::random).collect();
+        let attacked = all.iter().filter(|s| s.honest() < s.peers.len());
+        assert!((150..300).contains(&attacked.clone().count()));
+        for scenario in attacked.clone() {
+            let (attackers, honest) = (&scenario.peers[scenario.honest()..], scenario.honest());
+            assert!(attackers.iter().all(|peer| peer.attack.is_some()));
+            assert!(scenario.wanted.iter().all(|(a, b)| a.max(b) < &honest));
+        }
+        let attacks = attacked.flat_map(|s| s.peers.iter().map(move |p| (s, p.attack.as_ref())));
+        let attacks: Vec<_> = attacks
+            .filter_map(|(s, attack)| Some((s, attack?)))
+            .collect();
+        let count = |is: fn(&AttackPlan) -> bool| attacks.iter().filter(|(_, a)| is(a)).count();
+        assert!(count(|a| matches!(a, AttackPlan::Flood { .. })) > 20);
+        assert!(count(|a| matches!(a, AttackPlan::Inject { .. })) > 20);
+        assert!(count(|a| matches!(a, AttackPlan::Replay { .. })) > 20);
+        assert!(count(|a| matches!(a, AttackPlan::Meddle { .. })) > 5);
+        assert!(count(|a| matches!(a, AttackPlan::Storm { .. })) > 20);
+        let mut meddled = attacks
+            .iter()
+            .filter(|(_, a)| matches!(a, AttackPlan::Meddle { .. }));
+        assert!(meddled.all(|(scenario, _)| scenario.protection.is_some()));
+    }
+
+    #[test]
     fn all_fault_classes_are_drawn_and_some_seeds_have_none() {
         let draws: Vec<_> = (0..500)
             .map(|seed| Fault::draw(&mut Stream::new(seed, Purpose::Scenario)))
@@ -218,7 +254,7 @@ mod tests {
     #[test]
     fn two_thirds_of_the_scenarios_have_two_peers_and_all_stay_within_the_byte_budget() {
         let all: Vec<_> = (0..300).map(Scenario::random).collect();
-        let two = all.iter().filter(|s| s.peers.len() == 2).count();
+        let two = all.iter().filter(|s| s.honest() == 2).count();
         assert!((180..240).contains(&two), "70 % have two: {two}");
         for scenario in all {
             let bytes: usize = scenario

@@ -118,12 +118,18 @@ impl Scenario {
                 clock_skew_ms: plan.clock_skew_ms,
                 incoming: plan.incoming,
                 reader: plan.reader,
+                remembers: plan.remembers,
             });
         }
         for spec in &self.servers {
             builder = builder.server(spec.clone());
         }
         let mut world = builder.build();
+        for (host, plan) in self.peers.iter().enumerate() {
+            if let Some(attack) = &plan.attack {
+                attack.start(&mut world, host, self.chaos_ms);
+            }
+        }
         // What would come later, such as the end of a fault, comes with the heal.
         for step in self.steps.iter().filter(|step| step.at_ms < self.chaos_ms) {
             world.at(Time::from_millis(step.at_ms), step.action.clone());
@@ -151,6 +157,7 @@ impl Scenario {
     /// All faults end. Every wanted pair must come to be connected, and what was sent on it to arrive.
     fn heal(&self, world: &mut World) {
         world.apply(Action::Heal);
+        world.end_attacks();
         // Machines that slept wake: what was put off until then is still a part of the chaos.
         world.run_for(Duration::ZERO);
         for host in 0..world.hosts() {
@@ -262,7 +269,8 @@ impl Scenario {
             ..self.bus.healed()
         };
         let mut steps = self.steps.iter().map(|step| &step.action);
-        self.peers.iter().all(is_open)
+        self.honest() == self.peers.len()
+            && self.peers.iter().all(is_open)
             && self.link.rate.is_none()
             && self.link == self.link.healed()
             && self.bus == bus

@@ -5,7 +5,7 @@ use crate::net::LinkConfig;
 
 use crate::findings::Invariant;
 
-use super::{Report, Scenario};
+use super::{AttackPlan, Report, Scenario};
 
 impl Scenario {
     /// The smallest scenario found for which `fails` still holds, with at most `budget` calls of it.
@@ -70,10 +70,15 @@ impl Search<'_> {
     fn drop_middle(&mut self) {
         // Where theory allowed no path before, the failure is none of a path that is missing.
         let guarded = self.best.is_sound();
-        let plain = Scenario {
+        let mut plain = Scenario {
             protection: None,
             ..self.best.clone()
         };
+        // Names cannot withstand who alters signals.
+        for plan in &mut plain.peers {
+            let meddles = |attack: &AttackPlan| matches!(attack, AttackPlan::Meddle { .. });
+            plan.attack = plan.attack.take().filter(|attack| !meddles(attack));
+        }
         self.attempt(plain);
         for host in 0..self.best.peers.len() {
             let mut smaller = self.best.clone();
@@ -97,6 +102,10 @@ impl Search<'_> {
             let mut smaller = self.best.clone();
             let last = smaller.peers.len() - 1;
             smaller.peers.truncate(last);
+            smaller.peers.iter_mut().for_each(|plan| {
+                let victim = |attack: &AttackPlan| attack.victim() == Some(last);
+                plan.attack = plan.attack.take().filter(|attack| !victim(attack));
+            });
             smaller.wanted.retain(|(a, b)| *a != last && *b != last);
             smaller
                 .steps
@@ -104,6 +113,12 @@ impl Search<'_> {
             if !self.attempt(smaller) {
                 break;
             }
+        }
+        // Where a server has a number after them, they stay as hosts that do nothing.
+        for host in self.best.honest()..self.best.peers.len() {
+            let mut smaller = self.best.clone();
+            smaller.peers[host].attack = None;
+            self.attempt(smaller);
         }
         for host in 0..self.best.peers.len() {
             let mut smaller = self.best.clone();

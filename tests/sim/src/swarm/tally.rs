@@ -129,7 +129,7 @@ impl Speed {
     }
 
     fn add(&mut self, trial: &Trial) {
-        if trial.reports.iter().all(|r| r.scenario.peers.len() == 2) {
+        if trial.reports.iter().all(|r| r.scenario.honest() == 2) {
             let simulated = trial.reports.iter().map(|report| report.stats.simulated);
             self.simulated += simulated.sum::<Duration>();
             self.took += trial.took;

@@ -351,7 +351,8 @@ impl World {
 
     /// A new endpoint starts on a host that crashed.
     pub fn restart(&mut self, host: HostId) {
-        if self.nodes[host].endpoint.is_none() {
+        let node = &self.nodes[host];
+        if node.endpoint.is_none() && node.attacker.is_none() {
             self.start_endpoint(host);
         }
     }

@@ -14,10 +14,19 @@ impl World {
     ///
     /// What the other hosts are told about it is not held against the model.
     pub fn take_over(&mut self, host: HostId, attacker: impl Attacker + 'static) {
-        self.crash(host);
+        self.model.on_crash(host);
+        self.forget_needs(host);
+        drop(self.nodes[host].crash());
         self.nodes[host].attacker = Some(Box::new(attacker));
         self.attackers.push(host);
         self.let_attack(host, |attacker, hands| attacker.on_start(hands));
+    }
+
+    /// Attackers do and hear nothing any more.
+    pub fn end_attacks(&mut self) {
+        for host in std::mem::take(&mut self.attackers) {
+            self.nodes[host].deadline = None;
+        }
     }
 
     /// Whether a host has nothing to do of its own accord: for an attacker, that it is done.
@@ -64,6 +73,9 @@ impl World {
         host: HostId,
         turn: impl FnOnce(&mut dyn Attacker, &mut Hands<'_>),
     ) {
+        if !self.attackers.contains(&host) {
+            return;
+        }
         let node = &mut self.nodes[host];
         let Some(mut attacker) = node.attacker.take() else {
             return;
@@ -83,6 +95,10 @@ impl World {
     }
 
     fn do_deed(&mut self, host: HostId, deed: Deed) {
+        let attacker = self.nodes[host].attacker.as_ref();
+        if let Some(mark) = attacker.and_then(|attacker| attacker.mark()) {
+            self.marks.set(mark);
+        }
         match deed {
             Deed::Datagram {
                 source,
@@ -95,7 +111,8 @@ impl World {
                 self.dispatch(host, &contents, fate);
             }
             Deed::Signal { to, text, copy_of } => {
-                self.post(host, to, text, copy_of);
+                let serial = self.post(host, to, text, copy_of);
+                self.forged.extend(serial.filter(|_| copy_of.is_none()));
             }
         }
     }

@@ -50,6 +50,8 @@ pub struct PeerSpec {
     pub incoming: Incoming,
     /// How its application reads.
     pub reader: Reader,
+    /// Whether an endpoint that starts after a crash is given the sessions of the one before.
+    pub remembers: bool,
 }
 
 impl PeerSpec {
@@ -66,6 +68,7 @@ impl PeerSpec {
             clock_skew_ms: 0,
             incoming: Incoming::Accept,
             reader: Reader::Prompt,
+            remembers: false,
         }
     }
 }

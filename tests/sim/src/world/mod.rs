@@ -13,7 +13,7 @@ mod servers;
 mod vigil;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,8 @@ pub struct World {
     stats: Stats,
     /// The hosts that attackers have taken over.
     attackers: Vec<HostId>,
+    /// The signals that attackers made themselves.
+    forged: BTreeSet<u64>,
     needs: Needs,
     /// The buffer that endpoints fill with datagrams.
     buf: Vec<u8>,
@@ -148,6 +150,7 @@ impl World {
             trace: Trace::new(builder.record),
             stats: Stats::default(),
             attackers: Vec::new(),
+            forged: BTreeSet::new(),
             needs: Needs::default(),
             buf: Vec::new(),
         };

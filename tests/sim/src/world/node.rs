@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use bowline::{ChannelId, Endpoint, Event, PeerId};
+use bowline::{ChannelId, Endpoint, Event, PeerId, SessionMemory};
 
 use crate::attack::Attacker;
 use crate::check::{Relays, Work};
@@ -32,6 +32,8 @@ pub(super) struct Node {
     pub(super) attacker: Option<Box<dyn Attacker>>,
     /// Endpoints that were started here.
     pub(super) starts: u32,
+    /// The sessions that the last of them had.
+    pub(super) memory: SessionMemory,
     pub(super) deadline: Option<Time>,
     pub(super) tick: Option<Time>,
     /// When its driver comes to it.
@@ -81,6 +83,7 @@ impl Node {
             endpoint: None,
             attacker: None,
             starts: 0,
+            memory: SessionMemory::default(),
             deadline: None,
             tick: None,
             pulse: Pulse::default(),
@@ -136,6 +139,10 @@ impl Node {
         self.relays = Relays::default();
         self.vigil = Vigil::default();
         self.bulk.clear();
-        self.endpoint.take()
+        let endpoint = self.endpoint.take();
+        if let Some(endpoint) = &endpoint {
+            self.memory = endpoint.session_memory();
+        }
+        endpoint
     }
 }

@@ -38,12 +38,16 @@ impl World {
             node.spec.config.clone(),
             identity(&node.spec.name, self.keyed),
         );
-        let endpoint = match self.dtls {
+        let mut endpoint = match self.dtls {
             Dtls::Null => Endpoint::simulated(config, identity, seed, now, unix, &NullDtls),
             Dtls::Real => {
                 Endpoint::new(config, identity, seed, now, unix).expect("a certificate can be made")
             }
         };
+        if node.spec.remembers && life > 0 {
+            self.marks.set(Mark::RestartWithMemory);
+            endpoint.remember_sessions(&node.memory, now);
+        }
         node.endpoint = Some(Box::new(endpoint));
         for local in node.addresses.clone() {
             self.input(host, Input::SocketBound { local });
@@ -172,7 +176,8 @@ impl World {
         self.mark_age(since, Mark::OldSignal);
         let node = &self.nodes[host];
         let due = node.deadline.is_some_and(|at| at <= self.clock.now());
-        let used = node.signals.contains(&serial);
+        // Of one peer so many ended sessions are remembered, and who attacks may begin more.
+        let used = node.signals.contains(&serial) && !self.forged.contains(&serial);
         let before = self.stats.events;
         let sent = self.bus.accounts().sent;
         self.model.hears_signal = true;

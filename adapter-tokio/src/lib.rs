@@ -53,6 +53,7 @@ mod clock;
 mod connection;
 mod driver;
 mod endpoint;
+mod exposition;
 pub mod identity;
 mod inbox;
 mod interfaces;

@@ -83,21 +83,16 @@
 //! names are the labels. No other text of a peer is in it: the four kinds have their names and custom channels their numbers,
 //! not the labels that a peer can choose. Addresses are left out for the same reason.
 //!
-//! # Why the text is written here
-//!
-//! `prometheus-client` (0.26) was considered. It keeps the figures itself, in atomics behind a registry; ours are in the
-//! core, so that only its encoder would be used, and that is short: nothing has to be escaped, as names of peers have none of
-//! the characters that would be.
-//!
 //! [OpenMetrics]: https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md
 
-use std::fmt::{self, Write as _};
-use std::time::Duration;
+use std::fmt;
 
 use bowline::{ChannelId, ChannelKind, ChannelMetrics, Drops, EndpointStats, PeerId, PeerMetrics};
 
+use crate::exposition::{self, ByCause, Family, count, counter, gauge, seconds, size};
+
 /// The `Content-Type` of the text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub const CONTENT_TYPE: &str = exposition::CONTENT_TYPE;
 
 /// The figures of an endpoint and of all its peers at one time.
 pub(crate) struct Snapshot {
@@ -108,22 +103,15 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// The text, family by family: the format wants the samples of each together.
     pub(crate) fn encode(&self) -> String {
-        let mut text = String::new();
-        // A `String` takes everything.
-        let _ = self.write(&mut text);
-        text
+        exposition::encode(|text| self.write(text))
     }
 
     fn write(&self, text: &mut String) -> fmt::Result {
         for family in &ENDPOINT {
             family.write_head(text)?;
-            family.write_sample(text, Labels::None, &self.stats)?;
+            family.write_sample(text, "", &self.stats)?;
         }
-        DROPPED.write_head(text)?;
-        for (cause, count) in CAUSES {
-            let count = count(&self.stats.dropped);
-            DROPPED.write_sample(text, Labels::Cause(cause), &count)?;
-        }
+        DROPPED.write(text, &self.stats.dropped)?;
         for family in &PEER {
             family.write_head(text)?;
             for (peer, metrics) in &self.peers {
@@ -139,70 +127,19 @@ impl Snapshot {
                 }
             }
         }
-        text.write_str("# EOF\n")
+        Ok(())
     }
-}
-
-/// One family: how it is called, and where its samples come from.
-struct Family<T> {
-    kind: Kind,
-    /// It ends with the unit, where there is one.
-    name: &'static str,
-    help: &'static str,
-    /// `None` where there is nothing to tell.
-    value: fn(&T) -> Option<Value>,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Counter,
-    Gauge,
 }
 
 /// What tells the samples of a family apart.
 enum Labels {
-    None,
-    Cause(&'static str),
     Peer(PeerId),
     Channel(PeerId, ChannelId),
-}
-
-enum Value {
-    Count(u64),
-    Seconds(Duration),
-}
-
-impl<T> Family<T> {
-    fn write_head(&self, text: &mut String) -> fmt::Result {
-        let Self { name, help, .. } = self;
-        let kind = match self.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-        };
-        writeln!(text, "# TYPE {name} {kind}")?;
-        if let Some(unit) = UNITS.into_iter().find(|unit| name.ends_with(unit)) {
-            writeln!(text, "# UNIT {name} {unit}")?;
-        }
-        writeln!(text, "# HELP {name} {help}")
-    }
-
-    fn write_sample(&self, text: &mut String, labels: Labels, of: &T) -> fmt::Result {
-        let Some(value) = (self.value)(of) else {
-            return Ok(());
-        };
-        let suffix = match self.kind {
-            Kind::Counter => "_total",
-            Kind::Gauge => "",
-        };
-        writeln!(text, "{}{suffix}{labels} {value}", self.name)
-    }
 }
 
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => Ok(()),
-            Self::Cause(cause) => write!(f, "{{cause=\"{cause}\"}}"),
             Self::Peer(peer) => write!(f, "{{peer=\"{peer}\"}}"),
             Self::Channel(peer, channel) => match ChannelKind::from_id(*channel) {
                 Some(kind) => write!(f, "{{peer=\"{peer}\",channel=\"{kind}\"}}"),
@@ -211,59 +148,6 @@ impl fmt::Display for Labels {
         }
     }
 }
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Count(count) => write!(f, "{count}"),
-            Self::Seconds(duration) => write!(f, "{}", duration.as_secs_f64()),
-        }
-    }
-}
-
-const fn counter<T>(
-    name: &'static str,
-    help: &'static str,
-    value: fn(&T) -> Option<Value>,
-) -> Family<T> {
-    let kind = Kind::Counter;
-    Family {
-        kind,
-        name,
-        help,
-        value,
-    }
-}
-
-const fn gauge<T>(
-    name: &'static str,
-    help: &'static str,
-    value: fn(&T) -> Option<Value>,
-) -> Family<T> {
-    let kind = Kind::Gauge;
-    Family {
-        kind,
-        name,
-        help,
-        value,
-    }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "what a family asks for")]
-fn count(count: u64) -> Option<Value> {
-    Some(Value::Count(count))
-}
-
-fn size(size: usize) -> Option<Value> {
-    count(u64::try_from(size).unwrap_or(u64::MAX))
-}
-
-fn seconds(duration: Option<Duration>) -> Option<Value> {
-    duration.map(Value::Seconds)
-}
-
-/// The units that are told of, of those that names end with.
-const UNITS: [&str; 2] = ["bytes", "seconds"];
 
 const ENDPOINT: [Family<EndpointStats>; 12] = [
     gauge("bowline_peers", "Peers that exist.", |s| size(s.peers)),
@@ -316,26 +200,24 @@ const ENDPOINT: [Family<EndpointStats>; 12] = [
     ),
 ];
 
-const DROPPED: Family<u64> = counter(
-    "bowline_dropped_datagrams",
-    "Datagrams dropped, by cause.",
-    |dropped| count(*dropped),
-);
-
-/// Where a count of drops is.
-type Cause = (&'static str, fn(&Drops) -> u64);
-
-const CAUSES: [Cause; 9] = [
-    ("garbage", |d| d.garbage),
-    ("bad_stun", |d| d.bad_stun),
-    ("unknown_ufrag", |d| d.unknown_ufrag),
-    ("unknown_transaction", |d| d.unknown_transaction),
-    ("unknown_source", |d| d.unknown_source),
-    ("wrong_password", |d| d.wrong_password),
-    ("too_many_sources", |d| d.too_many_sources),
-    ("unsupported", |d| d.unsupported),
-    ("policy", |d| d.policy),
-];
+const DROPPED: ByCause<Drops> = ByCause {
+    family: counter(
+        "bowline_dropped_datagrams",
+        "Datagrams dropped, by cause.",
+        |dropped| count(*dropped),
+    ),
+    causes: &[
+        ("garbage", |d| d.garbage),
+        ("bad_stun", |d| d.bad_stun),
+        ("unknown_ufrag", |d| d.unknown_ufrag),
+        ("unknown_transaction", |d| d.unknown_transaction),
+        ("unknown_source", |d| d.unknown_source),
+        ("wrong_password", |d| d.wrong_password),
+        ("too_many_sources", |d| d.too_many_sources),
+        ("unsupported", |d| d.unsupported),
+        ("policy", |d| d.policy),
+    ],
+};
 
 const PEER: [Family<PeerMetrics>; 18] = [
     counter(
@@ -484,13 +366,18 @@ const CHANNEL: [Family<ChannelMetrics>; 11] = [
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn names() -> Vec<&'static str> {
         let endpoint = ENDPOINT.iter().map(|family| family.name);
         let peer = PEER.iter().map(|family| family.name);
         let channel = CHANNEL.iter().map(|family| family.name);
-        let names = endpoint.chain([DROPPED.name]).chain(peer).chain(channel);
+        let names = endpoint
+            .chain([DROPPED.family.name])
+            .chain(peer)
+            .chain(channel);
         names.collect()
     }
 
@@ -517,7 +404,7 @@ mod tests {
         (drops.unknown_transaction, drops.unknown_source) = (8, 16);
         (drops.wrong_password, drops.too_many_sources) = (32, 64);
         (drops.unsupported, drops.policy) = (128, 256);
-        let sum: u64 = CAUSES.iter().map(|(_, count)| count(&drops)).sum();
+        let sum: u64 = DROPPED.causes.iter().map(|(_, count)| count(&drops)).sum();
         assert_eq!((sum, sum), (drops.total(), 511));
     }
 
@@ -536,20 +423,5 @@ mod tests {
         assert!(encode(&metrics).contains(&connect));
         assert!(!encode(&metrics).contains("\nbowline_peer_relayed{"));
         assert!(!encode(&metrics).contains("\nbowline_peer_rtt_seconds{"));
-    }
-
-    #[test]
-    fn numbers_have_no_exponent() {
-        for (value, text) in [
-            (Value::Count(u64::MAX), "18446744073709551615"),
-            (Value::Seconds(Duration::from_nanos(1)), "0.000000001"),
-            (Value::Seconds(Duration::ZERO), "0"),
-            (
-                Value::Seconds(Duration::from_secs(100_000_000)),
-                "100000000",
-            ),
-        ] {
-            assert_eq!(value.to_string(), text);
-        }
     }
 }

@@ -43,10 +43,6 @@
 //! Every future of this crate may be dropped at any time; each says what that means. Dropping handles never blocks: the
 //! last handle of a connection closes it in the background, and the last handle of an endpoint and its connections
 //! says goodbye to everybody and closes the sockets. A runtime that shuts down earlier cuts that short.
-//!
-//! # What is left out
-//!
-//! TLS for the WebSocket link. What crosses it is sealed between peers that have keys.
 #![forbid(unsafe_code)]
 
 mod clock;

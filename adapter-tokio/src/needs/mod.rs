@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use stream::Outgoing;
+pub(crate) use stream::{Stream, open};
 pub(crate) use tls::{Tls, Untrusted};
 
 /// The needs that are being carried out, and the streams that are open.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bowline::NeedId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
@@ -96,12 +96,17 @@ pub(super) async fn run(
 }
 
 /// A connection, with or without TLS.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn open(
-    remote: SocketAddr,
+/// Connects, and makes TLS with the server of a name where there is one.
+///
+/// # Errors
+///
+/// What went wrong, with either.
+pub(crate) async fn open(
+    remote: impl ToSocketAddrs,
     server: Option<(Arc<Tls>, String)>,
 ) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
     let stream = TcpStream::connect(remote).await?;

@@ -39,6 +39,14 @@ impl Tls {
         })
     }
 
+    /// Trusts those of the machine.
+    pub(crate) fn of_machine() -> Self {
+        Self {
+            given: RootCertStore::empty(),
+            connector: OnceCell::new(),
+        }
+    }
+
     /// Makes TLS on a connection, with the server of this name or address.
     ///
     /// # Errors
@@ -55,15 +63,22 @@ impl Tls {
     }
 
     async fn load(&self) -> io::Result<TlsConnector> {
+        Ok(TlsConnector::from(Arc::new(self.config().await?)))
+    }
+
+    /// Reads what the machine trusts, and gives all of it.
+    ///
+    /// # Errors
+    ///
+    /// What rustls says of its own defaults.
+    pub(crate) async fn config(&self) -> io::Result<ClientConfig> {
         let given = self.given.clone();
         let roots = tokio::task::spawn_blocking(|| with_machine(given)).await?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(TlsConnector::from(Arc::new(config)))
+            .map_err(io::Error::other)?;
+        Ok(config.with_root_certificates(roots).with_no_client_auth())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Signalling links: how offers, answers and candidates reach the other peer before there is a path to it.
 //!
-//! A link is a pair of bounded queues, so that anything can be one: a WebSocket ([`websocket`], or [`room`] to learn who
-//! else is there), a hub within the process ([`MemoryHub`]), or your own task at the far end of [`Signalling::pair`]. A link may lose, repeat, delay and
+//! A link is a pair of bounded queues, so that anything can be one: a WebSocket ([`Relays`], or [`room`] and [`websocket`]
+//! where there is one relay), a hub within the process ([`MemoryHub`]), or your own task at the far end of [`Signalling::pair`]. A link may lose, repeat, delay and
 //! reorder messages: the core repeats what is not acknowledged. It must not alter them.
 
 mod memory;
@@ -10,7 +10,7 @@ mod websocket;
 
 pub use memory::MemoryHub;
 pub use room::{InvalidRoomName, Presence, RoomName};
-pub use websocket::{InvalidUrl, JoinError, room, websocket};
+pub use websocket::{InvalidCertificate, InvalidUrl, JoinError, Relays, room, websocket};
 
 use bowline::Signal;
 use tokio::sync::{mpsc, watch};

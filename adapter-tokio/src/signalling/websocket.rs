@@ -1,74 +1,164 @@
 use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bowline::PeerId;
 use futures_util::{SinkExt, StreamExt};
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tracing::{debug, info};
 
 use super::room::{InvalidRoomName, Presence, RoomName, Told};
 use super::{Link, MAX_MESSAGE, Signalling};
+use crate::needs::{Stream, Tls, Untrusted, open};
 use crate::relay::REPLACED;
 
-/// Makes a link to the relay at `url` (see [`Relay`](crate::relay::Relay)) that speaks as `id`.
-///
-/// It connects in the background, and again whenever the connection is lost: after 250 ms, then twice as long each
-/// time up to 10 s, less a random part. Meanwhile up to 256 messages wait; of more the oldest are dropped and counted in
-/// [`LinkStatus::dropped`](super::LinkStatus::dropped). It ends with its endpoint.
+/// Makes a link to the relay at `url` that speaks as `id`: that of [`Relays::websocket`], for one relay.
 ///
 /// # Errors
 ///
-/// [`InvalidUrl`] when `url` is not of the form `ws://host[:port][/path][?query]`. TLS (`wss:`) is not built in: put the
-/// relay behind a tunnel, or carry the messages yourself with [`Signalling::pair`].
+/// [`InvalidUrl`] when `url` is none for [`Relays::new`].
 ///
 /// # Panics
 ///
 /// Outside a tokio runtime.
 pub fn websocket(url: &str, id: PeerId) -> Result<Signalling, InvalidUrl> {
-    let uri = with_query(url, &format!("peer={id}"))?;
-    Ok(start(uri, None))
+    Ok(Relays::new([url])?.websocket(id))
 }
 
-/// Makes a link to the relay at `url` that speaks as `id` in the room `room`, and tells who else is in it.
-///
-/// It is a link as [`websocket`] makes it, but that it reaches the peers of this room only. When two peers of a room want
-/// to connect, let the one with the lower id call [`connect`](crate::Endpoint::connect) and the other accept. Where the room
-/// is full, the link stays down, says so in [`LinkStatus::last_error`](super::LinkStatus::last_error), and tries again.
+/// Makes a link to the relay at `url` that speaks as `id` in the room `room`, and tells who else is in it: that of
+/// [`Relays::room`], for one relay.
 ///
 /// # Errors
 ///
-/// [`JoinError`] when `url` is none for [`websocket`], or `room` is not a name of 1 to 64 characters of
+/// [`JoinError`] when `url` is none for [`Relays::new`], or `room` is not a name of 1 to 64 characters of
 /// `A-Z a-z 0-9 . _ -`.
 ///
 /// # Panics
 ///
 /// Outside a tokio runtime.
 pub fn room(url: &str, room: &str, id: PeerId) -> Result<(Signalling, Presence), JoinError> {
-    let room = RoomName::new(room)?;
-    let uri = with_query(url, &format!("peer={id}&room={room}"))?;
-    let (told, presence) = Presence::pair();
-    Ok((start(uri, Some(told)), presence))
+    Ok(Relays::new([url])?.room(room, id)?)
 }
 
-fn start(uri: Uri, told: Option<Told>) -> Signalling {
-    let (signalling, link) = Signalling::pair();
-    link.status.send_modify(|status| status.up = false);
-    tokio::spawn(
-        Carrier {
-            uri,
+/// Where relays are (see [`Relay`](crate::relay::Relay)): one, or several that share their rooms.
+///
+/// A link begins with any of them. It connects in the background, and again whenever the connection is lost, then to the next
+/// one: after 250 ms, and twice as long each time that all have failed, up to 10 s, less a random part. Meanwhile up to 256 messages wait; of more
+/// the oldest are dropped and counted in [`LinkStatus::dropped`](super::LinkStatus::dropped). It ends with its endpoint.
+///
+/// ```
+/// use bowline_tokio::signalling::Relays;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let relays = Relays::new(["wss://a.relay.example", "wss://b.relay.example/?token=TOKEN"])?;
+/// let (signalling, presence) = relays.room("kitchen", "alice".parse()?)?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Relays {
+    uris: Vec<Uri>,
+    roots: Vec<Vec<u8>>,
+    tls: Arc<Tls>,
+}
+
+impl Relays {
+    /// Takes the URLs of relays, of the form `ws://HOST[:PORT][/PATH][?QUERY]`, or `wss:` for TLS. An access token is in the
+    /// query: `?token=TOKEN`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidUrl`] for one that is not of this form, or when there is none.
+    pub fn new<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, InvalidUrl> {
+        let uris = urls.into_iter().map(|url| parse(url.as_ref()));
+        let uris: Vec<_> = uris.collect::<Result<_, _>>()?;
+        if uris.is_empty() {
+            return Err(InvalidUrl(String::new()));
+        }
+        Ok(Self {
+            uris,
+            roots: Vec::new(),
+            tls: Arc::new(Tls::of_machine()),
+        })
+    }
+
+    /// Trusts the relays that this certificate (DER) stands for, or has signed, besides those that the machine trusts. May be
+    /// called again for further certificates.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidCertificate`] when it cannot be read.
+    pub fn root_certificate(
+        mut self,
+        certificate: impl Into<Vec<u8>>,
+    ) -> Result<Self, InvalidCertificate> {
+        self.roots.push(certificate.into());
+        let tls = Tls::new(self.roots.clone()).map_err(|Untrusted| InvalidCertificate)?;
+        self.tls = Arc::new(tls);
+        Ok(self)
+    }
+
+    /// Makes a link that speaks as `id`.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn websocket(&self, id: PeerId) -> Signalling {
+        self.start(&format!("peer={id}"), None)
+    }
+
+    /// Makes a link that speaks as `id` in the room `room`, and tells who else is in it.
+    ///
+    /// It is a link as [`websocket`](Self::websocket) makes it, but that it reaches the peers of this room only. When two
+    /// peers of a room want to connect, let the one with the lower id call [`connect`](crate::Endpoint::connect) and the other
+    /// accept. Where the room is full, the link stays down, says so in
+    /// [`LinkStatus::last_error`](super::LinkStatus::last_error), and tries again.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRoomName`] when `room` is not a name of 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn room(&self, room: &str, id: PeerId) -> Result<(Signalling, Presence), InvalidRoomName> {
+        let room = RoomName::new(room)?;
+        let (told, presence) = Presence::pair();
+        let signalling = self.start(&format!("peer={id}&room={room}"), Some(told));
+        Ok((signalling, presence))
+    }
+
+    fn start(&self, query: &str, told: Option<Told>) -> Signalling {
+        let (signalling, link) = Signalling::pair();
+        link.status.send_modify(|status| status.up = false);
+        // One that is as long as a URL may be is left out.
+        let uris = self.uris.iter().filter_map(|uri| with_query(uri, query));
+        let carrier = Carrier {
+            uris: uris.collect(),
+            tls: Arc::clone(&self.tls),
             link,
             told,
             waiting: VecDeque::new(),
-        }
-        .run(),
-    );
-    signalling
+            up_since: None,
+        };
+        tokio::spawn(carrier.run());
+        signalling
+    }
+}
+
+/// Shows no queries: there may be tokens in them.
+impl fmt::Debug for Relays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts = self.uris.iter().map(Uri::authority);
+        f.debug_list().entries(hosts.flatten()).finish()
+    }
 }
 
 /// Why [`room`] could not make a link.
@@ -83,34 +173,47 @@ pub enum JoinError {
     Room(#[from] InvalidRoomName),
 }
 
-/// A URL that [`websocket`] refused.
+/// A URL that [`Relays::new`] refused; shown without its query.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("not a ws:// url: {0}")]
+#[error("not a ws:// or wss:// url: {0}")]
 pub struct InvalidUrl(String);
 
+/// What [`Relays::root_certificate`] refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not a certificate in DER")]
+pub struct InvalidCertificate;
+
+fn parse(url: &str) -> Result<Uri, InvalidUrl> {
+    let shown = url.split('?').next().unwrap_or_default();
+    let uri: Option<Uri> = url.parse().ok();
+    let valid = uri.filter(|uri| {
+        let scheme = matches!(uri.scheme_str(), Some("ws" | "wss"));
+        scheme && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    valid.ok_or_else(|| InvalidUrl(shown.to_owned()))
+}
+
 /// The URL with `added` at the end of its query.
-fn with_query(url: &str, added: &str) -> Result<Uri, InvalidUrl> {
-    let invalid = || InvalidUrl(url.to_owned());
-    let uri: Uri = url.parse().map_err(|_| invalid())?;
-    if uri.scheme_str() != Some("ws") || uri.host().is_none_or(str::is_empty) {
-        return Err(invalid());
-    }
+fn with_query(uri: &Uri, added: &str) -> Option<Uri> {
     let query = uri
         .query()
         .map_or_else(|| added.to_owned(), |q| format!("{q}&{added}"));
     let target = format!("{}?{query}", uri.path());
-    let mut parts = uri.into_parts();
-    parts.path_and_query = Some(target.parse().map_err(|_| invalid())?);
-    Uri::from_parts(parts).map_err(|_| invalid())
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(target.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// The task that keeps one link.
 struct Carrier {
-    uri: Uri,
+    uris: Vec<Uri>,
+    tls: Arc<Tls>,
     link: Link,
     /// Where the relay's word on the room goes, if the link is in one.
     told: Option<Told>,
     waiting: VecDeque<Utf8Bytes>,
+    /// When the connection came up, where there is one.
+    up_since: Option<Instant>,
 }
 
 /// Why a connection ended.
@@ -121,26 +224,32 @@ enum End {
     Lost(String),
     /// Another process took our name: to fight for it at full speed helps nobody.
     Replaced,
+    /// The relay is about to end, and says so: another one is there, or it will be again soon.
+    Moved,
 }
 
-type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<Box<dyn Stream>>;
 
 impl Carrier {
     async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let began = Instant::now();
-            let end = self.connect_and_carry().await;
-            if began.elapsed() > STABLE {
-                pause = FIRST_PAUSE;
-            }
-            let reason = match end {
+        let first = usize::from(random_byte());
+        // In a row, of connections that did not last.
+        let mut failures = 0;
+        for attempt in first.. {
+            let end = self.connect_and_carry(attempt).await;
+            let lasted = self.up_since.take().map(|since| since.elapsed());
+            failures = match lasted {
+                Some(time) if time > STABLE => 0,
+                Some(_) | None => failures + 1,
+            };
+            let (reason, pause) = match end {
                 End::Endpoint => return,
-                End::Lost(reason) => reason,
+                End::Lost(reason) => (reason, pause_after(failures, self.uris.len())),
                 End::Replaced => {
-                    pause = LONGEST_PAUSE;
-                    "another connection has taken this name".to_owned()
+                    let reason = "another connection has taken this name".to_owned();
+                    (reason, LONGEST_PAUSE)
                 }
+                End::Moved => ("the relay is about to end".to_owned(), FIRST_PAUSE),
             };
             debug!(%reason, "the signalling link is down");
             self.link.status.send_modify(|status| {
@@ -150,24 +259,24 @@ impl Carrier {
             if self.wait(jittered(pause)).await.is_none() {
                 return;
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    async fn connect_and_carry(&mut self) -> End {
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
-        let connecting = connect_async_with_config(self.uri.clone(), Some(config), true);
+    async fn connect_and_carry(&mut self, attempt: usize) -> End {
+        let Some(uri) = self.uris.get(attempt % self.uris.len().max(1)) else {
+            return End::Lost("the url is too long".to_owned());
+        };
+        let connecting = connect(uri.clone(), Arc::clone(&self.tls));
         let stream = tokio::select! {
             result = timeout(CONNECT_TIMEOUT, connecting) => match result {
-                Ok(Ok((stream, _response))) => stream,
+                Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => return End::Lost(error.to_string()),
                 Err(_) => return End::Lost("the relay does not answer".to_owned()),
             },
             () = Self::enqueue_all(&mut self.link, &mut self.waiting) => return End::Endpoint,
         };
         info!("the signalling link is up");
+        self.up_since = Some(Instant::now());
         self.link.status.send_modify(|status| {
             status.up = true;
             status.connects += 1;
@@ -178,7 +287,7 @@ impl Carrier {
     }
 
     /// Carries messages both ways until something ends.
-    async fn carry(&mut self, mut stream: Stream) -> Result<End, tungstenite::Error> {
+    async fn carry(&mut self, mut stream: Socket) -> Result<End, tungstenite::Error> {
         let mut ping = interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -219,6 +328,11 @@ impl Carrier {
             Some(Message::Close(Some(close))) if u16::from(close.code) == REPLACED => {
                 Some(End::Replaced)
             }
+            Some(Message::Close(Some(close)))
+                if matches!(close.code, CloseCode::Restart | CloseCode::Away) =>
+            {
+                Some(End::Moved)
+            }
             Some(Message::Close(_)) | None => {
                 Some(End::Lost("the relay closed the connection".to_owned()))
             }
@@ -253,6 +367,19 @@ impl Carrier {
     }
 }
 
+async fn connect(uri: Uri, tls: Arc<Tls>) -> Result<Socket, tungstenite::Error> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_secure = uri.scheme_str() == Some("wss");
+    let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
+    let server = is_secure.then(|| (tls, host.to_owned()));
+    let (stream, _) = open((host, port), server).await?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
+    let (socket, _) = client_async_with_config(uri, stream, Some(config)).await?;
+    Ok(socket)
+}
+
 fn enqueue(link: &mut Link, waiting: &mut VecDeque<Utf8Bytes>, text: String) {
     let too_long = text.len() > MAX_MESSAGE;
     if !too_long {
@@ -263,19 +390,33 @@ fn enqueue(link: &mut Link, waiting: &mut VecDeque<Utf8Bytes>, text: String) {
     }
 }
 
-async fn send(stream: &mut Stream, message: Message) -> Result<(), tungstenite::Error> {
+async fn send(stream: &mut Socket, message: Message) -> Result<(), tungstenite::Error> {
     let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
     timeout(SEND_TIMEOUT, stream.send(message))
         .await
         .map_err(late)?
 }
 
+/// How long to wait after so many failures in a row: longer after each time that all relays have failed.
+fn pause_after(failures: usize, relays: usize) -> Duration {
+    let rounds = failures.saturating_sub(1) / relays.max(1);
+    let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+    let pause = 2_u32
+        .checked_pow(rounds)
+        .map(|times| FIRST_PAUSE.saturating_mul(times));
+    pause.map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE))
+}
+
 /// Half to all of `pause`, so that the peers of a relay that restarts do not come back in step.
 fn jittered(pause: Duration) -> Duration {
+    pause / 2 + pause * u32::from(random_byte()) / 510
+}
+
+/// Without randomness the highest is as good.
+fn random_byte() -> u8 {
     let mut byte = [255];
-    // Without randomness the whole pause is as good.
     let _ = getrandom::fill(&mut byte);
-    pause / 2 + pause * u32::from(byte[0]) / 510
+    byte[0]
 }
 
 /// Messages that wait for a connection.
@@ -283,7 +424,7 @@ const MAX_WAITING: usize = 256;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A connection that lasted this long counts as a success: the next pause is the first again.
-const STABLE: Duration = Duration::from_secs(5);
+const STABLE: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -296,7 +437,10 @@ mod tests {
 
     #[test]
     fn a_url_gets_the_name_of_the_peer_in_its_query() {
-        let with = |url| with_query(url, "peer=alice").map(|uri| uri.to_string());
+        let with = |url| {
+            let uri = parse(url)?;
+            Ok::<_, InvalidUrl>(with_query(&uri, "peer=alice").expect("a URL").to_string())
+        };
         assert_eq!(with("ws://host").as_deref(), Ok("ws://host/?peer=alice"));
         assert_eq!(
             with("ws://host:1/a?b=c").as_deref(),
@@ -306,9 +450,26 @@ mod tests {
             with("ws://[::1]:80/").as_deref(),
             Ok("ws://[::1]:80/?peer=alice")
         );
-        for bad in ["", "host", "wss://host", "http://host", "ws:///x", "ws://"] {
+        assert_eq!(
+            with("wss://host/?token=x").as_deref(),
+            Ok("wss://host/?token=x&peer=alice")
+        );
+        for bad in ["", "host", "http://host", "ws:///x", "ws://", "wss://"] {
             assert!(with(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_token_is_shown_nowhere() {
+        let refused = Relays::new(["http://host/?token=secret"]).expect_err("no ws");
+        assert_eq!(
+            refused.to_string(),
+            "not a ws:// or wss:// url: http://host/"
+        );
+        let relays = Relays::new(["ws://a:1/?token=secret", "wss://b"]).expect("valid");
+        assert_eq!(format!("{relays:?}"), "[a:1, b]");
+        let none: [&str; 0] = [];
+        assert!(Relays::new(none).is_err());
     }
 
     #[test]
@@ -322,6 +483,17 @@ mod tests {
         assert_eq!(waiting.front().map(Utf8Bytes::as_str), Some("1"));
         enqueue(&mut link, &mut waiting, "x".repeat(MAX_MESSAGE + 1));
         assert_eq!(near.status.borrow().dropped, 2);
+    }
+
+    #[test]
+    fn pauses_double_after_each_round_up_to_the_longest() {
+        let pauses = |relays, failures: &[usize]| {
+            let pauses = failures.iter().map(|n| pause_after(*n, relays).as_millis());
+            pauses.collect::<Vec<_>>()
+        };
+        let one = pauses(1, &[0, 1, 2, 3, 6, 7, 100, usize::MAX]);
+        assert_eq!(one, [250, 250, 500, 1_000, 8_000, 10_000, 10_000, 10_000]);
+        assert_eq!(pauses(3, &[1, 3, 4, 6, 7]), [250, 250, 500, 500, 1_000]);
     }
 
     #[test]

@@ -20,13 +20,17 @@ function ask(roomName, ownName, problem) {
   element("join").hidden = false;
   element("join-room").value = roomName || "lobby";
   element("join-name").value = ownName;
+  // One that is disabled is not sent.
+  element("join-token").value = accessToken ?? "";
+  element("join-token").disabled = accessToken === null;
   element(ownName && !problem ? "join-room" : "join-name").focus();
   if (problem) element("join-problem").textContent = problem;
 }
 
 /** @param {string} roomName @param {string} ownName */
 function start(roomName, ownName) {
-  const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/`;
+  const relay = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
+  const url = accessToken === null ? relay : `${relay}/?token=${encodeURIComponent(accessToken)}`;
   let room;
   try {
     room = new Room({ url, room: roomName, id: ownName });
@@ -35,7 +39,7 @@ function start(roomName, ownName) {
   }
   element("main").hidden = false;
   element("where").append(strong(ownName), " in ", strong(roomName));
-  element("command").textContent = `bowline chat ${roomName} --relay ws://${location.host}`;
+  element("command").textContent = `bowline chat ${roomName} --relay ${relay}`;
   document.title = `${roomName} – bowline`;
   const people = new People(room);
   const chat = new Chat(room);
@@ -426,5 +430,6 @@ function duration(seconds) {
 // Classes are there only when their definition has run: so this comes last.
 const query = new URLSearchParams(location.search);
 const [roomName, ownName] = [query.get("room") ?? "", query.get("name") ?? ""];
+const accessToken = query.get("token");
 if (roomName && ownName) start(roomName, ownName);
 else ask(roomName, ownName);

@@ -1,26 +1,42 @@
-use std::time::Instant;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
-use tracing::info;
+use tracing::{debug, info};
 
 use super::http::{Arrival, Guest, greet};
 use super::limits::Bucket;
 use super::rooms::{Feed, Ticket};
 use super::route::Route;
-use super::{REPLACED, Shared};
+use super::{Phase, REPLACED, Shared};
 
 /// Serves one connection until it ends.
-pub(super) async fn run(stream: TcpStream, shared: &Shared) {
+pub(super) async fn run(stream: TcpStream, tls: Option<TlsAcceptor>, shared: &Shared) {
     // Small messages that somebody waits for; without it they wait for each other.
     let _ = stream.set_nodelay(true);
-    let greeted = timeout(shared.limits.hello, greet(stream, shared)).await;
+    let greeting = async {
+        match tls {
+            None => greet(stream, shared).await,
+            Some(tls) => match tls.accept(stream).await {
+                Ok(stream) => greet(stream, shared).await,
+                Err(error) => {
+                    debug!(%error, "no TLS");
+                    Err(Guest::Nobody)
+                }
+            },
+        }
+    };
+    let greeted = timeout(shared.limits.hello, greeting).await;
     match greeted.unwrap_or(Err(Guest::Nobody)) {
         Ok(arrival) => serve(arrival, shared).await,
         Err(Guest::Visitor) => {}
@@ -69,6 +85,8 @@ impl Member<'_> {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         let mut offers = self.offers();
+        let mut phase = self.shared.phase.subscribe();
+        let mut leaving = None;
         // Before the presence, which makes members connect to each other.
         if let Some(offers) = &mut offers {
             offers.tick().await;
@@ -92,6 +110,10 @@ impl Member<'_> {
                     self.send(Message::Text(text)).await?;
                 }
                 () = due(&mut offers) => self.offer().await?,
+                within = draining(&mut phase), if leaving.is_none() => {
+                    leaving = Some(Box::pin(sleep(part_of(within))));
+                }
+                () = until(&mut leaving) => return self.moved().await,
                 _ = ping.tick() => {
                     if heard.elapsed() >= limits.idle {
                         return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
@@ -151,9 +173,25 @@ impl Member<'_> {
 
     async fn replaced(mut self) -> Result<(), tungstenite::Error> {
         self.shared.counters.replaced.add();
+        self.close(REPLACED.into(), "replaced").await
+    }
+
+    /// The relay drains. What was for the peer is sent first.
+    async fn moved(mut self) -> Result<(), tungstenite::Error> {
+        while let Ok(text) = self.feed.messages.try_recv() {
+            self.send(Message::Text(text)).await?;
+        }
+        self.close(CloseCode::Restart, "draining").await
+    }
+
+    async fn close(
+        &mut self,
+        code: CloseCode,
+        reason: &'static str,
+    ) -> Result<(), tungstenite::Error> {
         let frame = CloseFrame {
-            code: REPLACED.into(),
-            reason: Utf8Bytes::from_static("replaced"),
+            code,
+            reason: Utf8Bytes::from_static(reason),
         };
         self.send(Message::Close(Some(frame))).await?;
         // RFC 6455 section 7.1.1: the other side closes first. A socket that is closed with something unread in it is reset, and
@@ -161,6 +199,36 @@ impl Member<'_> {
         let ends = async { while let Some(Ok(_)) = self.stream.next().await {} };
         let _ = timeout(self.shared.limits.hello, ends).await;
         Ok(())
+    }
+}
+
+/// Waits until the relay drains, and gives the time within which connections are to be closed.
+async fn draining(phase: &mut watch::Receiver<Phase>) -> Duration {
+    let mut within = Duration::ZERO;
+    let drains = phase.wait_for(|phase| match phase {
+        Phase::Serving => false,
+        Phase::Draining { within: time } => {
+            within = *time;
+            true
+        }
+        Phase::Stopped => true,
+    });
+    let _ = drains.await;
+    within
+}
+
+/// A random part of a time.
+fn part_of(time: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness all come at once, which is as well.
+    let _ = getrandom::fill(&mut byte);
+    time * u32::from(byte[0]) / 255
+}
+
+async fn until(time: &mut Option<Pin<Box<Sleep>>>) {
+    match time {
+        Some(time) => time.await,
+        None => std::future::pending().await,
     }
 }
 

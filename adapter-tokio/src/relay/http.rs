@@ -10,15 +10,15 @@ use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tracing::debug;
 
-use super::Shared;
 use super::rooms::{Feed, Ticket};
-use super::route::Names;
+use super::route::{Names, token};
+use super::{Phase, Shared, access};
 
-/// A file that a relay gives to browsers, beside the signalling. See [`Relay::bind_with_pages`](super::Relay::bind_with_pages).
+/// A file that a relay gives to browsers, beside the signalling. See [`RelayBuilder::pages`](super::RelayBuilder::pages).
 ///
 /// It may load what comes from the same origin, and nothing else: that is what the header `Content-Security-Policy` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,10 @@ pub(super) enum Guest {
 }
 
 /// Answers the one request of a connection. (hyper's own `keep_alive(false)` would take the upgrade out of the answer.)
-pub(super) async fn greet(stream: TcpStream, shared: &Shared) -> Result<Arrival, Guest> {
+pub(super) async fn greet(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    shared: &Shared,
+) -> Result<Arrival, Guest> {
     let outcome = Mutex::new(Outcome::Guest(Guest::Nobody));
     let service = service_fn(|request| {
         let (response, what) = answer(request, shared);
@@ -75,7 +78,7 @@ enum Outcome {
     Guest(Guest),
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 fn answer(request: Request<Incoming>, shared: &Shared) -> (Answer, Outcome) {
     if request.headers().contains_key(header::UPGRADE) {
@@ -89,7 +92,11 @@ fn answer(request: Request<Incoming>, shared: &Shared) -> (Answer, Outcome) {
 fn upgrade(mut request: Request<Incoming>, shared: &Shared) -> (Answer, Outcome) {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, _body) = request.into_parts();
-    let names = Names::of(parts.uri.query());
+    let query = parts.uri.query();
+    let names = Names::of(query);
+    let refused = names
+        .as_ref()
+        .and_then(|names| refuse(names, query, shared));
     let (Ok(accepted), Some(names)) = (create_response(&Request::from_parts(parts, ())), names)
     else {
         return (
@@ -97,6 +104,9 @@ fn upgrade(mut request: Request<Incoming>, shared: &Shared) -> (Answer, Outcome)
             Outcome::Guest(Guest::Nobody),
         );
     };
+    if let Some(refused) = refused {
+        return (refused, Outcome::Guest(Guest::Visitor));
+    }
     match shared.rooms.join(names.peer, names.room, &shared.limits) {
         Ok((ticket, feed)) => {
             let outcome = Outcome::Member(ticket, feed, upgrade);
@@ -108,6 +118,21 @@ fn upgrade(mut request: Request<Incoming>, shared: &Shared) -> (Answer, Outcome)
             (full, Outcome::Guest(Guest::Visitor))
         }
     }
+}
+
+/// What is answered to those who may not come in.
+fn refuse(names: &Names, query: Option<&str>, shared: &Shared) -> Option<Answer> {
+    if !matches!(*shared.phase.borrow(), Phase::Serving) {
+        shared.counters.draining.add();
+        return Some(plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"));
+    }
+    let key = shared.access.as_ref()?;
+    let admitted = token(query).ok_or(access::Denied);
+    let admitted = admitted.and_then(|token| key.admit(token, names, access::unix_now()));
+    admitted.is_err().then(|| {
+        shared.counters.unauthorized.add();
+        plain(StatusCode::UNAUTHORIZED, "no valid access token\n")
+    })
 }
 
 fn page(method: &Method, path: &str, pages: &'static [Page]) -> (Answer, Outcome) {
@@ -137,11 +162,16 @@ fn page(method: &Method, path: &str, pages: &'static [Page]) -> (Answer, Outcome
     (response, Outcome::Guest(Guest::Visitor))
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {
+    answer_with(status, "text/plain", Bytes::from_static(text.as_bytes()))
+}
+
+/// The last answer of a connection.
+pub(super) fn answer_with(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
@@ -153,4 +183,4 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The longest request head. The least that hyper takes.
-const REQUEST_BUFFER: usize = 8 * 1_024;
+pub(super) const REQUEST_BUFFER: usize = 8 * 1_024;

@@ -37,6 +37,11 @@ impl Names {
     }
 }
 
+/// The access token in the query of a request: `token=TOKEN` once.
+pub(super) fn token(query: Option<&str>) -> Option<&str> {
+    once(query?, "token").ok()?
+}
+
 /// The value of `key` in a query, if it is there. An error when it is there twice.
 fn once<'a>(query: &'a str, key: &str) -> Result<Option<&'a str>, ()> {
     let value = |pair: &'a str| pair.strip_prefix(key)?.strip_prefix('=');

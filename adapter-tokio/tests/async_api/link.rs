@@ -1,7 +1,10 @@
+use std::time::Duration;
+
+use base64ct::{Base64, Encoding};
 use bowline::Signal;
-use bowline_tokio::relay::Relay;
+use bowline_tokio::relay::{Relay, TlsIdentity};
 use bowline_tokio::signalling::{
-    JoinError, Link, LinkStatus, Presence, Signalling, room, websocket,
+    InvalidCertificate, JoinError, Link, LinkStatus, Presence, Relays, Signalling, room, websocket,
 };
 use tokio::sync::watch;
 
@@ -140,6 +143,79 @@ async fn what_a_peer_says_of_the_room_is_no_presence() {
     alice.send(forged).await.expect("the link is there");
     assert_eq!(soon("the text", alice.recv()).await.as_deref(), Some(text));
     assert_eq!(a.peers(), [id("alice")]);
+}
+
+#[tokio::test]
+async fn a_link_with_two_relays_goes_to_the_other_when_one_is_gone() {
+    let first = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let second = Relay::bind("127.0.0.1:0").await.expect("binds");
+    let relays = Relays::new([first.url(), second.url()]).expect("valid");
+    let link = relays.websocket(id("alice"));
+    let mut status = link.status();
+    up(&mut status, 1).await;
+    let (here, there) = if first.stats().peers == 1 {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    assert_eq!((here.stats().peers, there.stats().peers), (1, 0));
+    // A relay that drains says so.
+    soon("draining", here.drain(Duration::from_secs(2))).await;
+    up(&mut status, 2).await;
+    assert_eq!(there.stats().peers, 1);
+    let reason = status.borrow().last_error.clone();
+    assert_eq!(reason.as_deref(), Some("the relay is about to end"));
+}
+
+/// A certificate for 127.0.0.1 in DER, and what a relay needs of it.
+fn certify() -> (Vec<u8>, TlsIdentity) {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("valid");
+    let certificate = certified.cert.der().to_vec();
+    let pem = |label, der: &[u8]| {
+        let text = Base64::encode_string(der);
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    };
+    let key = pem("PRIVATE KEY", &certified.signing_key.serialize_der());
+    let chain = pem("CERTIFICATE", &certificate);
+    let identity = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes());
+    (certificate, identity.expect("usable"))
+}
+
+#[tokio::test]
+async fn a_link_over_tls_trusts_the_certificate_that_it_is_given_and_no_other() {
+    let (certificate, identity) = certify();
+    let relay = Relay::builder()
+        .tls(identity)
+        .bind("127.0.0.1:0")
+        .await
+        .expect("binds");
+    let url = format!("wss://{}", relay.local_addr());
+    let trusting = |certificate: Vec<u8>| {
+        let relays = Relays::new([&url]).expect("valid");
+        relays.root_certificate(certificate).expect("a certificate")
+    };
+    let mut link = trusting(certificate).websocket(id("alice"));
+    up(&mut link.status(), 1).await;
+    let signal = envelope("alice", "alice", "to myself");
+    link.send(signal.clone()).await.expect("the link is there");
+    assert_eq!(soon("the signal", link.recv()).await, Some(signal.text));
+    let (other, _) = certify();
+    let stranger = trusting(other).websocket(id("bob"));
+    let mut status = stranger.status();
+    let refused = status.wait_for(|s| s.last_error.is_some());
+    let refused = soon("the refusal", refused)
+        .await
+        .expect("it lives")
+        .clone();
+    assert!(!refused.up && refused.connects == 0, "{refused:?}");
+    // Without TLS nobody gets anywhere.
+    let plain = websocket(&relay.url(), id("carol")).expect("valid");
+    let mut status = plain.status();
+    let refused = status.wait_for(|s| s.last_error.is_some());
+    soon("the refusal", refused).await.expect("it lives");
+    assert_eq!(relay.stats().peers, 1);
+    let broken = Relays::new([&url]).expect("valid").root_certificate([1, 2]);
+    assert_eq!(broken.err(), Some(InvalidCertificate));
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use bowline_tokio::relay::{Page, REPLACED, Relay, RelayLimits, RelayStats};
+use bowline::PeerId;
+use bowline_tokio::relay::{AccessKey, Page, REPLACED, Relay, RelayLimits, RelayStats, StartError};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -12,7 +14,9 @@ use crate::common::soon;
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn relay(limits: RelayLimits) -> Relay {
-    Relay::bind_with("127.0.0.1:0", limits)
+    Relay::builder()
+        .limits(limits)
+        .bind("127.0.0.1:0")
         .await
         .expect("binds")
 }
@@ -38,9 +42,11 @@ async fn until_present(client: &mut Client, peers: &[&str]) {
 
 /// Sends a request, and gives everything that is answered.
 async fn ask(relay: &Relay, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(relay.local_addr())
-        .await
-        .expect("accepted");
+    ask_at(relay.local_addr(), request).await
+}
+
+async fn ask_at(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("accepted");
     // It fails when the relay has had enough already.
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
@@ -403,7 +409,9 @@ async fn pages_are_served_beside_the_signalling_with_headers_that_confine_them()
         content_type: "text/css",
         body: b"body {}",
     }];
-    let relay = Relay::bind_with_pages("127.0.0.1:0", RelayLimits::default(), PAGES)
+    let relay = Relay::builder()
+        .pages(PAGES)
+        .bind("127.0.0.1:0")
         .await
         .expect("binds");
     let get = ask(&relay, b"GET /a.css?v=1 HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -428,6 +436,148 @@ async fn pages_are_served_beside_the_signalling_with_headers_that_confine_them()
     let mut alice = enter(&relay, "peer=alice&room=lobby").await;
     until_present(&mut alice, &["alice"]).await;
     until(&relay, |s| s.unnamed == 2).await;
+}
+
+#[tokio::test]
+async fn with_an_access_key_only_a_token_lets_in() {
+    let key = AccessKey::new(&[7; 32]).expect("long enough");
+    let relay = Relay::builder()
+        .access(key.clone())
+        .bind("127.0.0.1:0")
+        .await
+        .expect("binds");
+    let alice = PeerId::new("alice").expect("valid");
+    let token = key.issue(Some(alice), None, Duration::from_secs(60));
+    for query in [
+        "peer=alice".to_owned(),
+        "peer=alice&token=".to_owned(),
+        format!("peer=bob&token={token}"),
+        format!("peer=alice&token={token}&token={token}"),
+    ] {
+        let url = format!("{}/?{query}", relay.url());
+        let refused = soon("an answer", connect_async(url)).await;
+        assert!(
+            matches!(refused, Err(Error::Http(r)) if r.status() == 401),
+            "{query}"
+        );
+    }
+    assert_eq!(relay.stats().unauthorized, 4);
+    let _alice = enter(&relay, &format!("peer=alice&room=lobby&token={token}")).await;
+    until(&relay, |s| s.peers == 1).await;
+}
+
+#[tokio::test]
+async fn connections_from_one_address_have_a_limit_of_their_own() {
+    let relay = relay(RelayLimits {
+        per_address: 1,
+        ..RelayLimits::default()
+    })
+    .await;
+    let _alice = join(&relay, "alice").await;
+    let url = format!("{}/?peer=bob", relay.url());
+    assert!(soon("a refusal", connect_async(url)).await.is_err());
+    let stats = relay.stats();
+    assert_eq!((stats.refused, stats.refused_address), (0, 1));
+}
+
+#[tokio::test]
+async fn the_monitor_tells_health_and_figures_and_nobody_else_does() {
+    let relay = Relay::builder()
+        .monitor(SocketAddr::from(([127, 0, 0, 1], 0)))
+        .bind("127.0.0.1:0")
+        .await
+        .expect("binds");
+    let monitor = relay.monitor_addr().expect("it has one");
+    let _alice = enter(&relay, "peer=alice&room=lobby").await;
+    until(&relay, |s| s.peers == 1).await;
+    let get = async |path| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        ask_at(monitor, request.as_bytes()).await
+    };
+    let health = get("/health").await;
+    assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("\r\n\r\nok\n"));
+    let metrics = get("/metrics").await;
+    for part in [
+        "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n",
+        "\n# TYPE bowline_relay_peers gauge\n",
+        "\nbowline_relay_peers 1\n",
+        "\nbowline_relay_accepted_connections_total 1\n",
+        "\nbowline_relay_dropped_messages_total{cause=\"queue_full\"} 0\n",
+    ] {
+        assert!(metrics.contains(part), "{part} is not in:\n{metrics}");
+    }
+    assert!(metrics.ends_with("\n# EOF\n"));
+    assert!(!metrics.contains("nats"), "there is none");
+    assert!(get("/").await.starts_with("HTTP/1.1 404"));
+    let post = ask_at(monitor, b"POST /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(post.starts_with("HTTP/1.1 405"), "{post}");
+    let elsewhere = ask(&relay, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(elsewhere.starts_with("HTTP/1.1 404"), "{elsewhere}");
+}
+
+#[tokio::test]
+async fn a_relay_that_drains_sends_what_it_has_then_everybody_away_and_lets_nobody_in() {
+    let relay = Relay::builder()
+        .monitor(SocketAddr::from(([127, 0, 0, 1], 0)))
+        .bind("127.0.0.1:0")
+        .await
+        .expect("binds");
+    let (monitor, url) = (relay.monitor_addr().expect("it has one"), relay.url());
+    let mut alice = enter(&relay, "peer=alice&room=lobby").await;
+    let mut bob = enter(&relay, "peer=bob&room=lobby").await;
+    until_present(&mut bob, &["alice", "bob"]).await;
+    let text = envelope("alice", "bob", "the last");
+    send(&mut alice, text.clone()).await;
+    until(&relay, |s| s.forwarded == 1).await;
+    let draining = tokio::spawn(relay.drain(Duration::from_secs(4)));
+    let refused = async {
+        // The first may come before the relay drains.
+        loop {
+            match connect_async(format!("{url}/?peer=carol")).await {
+                Err(Error::Http(response)) if response.status() == 503 => break,
+                other => drop(other),
+            }
+        }
+    };
+    soon("a refusal", refused).await;
+    let health = ask_at(monitor, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(health.starts_with("HTTP/1.1 503") && health.ends_with("draining\n"));
+    assert_eq!(receive(&mut bob).await, Ok(text));
+    for client in [&mut alice, &mut bob] {
+        let end = async {
+            loop {
+                if let Err(code) = receive(client).await {
+                    break code;
+                }
+            }
+        };
+        assert_eq!(soon("the end", end).await, Some(1012));
+    }
+    drop((alice, bob));
+    soon("the end of the relay", draining)
+        .await
+        .expect("it drains");
+    assert!(TcpStream::connect(monitor).await.is_err());
+}
+
+#[tokio::test]
+async fn a_relay_does_not_wait_longer_for_those_who_stay() {
+    let relay = relay(RelayLimits::default()).await;
+    let _stubborn = join(&relay, "stubborn").await;
+    until(&relay, |s| s.peers == 1).await;
+    soon("the end", relay.drain(Duration::from_millis(50))).await;
+}
+
+#[tokio::test]
+async fn a_relay_without_its_bus_does_not_start() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = nobody.local_addr().expect("bound");
+    drop(nobody);
+    let relay = Relay::builder()
+        .nats(&format!("nats://{address}"))
+        .bind("127.0.0.1:0");
+    let refused = soon("an answer", relay).await;
+    assert!(matches!(refused, Err(StartError::Nats(_))), "{refused:?}");
 }
 
 #[tokio::test]

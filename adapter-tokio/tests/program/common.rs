@@ -234,9 +234,19 @@ impl Running {
 
     #[cfg(unix)]
     pub(crate) fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: &str) {
         let id = self.child.id().expect("runs").to_string();
         let sent = std::process::Command::new("kill")
-            .args(["-INT", &id])
+            .args([signal, &id])
             .status();
         assert!(sent.expect("runs").success());
     }

@@ -1,5 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
+use bowline::PeerId;
+use bowline_tokio::signalling::websocket;
 use stun_proto::types::message::{BINDING, Message, MessageClass, MessageWriteVec};
 use stun_proto::types::prelude::MessageWrite;
 use tokio::net::UdpSocket;
@@ -91,6 +93,73 @@ async fn a_file_goes_through_the_turn_server_when_nothing_else_may_be_used() {
         let relayed: usize = relayed.and_then(|n| n.parse().ok()).expect(last);
         assert!(relayed > data.len(), "{last}");
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_server_that_is_asked_to_end_sends_everybody_away_and_leaves() {
+    let mut serving = Running::start(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--no-turn",
+        "--drain",
+        "2",
+    ]);
+    let line = serving.line("terminal").await;
+    let url = line.split_whitespace().last().expect("a URL").to_owned();
+    let link = websocket(&url, PeerId::new("alice").expect("valid")).expect("valid");
+    let mut status = link.status();
+    let connected = status.wait_for(|status| status.up);
+    soon("the link", connected).await.expect("it lives");
+    serving.terminate();
+    let said = serving.success().await;
+    assert_eq!(
+        said.last().map(String::as_str),
+        Some("1 connections, 0 messages forwarded")
+    );
+    let left = status.wait_for(|status| !status.up);
+    let reason = soon("the end", left).await.expect("it lives").clone();
+    assert_eq!(
+        reason.last_error.as_deref(),
+        Some("the relay is about to end")
+    );
+}
+
+#[tokio::test]
+async fn a_server_with_a_key_lets_in_who_has_a_token_of_it() {
+    let stage = Stage::new().await;
+    let key = stage.write("key.txt", b"0123456789abcdef0123456789abcdef\n");
+    let mut serving = Running::start(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--no-turn",
+        "--access-key",
+        &key,
+    ]);
+    let line = serving.line("terminal").await;
+    let url = line.split_whitespace().last().expect("a URL").to_owned();
+    let arguments = ["token", "--access-key", &key, "--room", "lusab-babad-gutih"];
+    let token = Running::start(&arguments).success().await.concat();
+    let path = stage.write("a.txt", b"hello");
+    let with_token = format!("{url}/?token={token}");
+    let (out, code) = (stage.out_text(), "lusab-babad-gutih");
+    let network = ["--bind", "127.0.0.1:0", "--relay"];
+    let send = ["send", &path, "--code", code];
+    let sender = Running::start(&[&send, &network[..], &[&with_token]].concat());
+    let receive = ["receive", code, "--output", &out];
+    let stranger = Running::start(&[&receive, &network[..], &[&url]].concat());
+    let refused = stranger.failure().await;
+    assert!(refused.contains("401"), "{refused}");
+    let receiver = Running::start(&[&receive, &network[..], &[&with_token]].concat());
+    receiver.success().await;
+    sender.success().await;
+    assert_eq!(stage.received("a.txt"), b"hello");
+    let short = stage.write("short.txt", b"secret");
+    let refused = Running::start(&["token", "--access-key", &short]);
+    let refused = refused.failure().await;
+    assert!(refused.contains("32 bytes at least"), "{refused}");
 }
 
 #[tokio::test]

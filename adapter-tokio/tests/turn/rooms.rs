@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bowline::PeerId;
-use bowline_tokio::relay::{IceOffer, Relay, RelayLimits};
+use bowline_tokio::relay::{IceOffer, Relay};
 use bowline_tokio::signalling;
 use bowline_tokio::turn_server::{PeerPolicy, TurnLimits, TurnServer};
 use futures_util::{SinkExt, StreamExt};
@@ -17,7 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A relay that offers a server's services for so long.
 async fn relay(server: &TurnServer, lifetime: Duration) -> Relay {
     let offer = IceOffer::of(server, secret(), lifetime);
-    Relay::bind_with_ice("127.0.0.1:0", RelayLimits::default(), &[], Some(offer))
+    Relay::builder()
+        .ice(offer)
+        .bind("127.0.0.1:0")
         .await
         .expect("binds")
 }

@@ -63,7 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let place = network.enter(&room, PeerId::new("doctor")?)?;
     let mut events = place.endpoint.events();
     let mut report = Report {
-        relay: text::printable(network.relay()),
+        relay: network.relay(),
         relay_answers: answers(&place).await,
         addresses: place.endpoint.local_addrs(),
         nat: None,

@@ -36,6 +36,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Replay(replay::Arguments),
     Serve(serve::Arguments),
+    Token(serve::TokenArguments),
     #[cfg(feature = "sim")]
     Sim(sim::Arguments),
 }
@@ -50,7 +51,8 @@ impl Command {
             | Self::Demo(_)
             | Self::Doctor(_)
             | Self::Replay(_)
-            | Self::Serve(_) => "warn",
+            | Self::Serve(_)
+            | Self::Token(_) => "warn",
             // Every simulated endpoint warns that it encrypts nothing, and the simulated servers say each 401.
             #[cfg(feature = "sim")]
             Self::Sim(_) => "error,stun_proto=off",
@@ -90,6 +92,7 @@ async fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Token(arguments) => serve::token(&arguments),
         #[cfg(feature = "sim")]
         Command::Sim(arguments) => sim::run(&arguments),
     };

@@ -4,12 +4,15 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bowline::{Config, IceServer, Identity, PeerId, TransportPolicy};
-use bowline_tokio::signalling::{self, LinkStatus, Presence};
+use bowline_tokio::signalling::{LinkStatus, Presence, Relays};
 use bowline_tokio::{Endpoint, IncomingPolicy};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
@@ -19,10 +22,14 @@ use crate::text;
 /// Where the relay is, and which addresses to use.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Network {
-    /// The relay at which both sides meet. When it is on this machine, so may be the other side: loopback addresses are
-    /// used as well.
+    /// The relay at which both sides meet: ws://HOST or wss://HOST, with ?token=TOKEN where it wants one. May be repeated for
+    /// relays that share their rooms. When it is on this machine, so may be the other side: loopback addresses are used as
+    /// well.
     #[arg(long, value_name = "URL", default_value = RELAY)]
-    relay: String,
+    relay: Vec<RelayUrl>,
+    /// Trusts the relays that this certificate stands for or has signed, a file in PEM, besides those that the machine trusts.
+    #[arg(long, value_name = "FILE")]
+    relay_ca: Option<PathBuf>,
     /// Uses this address only, in place of a free port on every interface. May be repeated.
     #[arg(long, value_name = "ADDRESS")]
     bind: Vec<SocketAddr>,
@@ -44,6 +51,36 @@ pub(crate) struct Network {
     /// Which ways to others may be used: all, relay (through TURN servers only), or public (no private addresses are told).
     #[arg(long, value_enum, default_value_t = Policy::All)]
     policy: Policy,
+}
+
+/// Where a relay is, with a token in its query perhaps, which shows itself nowhere.
+#[derive(Clone)]
+struct RelayUrl(String);
+
+impl RelayUrl {
+    fn without_query(&self) -> &str {
+        self.0.split('?').next().unwrap_or_default()
+    }
+}
+
+impl AsRef<str> for RelayUrl {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RelayUrl {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for RelayUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelayUrl({:?})", self.without_query())
+    }
 }
 
 /// A password, which shows itself nowhere.
@@ -93,12 +130,12 @@ impl Network {
     /// Enters a room under a name.
     pub(crate) fn enter(&self, room: &str, id: PeerId) -> Result<Place, Box<dyn Error>> {
         let mut config = Config::builder()
-            .loopback(is_on_this_machine(&self.relay))
+            .loopback(self.relay.iter().any(|relay| is_on_this_machine(&relay.0)))
             .policy(self.policy.into());
         for server in self.servers()? {
             config = config.ice_server(server);
         }
-        let (signalling, presence) = signalling::room(&self.relay, room, id)?;
+        let (signalling, presence) = self.relays()?.room(room, id)?;
         let link = signalling.status();
         let mut builder = Endpoint::builder(Identity::without_key(id))
             .config(config.build()?)
@@ -116,6 +153,16 @@ impl Network {
             presence,
             link,
         })
+    }
+
+    fn relays(&self) -> Result<Relays, Box<dyn Error>> {
+        let mut relays = Relays::new(&self.relay)?;
+        if let Some(file) = &self.relay_ca {
+            for certificate in CertificateDer::pem_file_iter(file)? {
+                relays = relays.root_certificate(certificate?.to_vec())?;
+            }
+        }
+        Ok(relays)
     }
 
     /// The servers of the command line, with their credentials.
@@ -150,16 +197,17 @@ impl Network {
         })
     }
 
-    pub(crate) fn relay(&self) -> &str {
-        &self.relay
+    /// The relays, without their tokens.
+    pub(crate) fn relay(&self) -> String {
+        let shown: Vec<_> = self.relay.iter().map(RelayUrl::without_query).collect();
+        text::printable(&shown.join(" "))
     }
 
-    /// What the other side has to add to its command, with a space before it.
+    /// What the other side has to add to its command, with a space before it. It has a token of its own.
     pub(crate) fn option(&self) -> String {
-        if self.relay == RELAY {
-            return String::new();
-        }
-        format!(" --relay {}", text::printable(&self.relay))
+        let relays = self.relay.iter().filter(|relay| relay.0 != RELAY);
+        let shown = relays.map(|relay| text::printable(relay.without_query()));
+        shown.map(|relay| format!(" --relay {relay}")).collect()
     }
 }
 
@@ -251,6 +299,23 @@ mod tests {
         let error = network(&["--ice-server", "turn:192.0.2.1"]).servers();
         let error = error.expect_err("no credentials").to_string();
         assert!(error.contains("--ice-user"), "{error}");
+    }
+
+    #[test]
+    fn the_other_side_is_told_of_the_relays_and_not_of_a_token() {
+        assert_eq!(network(&[]).option(), "");
+        let arguments = [
+            "--relay",
+            "wss://a.example/?token=secret",
+            "--relay",
+            "wss://b.example",
+        ];
+        let network = network(&arguments);
+        let told = " --relay wss://a.example/ --relay wss://b.example";
+        assert_eq!(network.option(), told);
+        assert_eq!(network.relay(), "wss://a.example/ wss://b.example");
+        assert!(network.relays().is_ok());
+        assert!(!format!("{network:?}").contains("secret"));
     }
 
     #[test]

@@ -61,7 +61,7 @@ async fn enter(network: &Network, code: &Code, role: Role) -> Result<Place, Box<
     let link = answered.await?.clone();
     match link.last_error {
         Some(error) if !link.up => {
-            let relay = text::printable(network.relay());
+            let relay = network.relay();
             let error = text::printable(&error);
             Err(format!("the relay at {relay} cannot be reached: {error}").into())
         }

@@ -50,6 +50,7 @@ export { Identity } from "./seal.js";
  * @property {string} [ufrag]
  * @property {"closed" | "refused" | "busy" | "unknown-session" | "failed"} [reason]
  * @property {number} [ack]
+ * @property {number} [time] When this copy was sent, in milliseconds since 1970 by the sender's clock.
  */
 
 /**
@@ -273,7 +274,7 @@ export class Room extends EventTarget {
   #send(envelope) {
     const identity = this.#identity;
     if (identity) this.#closing.add(async () => this.#link.send(await identity.close(envelope)));
-    else this.#link.send(JSON.stringify(envelope));
+    else this.#link.send(JSON.stringify({ ...envelope, time: Date.now() }));
   }
 
   /** @param {string} type @param {object} detail */
@@ -329,6 +330,7 @@ export class Peer {
   /** @type {Outbox | null} */
   #outbox = null;
   #inbox = new Inbox();
+  #sightings = new Sightings();
   /** One thing after the other: the browser's operations on a connection are asynchronous. */
   #chain = Promise.resolve();
   #chained = 0;
@@ -502,6 +504,8 @@ export class Peer {
     const current = envelope.session === this.#negotiation.session;
     if (!current && envelope.type !== "offer") return this.#handleUnknown(envelope);
     if (!current) return this.#handleOtherOffer(envelope);
+    if (this.#sightings.isOutdated(envelope)) return undefined;
+    this.#sightings.see(envelope);
     switch (this.#inbox.accept(envelope.seq)) {
       case "duplicate":
         return this.#ack(envelope);
@@ -542,6 +546,10 @@ export class Peer {
 
   /** An offer of another session than ours. @param {Envelope} envelope */
   async #handleOtherOffer(envelope) {
+    const session = this.#negotiation.session;
+    const isUp = session !== null && this.state !== "disconnected";
+    // Not acknowledged: should the other's clock have been set back, it comes again.
+    if (isUp && this.#sightings.isOvertaken(envelope, session)) return;
     switch (this.#negotiation.onOffer(envelope.session, envelope.generation, envelope.replaces ?? [])) {
       case "defer":
         return;
@@ -553,6 +561,7 @@ export class Peer {
     if (this.#transport) this.#leaveTransport();
     this.#begin(envelope.session, "answering");
     this.#inbox.accept(envelope.seq);
+    this.#sightings.see(envelope);
     this.#ack(envelope);
     await this.#answer(envelope);
   }
@@ -678,6 +687,7 @@ export class Peer {
     this.#outbox?.close();
     this.#outbox = new Outbox(this.#host.own, this.id, session, this.#host.send);
     this.#inbox = new Inbox();
+    this.#sightings = new Sightings();
     this.#transfers = this.#newTransfers();
     this.restarts = 0;
     /** @type {Transport} */
@@ -1225,6 +1235,32 @@ export class Outbox {
   }
 }
 
+/** When the other was seen in a session, by its own clock: what it had sent before is of the past. */
+export class Sightings {
+  #last = -Infinity;
+
+  /** A message of the session came. One without a number may be of somebody who has left it. @param {Envelope} envelope */
+  see({ seq, time }) {
+    if (seq > 0 && time !== undefined) this.#last = Math.max(this.#last, time);
+  }
+
+  /**
+   * Whether it is the first offer of another session, sent by a process that knew nothing of this one, before the other was
+   * seen in this one. That process may be gone, so that nobody can say that its session is over.
+   *
+   * @param {Envelope} offer
+   * @param {string} session This one.
+   */
+  isOvertaken({ generation, replaces = [], time = Infinity }, session) {
+    return generation === 0 && !replaces.includes(session) && time <= this.#last;
+  }
+
+  /** Whether it denies a session in which the other was seen after it had sent that. @param {Envelope} envelope */
+  isOutdated({ type, reason, time = Infinity }) {
+    return type === "bye" && reason === "unknown-session" && time < this.#last;
+  }
+}
+
 /** Which numbers of one session have been received. */
 export class Inbox {
   #highest = 0;
@@ -1271,9 +1307,10 @@ export function parseEnvelope(text) {
   if (text.length > MAX_SIGNAL) return null;
   const fields = parseObject(text);
   if (!fields || fields.v !== 1 || !isName(fields.from) || !isName(fields.to)) return null;
-  const { session, generation, seq, type } = fields;
+  const { session, generation, seq, type, time } = fields;
   const isHeaded = isSession(session) && isNumber(generation, 0, 2 ** 32 - 1) && isNumber(seq, 0, MAX_NUMBER);
   if (!isHeaded || typeof type !== "string") return null;
+  if (time !== undefined && !isNumber(time, 0, MAX_NUMBER)) return null;
   if (type === "ack" ? seq !== 0 : type !== "bye" && seq === 0) return null;
   if (!hasBody(type, fields)) return null;
   return /** @type {Envelope} */ (/** @type {unknown} */ (fields));

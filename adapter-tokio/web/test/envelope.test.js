@@ -16,7 +16,7 @@ const VALID = [
   { type: "ice-restart" },
   { type: "bye", reason: "unknown-session", seq: 0 },
   { type: "bye", reason: "closed" },
-  { type: "ack", ack: 7, seq: 0 },
+  { type: "ack", ack: 7, seq: 0, time: 1_780_000_000_000 },
 ];
 
 test("every type is read, whatever fields are added", () => {
@@ -56,6 +56,9 @@ test("what breaks a rule of the format is no envelope", () => {
     { type: "bye", reason: "tired" },
     { type: "ack", ack: 7 },
     { type: "ack", ack: 0, seq: 0 },
+    { time: -1 },
+    { time: "1" },
+    { time: 2 ** 53 },
   ];
   for (const fields of wrong) assert.equal(parse({ ...offer, ...fields }), null, JSON.stringify(fields));
   for (const text of ["", "[]", "null", "7", "{", '"offer"']) assert.equal(parseEnvelope(text), null, text);

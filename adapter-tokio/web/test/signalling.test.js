@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Inbox, Negotiation, Outbox } from "../bowline.js";
+import { Inbox, Negotiation, Outbox, Sightings } from "../bowline.js";
 
+const HEADER = { v: /** @type {1} */ (1), from: "bob", to: "alice", session: "4".repeat(32) };
 const [S1, S2, S3] = ["1", "2", "3"].map((digit) => digit.repeat(32));
 
 /** Both machines of a pair, each with its own memory of what is over. */
@@ -147,4 +148,24 @@ test("a further message beyond the bound is refused", (t) => {
   assert.throws(() => box.push("ice-restart", 0, {}), /too many/);
   box.onAck(7);
   box.push("ice-restart", 0, {});
+});
+
+test("what was sent before the other was seen is old, unless it knows of the session", () => {
+  const sightings = new Sightings();
+  const message = (/** @type {object} */ fields) => /** @type {any} */ ({ ...HEADER, type: "offer", generation: 0, seq: 1, ...fields });
+  const late = message({ time: 5 });
+  assert.ok(!sightings.isOvertaken(late, S1), "nobody was seen");
+  sightings.see(message({ seq: 0, time: 9 }));
+  assert.ok(!sightings.isOvertaken(late, S1), "what has no number says nothing");
+  sightings.see(message({ seq: 2, time: 5 }));
+  sightings.see(message({ seq: 3, time: 4 }));
+  assert.ok(sightings.isOvertaken(late, S1));
+  assert.ok(!sightings.isOvertaken(message({ time: 6 }), S1));
+  assert.ok(!sightings.isOvertaken(message({}), S1), "it has no time");
+  assert.ok(!sightings.isOvertaken(message({ time: 5, replaces: [S1] }), S1));
+  assert.ok(!sightings.isOvertaken(message({ time: 5, generation: 1 }), S1));
+  const denial = (/** @type {number} */ time) => message({ type: "bye", reason: "unknown-session", seq: 0, time });
+  assert.ok(sightings.isOutdated(denial(4)));
+  assert.ok(!sightings.isOutdated(denial(5)));
+  assert.ok(!sightings.isOutdated(message({ type: "bye", reason: "closed", time: 4 })));
 });

@@ -5,6 +5,7 @@ mod disturbances;
 mod killed;
 mod lan;
 mod peer;
+mod servers;
 mod traffic;
 
 use std::pin::Pin;
@@ -16,7 +17,7 @@ fn main() {
     if std::env::args().nth(1).as_deref() == Some(peer::ROLE) {
         return peer::run();
     }
-    let tests: [(&str, Test); 6] = [
+    let tests: [(&str, Test); 8] = [
         ("a_link_that_is_down_for_3_s_loses_nothing", || {
             Box::pin(disturbances::a_link_goes_down(3))
         }),
@@ -36,6 +37,12 @@ fn main() {
             "a_process_that_is_killed_and_starts_again_gets_nothing_twice",
             || Box::pin(killed::a_process_is_killed_and_starts_again()),
         ),
+        ("a_bus_that_is_away_for_a_while_loses_nobody", || {
+            Box::pin(servers::the_bus_is_away_for_a_while())
+        }),
+        ("servers_that_are_killed_each_second_lose_nothing", || {
+            Box::pin(servers::one_of_three_is_killed_each_second())
+        }),
     ];
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {

@@ -1,15 +1,13 @@
 //! What every test of the page needs: `bowline serve`, a browser, and somebody who drives it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::thread;
+use std::path::Path;
+use std::process::Command;
 
 use bowline_interop::browser::{Chromium, Visibility};
 use bowline_interop::process::Group;
+use bowline_interop::program::{self, find_line, spawn};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -75,7 +73,7 @@ pub(crate) struct Server {
 
 impl Server {
     fn start(listen: &str) -> Self {
-        let mut command = Command::new(program());
+        let mut command = Command::new(program::path());
         command.args(["serve", "--listen", listen]);
         let mut group = spawn(&mut command);
         let line = find_line(&mut group, "page      http://");
@@ -98,48 +96,6 @@ impl Server {
     pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.address)
     }
-}
-
-/// The program, built before its first use: cargo gives tests only the programs of their own package.
-pub(crate) fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(build_program)
-}
-
-fn build_program() -> PathBuf {
-    // From the root, without a package and with an example, so that cargo chooses the features that `cargo test` has
-    // there: what that has built before is used again.
-    let output = Command::new(env!("CARGO"))
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-        .args(["build", "--bin", "bowline", "--example", "echo_peer"])
-        .arg("--message-format=json")
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "the program does not build");
-    let executable = |line: &[u8]| {
-        let message: serde_json::Value = serde_json::from_slice(line).ok()?;
-        let is_it = message["target"]["name"] == "bowline";
-        Some(PathBuf::from(
-            message["executable"].as_str().filter(|_| is_it)?,
-        ))
-    };
-    let mut built = output.stdout.split(|byte| *byte == b'\n');
-    built.find_map(executable).expect("cargo names the program")
-}
-
-pub(crate) fn spawn(command: &mut Command) -> Group {
-    let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
-    Group::spawn(command).expect("starts")
-}
-
-/// What follows `prefix` in the first line of the output that has it. The rest is read too: nobody likes a closed pipe.
-fn find_line(group: &mut Group, prefix: &str) -> String {
-    let output = group.leader().stdout.take().expect("piped");
-    let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-    let found = lines.find_map(|line| Some(line.split_once(prefix)?.1.to_owned()));
-    thread::spawn(move || lines.for_each(drop));
-    found.unwrap_or_else(|| panic!("the program ended without {prefix:?}"))
 }
 
 /// The port at which the browser with this profile can be debugged.

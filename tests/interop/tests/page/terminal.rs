@@ -7,9 +7,9 @@ use std::thread;
 
 use bowline_interop::log::Log;
 use bowline_interop::process::Group;
+use bowline_interop::program;
 
 use crate::DEADLINE;
-use crate::stage::program;
 
 /// A running `bowline chat` in the room `lobby`. Dropping it kills it.
 pub(crate) struct Terminal {
@@ -21,7 +21,7 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Enters under a name. Files that are offered go into `directory`, unasked.
     pub(crate) fn enter(relay: &str, name: &str, directory: &Path) -> Self {
-        let mut command = Command::new(program());
+        let mut command = Command::new(program::path());
         command
             .args(["chat", "lobby", "--relay", relay, "--name", name])
             .args(["--bind", "127.0.0.1:0", "--accept-files"])

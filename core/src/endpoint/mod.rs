@@ -232,6 +232,7 @@ impl Endpoint {
         } = config.limits;
         let farewells = Farewells::new(max_ended_sessions, &config.timing, rng.split());
         let gatherer = Gatherer::new(&config, rng.split(), now, wall);
+        let keyed = sealer.is_keyed();
         let mesh = Mesh::new(sealer.id(), &config, crypto::sha256, rng.split());
         Self {
             sealer,
@@ -261,6 +262,7 @@ impl Endpoint {
             ctx: Context {
                 filter: CandidateFilter::new(&config.ice.denied_types),
                 config,
+                keyed,
                 crypto,
                 secrets,
                 tape: Tape::default(),

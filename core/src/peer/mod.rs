@@ -102,6 +102,8 @@ struct Checks {
 /// What peers share of their endpoint, and where their output goes.
 pub(crate) struct Context {
     pub(crate) config: Config,
+    /// Whether peers are keys, which sign what they say.
+    pub(crate) keyed: bool,
     pub(crate) crypto: Crypto,
     pub(crate) filter: CandidateFilter,
     /// Where secrets come from. Everything else is drawn from streams that a recording may show.

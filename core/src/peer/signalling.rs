@@ -170,7 +170,7 @@ impl Peer {
         now: Instant,
     ) -> Outcome {
         if envelope.session != self.signalling.session {
-            if self.is_overtaken(&envelope) {
+            if self.is_overtaken(&envelope, ctx.keyed) {
                 // Not acknowledged: should the peer's clock have been set back, it comes again.
                 return Outcome::Refused(SignalRefusal::Stale);
             }
@@ -218,8 +218,9 @@ impl Peer {
 
     /// Whether it is the first offer of another session, which knows nothing of this one, and the peer was seen in this one
     /// since it sent that. The process that made the offer may be gone, so that nobody can say that it is over. Where the
-    /// connection is lost, the peer's clock may as well be another one than before.
-    fn is_overtaken(&self, envelope: &Envelope) -> bool {
+    /// connection is lost, the peer's clock may as well be another one than before; but what a key has signed is nobody's to
+    /// choose the moment for.
+    fn is_overtaken(&self, envelope: &Envelope, keyed: bool) -> bool {
         let Signalling {
             session, seen_at, ..
         } = &self.signalling;
@@ -228,7 +229,7 @@ impl Peer {
         };
         let knows_this = replaces.contains(session);
         let is_first = envelope.generation == Generation::default() && !knows_this;
-        let is_lost = self.lifecycle.life() == Life::Disconnected;
+        let is_lost = self.lifecycle.life() == Life::Disconnected && !keyed;
         let is_first = is_first && !planted!(ReplacesUnsaid);
         is_first && !is_lost && envelope.sent_at.is_some() && envelope.sent_at <= *seen_at
     }

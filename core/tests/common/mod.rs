@@ -182,10 +182,10 @@ impl World {
         }
     }
 
-    /// Puts a fresh endpoint with a key, which nothing has happened to, in the place of one.
-    pub(crate) fn enkey(&mut self, n: usize) {
-        let (address, seed) = (self.nodes[n].address, n as u8 + 1);
-        let identity = Identity::from_private_key([seed; 32]);
+    /// Puts a fresh endpoint with a key, which nothing has happened to, in the place of one. It has the same key each time.
+    pub(crate) fn enkey(&mut self, n: usize, seed: u8) {
+        let identity = Identity::from_private_key([n as u8 + 1; 32]);
+        let address = self.nodes[n].address;
         self.nodes[n] = self.node(identity, address, seed, &Config::default());
     }
 

@@ -437,6 +437,41 @@ fn a_new_process_that_answered_an_old_offer_has_not_the_channels_of_the_one_befo
 }
 
 #[test]
+fn an_old_offer_of_a_key_does_not_replace_a_session_whose_path_is_lost() {
+    let mut world = World::new_unbound(&["alice", "bob"], &Config::default());
+    (0..2).for_each(|n| world.enkey(n, n as u8 + 1));
+    world.bind();
+    let ids = [0, 1].map(|n| world.endpoint(n).id());
+    let [alice, bob] = ids.each_ref().map(|id| id.as_str());
+    world.lose(Parcel::is_signal);
+    world.connect(0, bob);
+    world.run(secs(1));
+    let mut sent = world.sent.iter().map(|(_, parcel)| parcel);
+    let late = sent.find(|parcel| parcel.is_signal()).cloned();
+    world.enkey(0, 77);
+    world.bind();
+    world.heal();
+    world.connect(0, bob);
+    world.run(secs(1));
+    assert!(world.is_connected(0, bob) && world.is_connected(1, alice));
+    world.lose(Parcel::is_datagram);
+    world.run(secs(10));
+    assert!(world.saw_state(1, PeerState::Disconnected));
+    world.deliver(late.expect("an offer"));
+    world.run(millis(1));
+    let stale = Event::SignalRefused {
+        peer: Some(ids[0]),
+        reason: SignalRefusal::Stale,
+    };
+    assert!(world.events(1).contains(&stale));
+    assert_eq!(world.end(1), None);
+    world.heal();
+    world.run(secs(15));
+    assert!(world.is_connected(0, bob) && world.is_connected(1, alice));
+    assert_eq!((world.end(0), world.end(1)), (None, None));
+}
+
+#[test]
 fn a_process_that_remembers_takes_no_old_offer_for_a_new_one() {
     for remembers in [false, true] {
         let mut world = World::connected();

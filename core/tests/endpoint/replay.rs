@@ -135,7 +135,7 @@ fn replay(tape: &[u8], start: Instant) -> Result<Vec<(Duration, Event)>, ReplayE
 fn record_room(keyed: bool, payloads: bool) -> Recorded {
     let mut world = World::new_unbound(&["alice", "bob", "carol"], &Config::default());
     if keyed {
-        (0..3).for_each(|n| world.enkey(n));
+        (0..3).for_each(|n| world.enkey(n, n as u8 + 1));
     }
     let (tape, started) = (Tape::default(), world.now);
     let alice = world.endpoint(0);

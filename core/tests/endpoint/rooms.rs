@@ -225,7 +225,7 @@ fn who_does_not_know_the_name_of_the_room_is_not_in_it() {
 #[test]
 fn publications_of_keys_are_signed_dated_and_of_one_room() {
     let mut world = World::new_unbound(&["alice", "bob", "carol"], &Config::default());
-    (0..3).for_each(|n| world.enkey(n));
+    (0..3).for_each(|n| world.enkey(n, n as u8 + 1));
     world.bind();
     let ids: Vec<_> = world.nodes.iter().map(|node| node.endpoint.id()).collect();
     let rooms: Vec<_> = (0..3).map(|n| join(&mut world, n)).collect();

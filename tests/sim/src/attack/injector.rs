@@ -15,6 +15,7 @@ use super::{Attacker, Hands, Heard};
 pub struct Injector {
     every: u64,
     left: u32,
+    spared: Vec<u16>,
     heard: u64,
     late: VecDeque<(Time, SocketAddr, SocketAddr, Vec<u8>)>,
 }
@@ -26,8 +27,18 @@ impl Injector {
         Self {
             every: every.max(1),
             left: count,
+            spared: Vec::new(),
             heard: 0,
             late: VecDeque::new(),
+        }
+    }
+
+    /// Leaves what is from or to one of these ports.
+    #[must_use]
+    pub fn sparing(self, ports: Vec<u16>) -> Self {
+        Self {
+            spared: ports,
+            ..self
         }
     }
 }
@@ -44,11 +55,13 @@ impl Attacker for Injector {
 
     fn overhear_datagram(&mut self, datagram: &Heard<'_>, hands: &mut Hands<'_>) {
         self.heard += 1;
-        if self.left == 0 || !self.heard.is_multiple_of(self.every) {
+        let (source, destination) = (datagram.source, datagram.destination);
+        let mut ports = [source.port(), destination.port()].into_iter();
+        let is_spared = ports.any(|port| self.spared.contains(&port));
+        if self.left == 0 || is_spared || !self.heard.is_multiple_of(self.every) {
             return;
         }
         self.left -= 1;
-        let (source, destination) = (datagram.source, datagram.destination);
         let mut contents = datagram.contents.to_vec();
         match self.left % 3 {
             0 => {

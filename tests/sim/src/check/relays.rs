@@ -34,6 +34,8 @@ struct Allocation {
     ends: bool,
     /// Whether the last answer was an error, which may say that it is lost.
     is_refused: bool,
+    /// Whether its socket went with its interface.
+    is_unplugged: bool,
 }
 
 #[derive(Debug)]
@@ -133,15 +135,17 @@ impl Relays {
 
     /// An interface goes, and its sockets with it, though the host may close them only when another with its address is there.
     pub(crate) fn on_interface_lost(&mut self, ip: IpAddr) {
-        self.0.retain(|way, _| way.0.ip() != ip);
+        let lost = self.0.iter_mut().filter(|(way, _)| way.0.ip() == ip);
+        lost.for_each(|(_, allocation)| allocation.is_unplugged = true);
     }
 
     /// The host closes a socket, although its interface is there.
     pub(crate) fn on_closed(&mut self, local: SocketAddr, findings: &mut Findings) {
         let now = findings.now;
         for (way, allocation) in self.0.iter().filter(|(way, _)| way.0 == local) {
-            let over = !allocation.is_live(now) || allocation.is_refused;
-            findings.check(Invariant::TurnCare, over || allocation.ends, || {
+            let lost = allocation.is_refused || allocation.is_unplugged;
+            let over = !allocation.is_live(now) || lost || allocation.ends;
+            findings.check(Invariant::TurnCare, over, || {
                 format!("an allocation over {way:?} is left and not given back")
             });
         }

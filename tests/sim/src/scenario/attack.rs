@@ -1,6 +1,8 @@
 //! Who attacks in a scenario, from a host that does nothing else, until all faults end.
 
-use bowline::{PeerId, Protection};
+use std::net::SocketAddr;
+
+use bowline::PeerId;
 use serde::{Deserialize, Serialize};
 
 use crate::attack::{Checks, Injector, Meddler, OfferStorm, Replayer, Storm, StunFlood};
@@ -36,7 +38,8 @@ pub enum AttackPlan {
         /// How many.
         count: u32,
     },
-    /// The signalling server: every signal to everybody, at each new one and at the end.
+    /// The signalling server: every signal to everybody, at each new one and at the end. Where hosts are keys: the offer of a
+    /// process that is gone brings down a connection between names.
     Replay {
         /// How many signals are kept.
         keep: usize,
@@ -84,7 +87,13 @@ impl AttackPlan {
                 let flood = StunFlood::new(target, checks, count);
                 world.take_over(host, flood.starting_at(Time::from_millis(at_ms)));
             }
-            Self::Inject { every, count } => world.take_over(host, Injector::new(every, count)),
+            Self::Inject { every, count } => {
+                // The checkers believe what servers say, which endpoints verify.
+                let servers =
+                    (0..world.servers()).flat_map(|server| world.server_addresses(server));
+                let ports = servers.map(SocketAddr::port).collect();
+                world.take_over(host, Injector::new(every, count).sparing(ports));
+            }
             Self::Replay { keep } => {
                 let rounds = vec![Time::from_millis(chaos_ms.saturating_sub(1))];
                 world.take_over(host, Replayer::new(everybody, rounds).keeping(keep));
@@ -140,10 +149,10 @@ fn attack(scenario: &Scenario, stream: &mut Stream, honest: usize) -> AttackPlan
             every: log_u64(stream, 2.0, 100.0),
             count: count(stream, 10.0, 200.0),
         },
-        (2, _) => AttackPlan::Replay {
+        (2, Some(_)) => AttackPlan::Replay {
             keep: log_usize(stream, 4.0, 30.0),
         },
-        (_, Some(Protection::Sealed | Protection::Signed)) => AttackPlan::Meddle {
+        (_, Some(_)) => AttackPlan::Meddle {
             count: count(stream, 4.0, 40.0),
         },
         _ => AttackPlan::Storm {

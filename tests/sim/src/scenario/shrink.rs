@@ -74,10 +74,15 @@ impl Search<'_> {
             protection: None,
             ..self.best.clone()
         };
-        // Names cannot withstand who alters signals.
+        // Names cannot withstand who carries signals.
         for plan in &mut plain.peers {
-            let meddles = |attack: &AttackPlan| matches!(attack, AttackPlan::Meddle { .. });
-            plan.attack = plan.attack.take().filter(|attack| !meddles(attack));
+            let needs_keys = |attack: &AttackPlan| {
+                matches!(
+                    attack,
+                    AttackPlan::Meddle { .. } | AttackPlan::Replay { .. }
+                )
+            };
+            plan.attack = plan.attack.take().filter(|attack| !needs_keys(attack));
         }
         self.attempt(plain);
         for host in 0..self.best.peers.len() {

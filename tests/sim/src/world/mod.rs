@@ -67,6 +67,8 @@ pub struct World {
     marks: Marks,
     trace: Trace,
     stats: Stats,
+    /// Events that an input may have caused, and not only time.
+    told: u64,
     /// The hosts that attackers have taken over.
     attackers: Vec<HostId>,
     /// The signals that attackers made themselves.
@@ -149,6 +151,7 @@ impl World {
             marks: Marks::default(),
             trace: Trace::new(builder.record),
             stats: Stats::default(),
+            told: 0,
             attackers: Vec::new(),
             forged: BTreeSet::new(),
             needs: Needs::default(),

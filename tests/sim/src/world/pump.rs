@@ -178,16 +178,18 @@ impl World {
         let due = node.deadline.is_some_and(|at| at <= self.clock.now());
         // Of one peer so many ended sessions are remembered, and who attacks may begin more.
         let used = node.signals.contains(&serial) && !self.forged.contains(&serial);
-        let before = self.stats.events;
+        let before = self.told;
         let sent = self.bus.accounts().sent;
         self.model.hears_signal = true;
         self.input(host, Input::Signal { text: &text });
         self.model.hears_signal = false;
-        let told = self.stats.events - before;
+        let told = self.told - before;
         if used && !due {
+            let last = self.nodes[host].log.last();
             self.findings
                 .check(Invariant::SignallingSafety, told == 0, || {
-                    format!("a duplicate from {from} made {host} tell {told} events")
+                    let last = last.map(|(_, event)| event);
+                    format!("a duplicate from {from} made {host} tell {told} events, {last:?} last")
                 });
         }
         // What comes at a bad moment is neither answered nor told of, so that its sender repeats it: then a copy
@@ -378,6 +380,8 @@ impl World {
         }
         if !matches!(event, Event::SignalRefused { .. } | Event::Metrics { .. }) {
             self.stats.events += 1;
+            // What waits for its turn may have it whenever its endpoint is asked.
+            self.told += u64::from(!matches!(event, Event::Sent { .. }));
         }
         if let Some(peer) = peer {
             // What an attacker does follows no model.

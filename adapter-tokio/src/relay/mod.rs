@@ -46,7 +46,8 @@
 //! them a peer connects. When one of them dies, its peers connect to another, and what it had not delivered is sent again by
 //! the endpoints, which repeat what is not acknowledged. Who was connected to it is told to be there for up to six seconds
 //! more. The limit on the peers of a room counts those that a server knows of: many that come to several servers in the same
-//! instant may be some more. NATS is trusted: whoever can publish there can speak for every server. Of two connections with the
+//! instant may be some more. A message for somebody at another server goes to the servers that have members in that room; those that
+//! name no room are all in one. NATS is trusted: whoever can publish there can speak for every server. Of two connections with the
 //! same name at two servers the later one has it, as far as the clocks of the servers agree.
 //!
 //! # Ending

@@ -49,7 +49,7 @@ pub fn room(url: &str, room: &str, id: PeerId) -> Result<(Signalling, Presence),
 
 /// Where relays are (see [`Relay`](crate::relay::Relay)): one, or several that share their rooms.
 ///
-/// A link begins with any of them. It connects in the background, and again whenever the connection is lost, then to the next
+/// A link begins with any of them. It connects in the background, and again whenever the connection is lost, then to another
 /// one: after 250 ms, and twice as long each time that all have failed, up to 10 s, less a random part. Meanwhile up to 256 messages wait; of more
 /// the oldest are dropped and counted in [`LinkStatus::dropped`](super::LinkStatus::dropped). It ends with its endpoint.
 ///
@@ -232,11 +232,12 @@ type Socket = WebSocketStream<Box<dyn Stream>>;
 
 impl Carrier {
     async fn run(mut self) {
-        let first = usize::from(random_byte());
+        let relays = self.uris.len();
+        let mut at = usize::from(random_byte()) % relays.max(1);
         // In a row, of connections that did not last.
         let mut failures = 0;
-        for attempt in first.. {
-            let end = self.connect_and_carry(attempt).await;
+        loop {
+            let end = self.connect_and_carry(at).await;
             let lasted = self.up_since.take().map(|since| since.elapsed());
             failures = match lasted {
                 Some(time) if time > STABLE => 0,
@@ -244,7 +245,7 @@ impl Carrier {
             };
             let (reason, pause) = match end {
                 End::Endpoint => return,
-                End::Lost(reason) => (reason, pause_after(failures, self.uris.len())),
+                End::Lost(reason) => (reason, pause_after(failures, relays)),
                 End::Replaced => {
                     let reason = "another connection has taken this name".to_owned();
                     (reason, LONGEST_PAUSE)
@@ -259,11 +260,12 @@ impl Carrier {
             if self.wait(jittered(pause)).await.is_none() {
                 return;
             }
+            at = another(at, relays, random_byte());
         }
     }
 
-    async fn connect_and_carry(&mut self, attempt: usize) -> End {
-        let Some(uri) = self.uris.get(attempt % self.uris.len().max(1)) else {
+    async fn connect_and_carry(&mut self, at: usize) -> End {
+        let Some(uri) = self.uris.get(at) else {
             return End::Lost("the url is too long".to_owned());
         };
         let connecting = connect(uri.clone(), Arc::clone(&self.tls));
@@ -397,6 +399,14 @@ async fn send(stream: &mut Socket, message: Message) -> Result<(), tungstenite::
         .map_err(late)?
 }
 
+/// Which relay to try after one. Not always the next: those of a relay that dies would all go to the same.
+fn another(at: usize, relays: usize, random: u8) -> usize {
+    match relays.saturating_sub(1) {
+        0 => at,
+        others => (at + 1 + usize::from(random) % others) % relays,
+    }
+}
+
 /// How long to wait after so many failures in a row: longer after each time that all relays have failed.
 fn pause_after(failures: usize, relays: usize) -> Duration {
     let rounds = failures.saturating_sub(1) / relays.max(1);
@@ -483,6 +493,18 @@ mod tests {
         assert_eq!(waiting.front().map(Utf8Bytes::as_str), Some("1"));
         enqueue(&mut link, &mut waiting, "x".repeat(MAX_MESSAGE + 1));
         assert_eq!(near.status.borrow().dropped, 2);
+    }
+
+    #[test]
+    fn after_a_relay_any_other_is_tried() {
+        let tried = |at, relays| {
+            let tried = (0..=255).map(|random| another(at, relays, random));
+            tried.collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(tried(1, 3), [0, 2].into());
+        assert_eq!(tried(2, 3), [0, 1].into());
+        assert_eq!(tried(1, 2), [0].into());
+        assert_eq!((tried(0, 1), tried(0, 0)), ([0].into(), [0].into()));
     }
 
     #[test]

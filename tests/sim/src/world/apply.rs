@@ -314,13 +314,18 @@ impl World {
 
     /// The same, but the endpoint is handed out, so that it can be looked at, or weighed by what dropping it frees.
     pub fn take_endpoint(&mut self, host: HostId) -> Option<Box<Endpoint>> {
-        self.model.on_crash(host);
-        self.forget_needs(host);
-        let endpoint = self.nodes[host].crash();
+        let endpoint = self.remove_endpoint(host);
         if endpoint.is_some() {
             self.mark_crash();
         }
         endpoint
+    }
+
+    /// The same, but that it is no fault.
+    pub(super) fn remove_endpoint(&mut self, host: HostId) -> Option<Box<Endpoint>> {
+        self.model.on_crash(host);
+        self.forget_needs(host);
+        self.nodes[host].crash()
     }
 
     /// `host` uses other ICE servers from now on.

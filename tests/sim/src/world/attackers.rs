@@ -14,9 +14,7 @@ impl World {
     ///
     /// What the other hosts are told about it is not held against the model.
     pub fn take_over(&mut self, host: HostId, attacker: impl Attacker + 'static) {
-        self.model.on_crash(host);
-        self.forget_needs(host);
-        drop(self.nodes[host].crash());
+        drop(self.remove_endpoint(host));
         self.nodes[host].attacker = Some(Box::new(attacker));
         self.attackers.push(host);
         self.let_attack(host, |attacker, hands| attacker.on_start(hands));

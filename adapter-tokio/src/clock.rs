@@ -18,6 +18,11 @@ impl WallClock {
         UnixTime::from_duration(since_epoch.unwrap_or_default())
     }
 
+    /// The same in seconds since 1970.
+    pub(crate) fn seconds() -> u64 {
+        Self::shows().as_millis() / 1_000
+    }
+
     /// A clock that was looked at when it showed this.
     pub(crate) fn new(looked: Instant, showed: UnixTime) -> Self {
         Self { looked, showed }

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::route::Names;
+use crate::clock::WallClock;
 use crate::signalling::RoomName;
 
 /// What a relay and those who hand out its access tokens share. It shows itself nowhere.
@@ -57,7 +58,7 @@ impl AccessKey {
         lifetime: Duration,
     ) -> String {
         self.sign(&Claims {
-            exp: unix_now().saturating_add(lifetime.as_secs()),
+            exp: WallClock::seconds().saturating_add(lifetime.as_secs()),
             nbf: None,
             sub: peer.map(|peer| peer.to_string()),
             room: room.map(ToString::to_string),
@@ -120,12 +121,6 @@ struct Claims {
     sub: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     room: Option<String>,
-}
-
-/// The seconds since the start of 1970.
-pub(super) fn unix_now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs())
 }
 
 const HEADER: &[u8] = br#"{"alg":"HS256","typ":"JWT"}"#;
@@ -253,7 +248,7 @@ mod tests {
         let alice = PeerId::new("alice").expect("valid");
         let token = key().issue(Some(alice), Some(&room), Duration::from_secs(1));
         let names = names("peer=alice&room=kitchen");
-        assert_eq!(key().admit(&token, &names, unix_now()), Ok(()));
+        assert_eq!(key().admit(&token, &names, WallClock::seconds()), Ok(()));
         assert_eq!(AccessKey::new(&[7; 31]).err(), Some(ShortKey));
         assert_eq!(format!("{:?}", key()), "AccessKey(..)");
     }

@@ -31,8 +31,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{info, warn};
 
+use super::Shared;
 use super::rooms::{Outbox, RoomKey, Rooms};
-use super::{Phase, Shared};
 
 /// A server among those that share their rooms: a random number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,7 +121,6 @@ impl Bus {
 
     /// Carries what is for other servers and what comes from them, until the relay stops.
     pub(super) async fn run(self, shared: Arc<Shared>, forwards: mpsc::Receiver<Forward>) {
-        let mut phase = shared.phase.subscribe();
         let Some(outbox) = shared.rooms.outbox() else {
             return;
         };
@@ -137,7 +136,7 @@ impl Bus {
         };
         tokio::select! {
             () = work => {}
-            _ = phase.wait_for(|phase| matches!(phase, Phase::Stopped)) => {}
+            () = shared.stopped() => {}
         }
         let farewell = async {
             beat(&self.client, outbox.server, true).await;
@@ -191,7 +190,7 @@ impl Publisher {
             tokio::select! {
                 () = outbox.changed.notified() => self.announce(false).await,
                 Some(forward) = forwards.recv() => {
-                    let to = forward.to.as_str().replace('.', "/");
+                    let to = token(forward.to.as_str());
                     let subject = subject(&forward.room, &format!("to.{to}"));
                     self.publish(subject, forward.text.into()).await;
                 }
@@ -215,7 +214,7 @@ impl Publisher {
     /// Tells the others of the rooms that have changed, and subscribes to those that are new here.
     async fn announce(&mut self, ask: bool) {
         while let Some((room, peers)) = self.shared.rooms.next_announcement() {
-            let is_here = self.shared.rooms.has(&room);
+            let is_here = !peers.is_empty();
             let is_new = is_here && !self.receiving.contains_key(&room);
             if is_new {
                 match self.client.subscribe(subject(&room, ">")).await {
@@ -318,9 +317,14 @@ fn json(value: &impl Serialize) -> Bytes {
     text.expect("strings and numbers have a JSON form").into()
 }
 
+/// A name within a subject, where dots part tokens.
+fn token(name: &str) -> String {
+    name.replace('.', "/")
+}
+
 fn subject(room: &RoomKey, what: &str) -> String {
     match room {
-        Some(room) => format!("bowline.1.room.{}.{what}", room.as_str().replace('.', "/")),
+        Some(room) => format!("bowline.1.room.{}.{what}", token(room.as_str())),
         None => format!("bowline.1.unnamed.{what}"),
     }
 }

@@ -17,6 +17,7 @@ use tracing::debug;
 use super::rooms::{Feed, Ticket};
 use super::route::{Names, token};
 use super::{Phase, Shared, access};
+use crate::clock::WallClock;
 
 /// A file that a relay gives to browsers, beside the signalling. See [`RelayBuilder::pages`](super::RelayBuilder::pages).
 ///
@@ -128,7 +129,7 @@ fn refuse(names: &Names, query: Option<&str>, shared: &Shared) -> Option<Answer>
     }
     let key = shared.access.as_ref()?;
     let admitted = token(query).ok_or(access::Denied);
-    let admitted = admitted.and_then(|token| key.admit(token, names, access::unix_now()));
+    let admitted = admitted.and_then(|token| key.admit(token, names, WallClock::seconds()));
     admitted.is_err().then(|| {
         shared.counters.unauthorized.add();
         plain(StatusCode::UNAUTHORIZED, "no valid access token\n")

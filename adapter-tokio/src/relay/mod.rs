@@ -234,9 +234,16 @@ impl RelayBuilder {
             phase: watch::Sender::new(Phase::Serving),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, self.tls, Arc::clone(&shared)));
+        let tls = self.tls.map(|identity| identity.acceptor());
+        tasks.spawn(accept(listener, Arc::clone(&shared), {
+            let shared = Arc::clone(&shared);
+            move |stream, from| start(stream, from, tls.clone(), &shared)
+        }));
         if let Some((listener, _)) = monitor {
-            tasks.spawn(monitor::run(listener, Arc::clone(&shared)));
+            tasks.spawn(accept(listener, Arc::clone(&shared), {
+                let shared = Arc::clone(&shared);
+                move |stream, _| drop(tokio::spawn(monitor::serve(stream, Arc::clone(&shared))))
+            }));
         }
         if let Some((bus, queue)) = bus {
             tasks.spawn(bus.run(Arc::clone(&shared), queue));
@@ -397,16 +404,19 @@ impl Shared {
     }
 }
 
-/// Accepts connections until the relay stops.
-async fn accept(listener: TcpListener, tls: Option<TlsIdentity>, shared: Arc<Shared>) {
-    let tls = tls.map(|identity| identity.acceptor());
+/// Accepts connections, and starts each, until the relay stops.
+async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut start: impl FnMut(TcpStream, SocketAddr),
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shared.stopped() => return,
         };
         match accepted {
-            Ok((stream, from)) => start(stream, from, tls.clone(), &shared),
+            Ok((stream, from)) => start(stream, from),
             Err(error) => {
                 // Out of descriptors, mostly: to try again at once would only spin.
                 warn!(%error, "a connection could not be accepted");

@@ -7,35 +7,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::debug;
 
 use super::http::{Answer, REQUEST_BUFFER, answer_with, plain};
-use super::{ACCEPT_PAUSE, RelayStats, Shared};
+use super::{RelayStats, Shared};
 use crate::exposition::{self, ByCause, Family, count, counter, gauge, seconds, size};
 
-/// Answers those who watch the relay, until it stops.
-pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shared.stopped() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
-            }
-            Err(error) => {
-                warn!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
 /// Answers the one request of a connection.
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let service = service_fn(|request| {
         let response = answer(&request, &shared);
         async { Ok::<_, Infallible>(response) }

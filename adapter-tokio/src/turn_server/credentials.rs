@@ -1,9 +1,11 @@
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
+
+use crate::clock::WallClock;
 
 /// What a server and those who hand out its credentials share. It shows itself nowhere.
 ///
@@ -31,7 +33,7 @@ impl TurnSecret {
     /// Makes credentials for `name` that end after `lifetime`.
     #[must_use]
     pub fn issue(&self, name: &str, lifetime: Duration) -> TurnCredentials {
-        let expiry = unix_now().saturating_add(lifetime.as_secs());
+        let expiry = WallClock::seconds().saturating_add(lifetime.as_secs());
         let username = format!("{expiry}:{name}");
         let password = self.password(&username);
         TurnCredentials { username, password }
@@ -84,14 +86,6 @@ pub(super) fn valid_name(username: &str, now: u64) -> Option<&str> {
     (expiry > now).then_some(name)
 }
 
-/// Seconds since 1970.
-pub(super) fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +101,7 @@ mod tests {
     #[test]
     fn credentials_name_their_end_and_hold_until_then() {
         let credentials = TurnSecret::new(b"x").issue("alice", Duration::from_secs(60));
-        let now = unix_now();
+        let now = WallClock::seconds();
         assert_eq!(valid_name(credentials.username(), now), Some("alice"));
         assert_eq!(valid_name("100:bob", 99), Some("bob"));
         assert_eq!(valid_name("100:bob", 100), None);

@@ -9,8 +9,9 @@ use stun_proto::types::attribute::{
 use stun_proto::types::message::{LongTermCredentials, Message};
 use stun_proto::types::prelude::AttributeStaticType;
 
-use super::credentials::{TurnSecret, unix_now, valid_name};
+use super::credentials::{TurnSecret, valid_name};
 use super::message::{Caller, challenge, refusal};
+use crate::clock::WallClock;
 
 /// Who may enter. It keeps nothing for anybody: a nonce proves itself, and so does a user name with its password.
 pub(super) struct Door {
@@ -72,7 +73,7 @@ impl Door {
     fn caller(&self, username: &str, known: Option<&Caller>) -> Option<Caller> {
         let name = match known.filter(|known| known.credentials.username() == username) {
             Some(known) => &known.name,
-            None => valid_name(username, unix_now())?,
+            None => valid_name(username, WallClock::seconds())?,
         };
         let password = self.secret.password(username);
         let credentials = LongTermCredentials::new(username.to_owned(), password.to_string());

@@ -5,7 +5,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use bowline::PeerId;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::bus::{Forward, ServerId};
 use super::limits::{Counters, RelayLimits};
+use crate::clock::WallClock;
 use crate::signalling::RoomName;
 
 /// Who is where, here and at the other servers. A room is there as long as somebody is in it here.
@@ -256,8 +257,7 @@ impl Room {
 
     /// The time at which somebody takes a name: now, or after it was taken last where that clock is ahead.
     fn next_claim(&self, peer: PeerId) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let now = WallClock::shows().as_millis();
         let elsewhere = self.elsewhere.values().filter_map(|there| there.get(&peer));
         let here = self.members.get(&peer).map(|member| &member.since);
         let last = elsewhere.chain(here).max();

@@ -111,11 +111,6 @@ impl Rooms {
             self.forget(server);
         }
     }
-
-    /// Whether somebody is in this room here.
-    pub(in crate::relay) fn has(&self, room: &RoomKey) -> bool {
-        self.lock().rooms.contains_key(room)
-    }
 }
 
 /// Names of the room without a name that the other servers are told of at once.

@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::others::MAX_TAKEN;
 use super::{Feed, Outbox, RoomFull, RoomKey, Rooms, Ticket};
+use crate::clock::WallClock;
 use crate::relay::bus::{Announcement, Forward, ServerId};
 use crate::relay::limits::{Counters, RelayLimits};
 use crate::signalling::RoomName;
@@ -226,7 +227,7 @@ fn of_two_connections_with_a_name_the_later_has_it_in_any_room() {
             let (_old, mut old) = a.join("alice", &room);
             settle(&a, &b, now);
             // Within one millisecond the number of the server decides, which the other cannot know; later it is the time.
-            while unix_millis() == started(&a, &room) {}
+            while WallClock::shows().as_millis() == started(&a, &room) {}
             let (_new, mut new) = b.join("alice", &room);
             settle(&a, &b, now);
             assert!(
@@ -348,11 +349,6 @@ fn every_room_is_told_once_in_as_many_parts() {
     }
     all.sort();
     assert_eq!(all, names.map(room));
-}
-
-fn unix_millis() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(now.expect("after 1970").as_millis()).expect("before the end of times")
 }
 
 /// When the first name of a room was taken.

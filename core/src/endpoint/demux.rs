@@ -3,8 +3,9 @@
 //! RFC 7983 tells the protocol, and the gate has checked it. Then: a check is found by the user name fragment that we
 //! announced, an answer by the transaction that we began, and everything else by the pair of addresses. A pair enters
 //! the table only when the transport answered a check on it or sent secured data on it, which it does to authenticated
-//! addresses alone; a pair that another peer holds is never taken over, so that nobody can divert a peer's traffic by
-//! naming its address as a candidate.
+//! addresses alone. A pair that another peer holds is taken over by an answer to a check of ours alone: by whoever is there now. So
+//! nobody can divert a peer's traffic by naming its address as a candidate, nor keep a peer out by sending on from its
+//! address the check of another.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

@@ -689,9 +689,12 @@ impl Endpoint {
                 let path = Path { local, remote };
                 slot.peer
                     .on_check_answered(path, took, &mut self.ctx, self.now);
+                self.claim_tuple(key, tuple);
             }
         }
-        slot.peer.on_datagram(local, remote, contents, self.now);
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.peer.on_datagram(local, remote, contents, self.now);
+        }
         self.touch(key);
     }
 

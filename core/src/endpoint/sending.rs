@@ -105,6 +105,19 @@ impl Endpoint {
         true
     }
 
+    /// A check on a pair of addresses was answered with the password of the peer: it is there, and whoever else held the pair is not.
+    pub(super) fn claim_tuple(&mut self, key: PeerKey, tuple: (SocketAddr, SocketAddr)) {
+        let holder = self.demux.by_tuple(tuple);
+        let Some(holder) = holder.filter(|holder| *holder != key) else {
+            return;
+        };
+        self.demux.remove_tuple(tuple);
+        if let Some(slot) = self.slots.get_mut(holder) {
+            slot.tuples.retain(|held| *held != tuple);
+        }
+        self.note_tuple(key, tuple);
+    }
+
     fn send_check(&mut self, key: PeerKey, check: Datagram) {
         if let Some(id) = transaction_of(&check) {
             self.demux.add_check(id, key, check.destination, self.now);

@@ -934,3 +934,36 @@ fn the_limit_on_offers_that_wait_holds() {
     world.run(millis(100));
     assert_eq!(world.stats(0).incoming, 2, "there is room again");
 }
+
+/// Somebody on the path sends a check of Carol on to Alice, from where Bob is: whoever really is there takes the place.
+#[test]
+fn a_check_that_is_sent_on_from_the_address_of_another_keeps_nobody_out() {
+    let mut world = neighbours();
+    let mut datagrams = world.sent.iter().filter_map(|(_, parcel)| match parcel {
+        Parcel::Datagram { from, to, bytes } => Some((*from, *to, bytes)),
+        Parcel::Signal { .. } => None,
+    });
+    let (alice, bob, carol) = (address(ALICE), address(BOB), address(CAROL));
+    let check = datagrams
+        .find(|(from, to, bytes)| (*from, *to) == (carol, alice) && bytes.starts_with(&REQUEST));
+    let bytes = check.expect("she has sent some").2.clone();
+    let (from, to) = (bob, alice);
+    world.deliver(Parcel::Datagram { from, to, bytes });
+    world.drain();
+    let is_answer = |parcel: &Parcel| match parcel {
+        Parcel::Datagram { from, to, bytes } => {
+            (*from, *to) == (alice, bob) && bytes.starts_with(&ANSWER)
+        }
+        Parcel::Signal { .. } => false,
+    };
+    let answered = world.sent.iter().any(|(_, parcel)| is_answer(parcel));
+    assert!(answered, "it has the password of Alice");
+    world.connect(BOB, "alice");
+    world.run(secs(3));
+    assert!(world.is_connected(BOB, "alice") && world.is_connected(ALICE, "bob"));
+    assert_unharmed(&mut world);
+}
+
+/// The first bytes of a check and of an answer to one (RFC 8489 section 5).
+const REQUEST: [u8; 2] = [0, 1];
+const ANSWER: [u8; 2] = [1, 1];

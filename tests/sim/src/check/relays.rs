@@ -27,6 +27,8 @@ pub(crate) struct Relays(BTreeMap<Way, Allocation>);
 struct Allocation {
     /// When it is over; `None` is before it began.
     until: Option<Time>,
+    /// The transaction that made it.
+    made_by: Option<[u8; 12]>,
     permissions: BTreeMap<IpAddr, Time>,
     channels: BTreeMap<u16, Channel>,
     asked: BTreeMap<[u8; 12], Asked>,
@@ -97,7 +99,8 @@ impl Relays {
         let Some(allocation) = self.0.get_mut(&way) else {
             return;
         };
-        let Some(asked) = id(contents).and_then(|id| allocation.asked.remove(&id)) else {
+        let id = id(contents);
+        let Some(asked) = id.and_then(|id| allocation.asked.remove(&id)) else {
             return;
         };
         let succeeds = message.has_class(MessageClass::Success);
@@ -106,7 +109,9 @@ impl Relays {
             Asked::Life if succeeds => {
                 let lifetime = message.attribute::<Lifetime>();
                 let secs = lifetime.map_or(0, |lifetime| lifetime.seconds());
-                if message.has_method(ALLOCATE) {
+                // What was asked again because its answer was late is answered again, and makes no other.
+                if message.has_method(ALLOCATE) && allocation.made_by != id {
+                    allocation.made_by = id;
                     allocation.permissions.clear();
                     allocation.channels.clear();
                 }
@@ -396,6 +401,21 @@ mod tests {
         stage.at(901);
         stage.ask(CHANNEL_BIND, Some(peer(3)), Some(0x4000), false);
         assert_eq!(stage.broken(), 0);
+    }
+
+    #[test]
+    fn an_allocation_that_is_answered_twice_keeps_its_channels_and_another_has_none() {
+        let mut stage = Stage::new();
+        let again = |stage: &mut Stage, id: u128| {
+            stage.id = id - 1;
+            stage.ask(ALLOCATE, None, None, true);
+            stage.id = 10;
+            stage.send(&[0x40, 0, 0, 0]);
+            stage.broken()
+        };
+        stage.ask(CHANNEL_BIND, Some(peer(2)), Some(0x4000), true);
+        assert_eq!(again(&mut stage, 1), 0);
+        assert_eq!(again(&mut stage, 3), 1);
     }
 
     #[test]

@@ -63,7 +63,8 @@ pub struct MeshStats {
     pub published: u64,
     /// Signalling messages and publications that came again.
     pub duplicates: u64,
-    /// Publications without the signature of their origin, of another time, or too large.
+    /// Publications without the signature of their origin, of another time, or too large; and messages about members that
+    /// have not signed what is said of them.
     pub forged: u64,
     /// Publications, and signalling messages from one neighbour, that came too fast.
     pub too_fast: u64,

@@ -32,7 +32,7 @@ impl Endpoint {
     pub fn join(&mut self, name: &str, now: Instant) -> Result<RoomId, JoinError> {
         self.begin(now, |_| Step::Join { name: name.into() });
         let unix = self.wall.at(self.now);
-        let room = self.ctx.mesh.join(name, unix, self.now)?;
+        let room = self.ctx.mesh.join(name, &self.sealer, unix, self.now)?;
         self.closing = false;
         Ok(room)
     }
@@ -123,7 +123,7 @@ impl Endpoint {
 
     /// Leaves every room, and says so.
     pub(super) fn leave_rooms(&mut self) {
-        self.ctx.mesh.leave_all(self.now);
+        self.ctx.mesh.leave_all(&self.sealer, self.now);
         self.say_at_once();
     }
 
@@ -204,8 +204,10 @@ impl Room<'_> {
     /// Leaves the room, and tells the others.
     pub fn leave(self, now: Instant) {
         self.endpoint.begin(now, |_| Step::Leave { room: self.id });
-        let now = self.endpoint.now;
-        self.endpoint.ctx.mesh.leave(self.id, now);
+        let Endpoint {
+            ctx, sealer, now, ..
+        } = self.endpoint;
+        ctx.mesh.leave(self.id, sealer, *now);
         self.endpoint.say_at_once();
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::members::Record;
 use crate::channel::kind::Message;
 use crate::id::{PeerId, hex};
+use crate::signal::Signature;
 use crate::tape::without_passwords;
 
 /// What one side says to the other.
@@ -93,7 +94,7 @@ pub(crate) struct Header {
     pub(crate) text: bool,
     /// Ed25519 (RFC 8032) over [`Header::signed`], in base64url; none where peers are not keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) signature: Option<String>,
+    pub(crate) signature: Option<Signature>,
 }
 
 impl Header {
@@ -185,7 +186,10 @@ impl Frame {
     fn is_bounded(&self) -> bool {
         match self {
             Self::Hello { rooms, .. } => rooms.len() <= MAX_ROOMS,
-            Self::Digest { .. } | Self::Members { .. } | Self::Tree { .. } => true,
+            Self::Digest { .. } | Self::Tree { .. } => true,
+            Self::Members { records, .. } => records
+                .iter()
+                .all(|record| record.incarnation <= MAX_NUMBER),
             Self::Have { messages, .. } | Self::Want { messages, .. } => {
                 messages.len() <= MAX_NAMES
             }

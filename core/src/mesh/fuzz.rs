@@ -38,7 +38,7 @@ pub fn mesh(data: &[u8]) {
         joined: 0,
         left: 0,
     };
-    run.room = run.mesh.join("room", run.unix(), now).ok();
+    run.room = run.mesh.join("room", &run.sealer, run.unix(), now).ok();
     let mut script = Script::new(data);
     while !script.is_over() {
         run.step(&mut script);
@@ -88,9 +88,10 @@ impl Run {
             6 => {
                 if let Some(room) = self.room.take() {
                     self.left += self.mesh.members(room).len();
-                    self.mesh.leave(room, self.now);
+                    self.mesh.leave(room, &self.sealer, self.now);
                 } else {
-                    self.room = self.mesh.join("room", self.unix(), self.now).ok();
+                    let unix = self.unix();
+                    self.room = self.mesh.join("room", &self.sealer, unix, self.now).ok();
                 }
             }
             7 => {
@@ -153,6 +154,7 @@ impl Run {
                     peer: any_id(script),
                     incarnation: u64::from(script.byte()),
                     standing: script.pick(&standings),
+                    signature: None,
                 });
                 let records = records.collect();
                 let buckets = script.short();

@@ -2,17 +2,19 @@
 //!
 //! Each member has an incarnation, which only the member itself raises; among what is said of one incarnation the worse
 //! counts (SWIM, Das et al. 2002). So a member that is taken for lost and hears of it raises its incarnation, and everybody takes it
-//! back. Nothing of it is signed: whoever is in the room can say that another one is gone, and is contradicted.
+//! back. Where members are keys each signs that it is there in an incarnation, and that it has left: others can doubt that, which it
+//! contradicts, and nothing more.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::MAX_NUMBER;
+use super::frame::Token;
 use super::ring::Place;
 use crate::deadlines::Deadlines;
 use crate::id::PeerId;
+use crate::signal::Signature;
 
 /// What is known of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +22,24 @@ pub(crate) struct Record {
     pub(crate) peer: PeerId,
     pub(crate) incarnation: u64,
     pub(crate) standing: Standing,
+    /// By the member, over [`Record::signed`]; none where members are not keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signature: Option<Signature>,
 }
 
 impl Record {
+    /// What the member signs: that it is there in this incarnation, or has left. That somebody doubts it changes nothing of that.
+    pub(super) fn signed(&self, room: Token) -> Vec<u8> {
+        let Self {
+            peer, incarnation, ..
+        } = self;
+        let standing = match self.standing {
+            Standing::Here | Standing::Suspect | Standing::Lost => "here",
+            Standing::Left => "left",
+        };
+        format!("bowline membership 1\n{room} {peer} {incarnation} {standing}").into_bytes()
+    }
+
     /// What decides which of two that are of one member counts: the greater.
     pub(super) fn weight(&self) -> (u64, Standing) {
         (self.incarnation, self.standing)
@@ -111,10 +128,6 @@ impl Members {
             Some(entry) if record.weight() <= entry.record.weight() => return Change::Nothing,
             Some(entry) => entry.is_member(),
             None => false,
-        };
-        let record = Record {
-            incarnation: record.incarnation.min(MAX_NUMBER),
-            ..record
         };
         let new = || Entry {
             record,

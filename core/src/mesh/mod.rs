@@ -129,6 +129,7 @@ impl Mesh {
     pub(crate) fn join(
         &mut self,
         name: &str,
+        sealer: &Sealer,
         unix: UnixTime,
         now: Instant,
     ) -> Result<RoomId, JoinError> {
@@ -149,7 +150,7 @@ impl Mesh {
             (id, name.to_owned()),
             self.sha256,
             config,
-            unix,
+            (sealer, unix),
             now,
         );
         self.rooms.insert(id, room);
@@ -159,11 +160,11 @@ impl Mesh {
     }
 
     /// Leaves a room. Returns whether there was one.
-    pub(crate) fn leave(&mut self, id: RoomId, now: Instant) -> bool {
+    pub(crate) fn leave(&mut self, id: RoomId, sealer: &Sealer, now: Instant) -> bool {
         let Some(mut room) = self.rooms.remove(&id) else {
             return false;
         };
-        room.leave(&mut self.outputs);
+        room.leave(sealer, &mut self.outputs);
         self.say_hello_to_all();
         self.review_connections(now);
         self.outputs.push_back(MeshOutput::ReachChanged);
@@ -171,10 +172,10 @@ impl Mesh {
     }
 
     /// Leaves all rooms.
-    pub(crate) fn leave_all(&mut self, now: Instant) {
+    pub(crate) fn leave_all(&mut self, sealer: &Sealer, now: Instant) {
         let rooms: Vec<_> = self.rooms.keys().copied().collect();
         for room in rooms {
-            self.leave(room, now);
+            self.leave(room, sealer, now);
         }
     }
 
@@ -342,8 +343,10 @@ impl Mesh {
             Said::Frame(frame) => {
                 let token = frame.room();
                 let room = token.and_then(|token| shared(&mut self.rooms, token, from));
-                if let Some(room) = room {
-                    room.on_frame(from, frame, now, &mut self.outputs);
+                if let Some(room) = room
+                    && !room.on_frame(from, frame, sealer, now, &mut self.outputs)
+                {
+                    self.stats.forged += 1;
                 }
             }
             Said::Publication(header, payload) => {
@@ -352,9 +355,9 @@ impl Mesh {
                 };
                 let origin = header.name.from;
                 let is_genuine = || {
-                    let signature = header.signature.as_deref();
                     let dates = (UnixTime::from_millis(header.time), unix);
-                    sealer.is_genuine(origin, signature, dates, || header.signed(&payload))
+                    let signed = || header.signed(&payload);
+                    sealer.is_genuine(origin, header.signature, dates, signed)
                 };
                 if payload.len() > self.config.max_publication || !is_genuine() {
                     self.stats.forged += 1;

@@ -14,7 +14,7 @@ use crate::channel::kind::Message;
 use crate::config;
 use crate::event::{Event, PeerState};
 use crate::id::{PeerId, RoomId};
-use crate::signal::TokenBucket;
+use crate::signal::{Sealer, Signature, TokenBucket};
 
 /// One room, as this member sees it.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Room {
     sha256: Sha256,
     place: Place,
     incarnation: u64,
+    /// That we are there in this incarnation; none where members are not keys.
+    signature: Option<Signature>,
     /// Which stay this is, for the names of publications.
     epoch: u64,
     published: u64,
@@ -107,11 +109,11 @@ impl Room {
         (id, name): (RoomId, String),
         sha256: Sha256,
         config: &config::Mesh,
-        unix_millis: u64,
+        (sealer, unix_millis): (&Sealer, u64),
         now: Instant,
     ) -> Self {
         let token = truncated(sha256(format!("bowline room 1\n{name}").as_bytes()));
-        Self {
+        let mut room = Self {
             us,
             id,
             token,
@@ -119,6 +121,7 @@ impl Room {
             place: place_in(token, us, sha256),
             name,
             incarnation: unix_millis.min(MAX_NUMBER),
+            signature: None,
             epoch: unix_millis.min(MAX_NUMBER),
             published: 0,
             members: Members::new(config.max_members, config.suspicion),
@@ -133,7 +136,9 @@ impl Room {
                 review: Some(now),
                 ..Due::default()
             },
-        }
+        };
+        room.sign(sealer);
+        room
     }
 
     pub(super) fn name(&self) -> &str {
@@ -263,12 +268,20 @@ impl Room {
         }
     }
 
-    pub(super) fn on_frame(&mut self, from: PeerId, frame: Frame, now: Instant, out: &mut Outputs) {
+    /// A neighbour said something. Returns whether it may.
+    pub(super) fn on_frame(
+        &mut self,
+        from: PeerId,
+        frame: Frame,
+        sealer: &Sealer,
+        now: Instant,
+        out: &mut Outputs,
+    ) -> bool {
         match frame {
             Frame::Digest { buckets, .. } => self.on_digest(from, &buckets, out),
             Frame::Members {
                 records, buckets, ..
-            } => self.on_records(from, &records, buckets, now, out),
+            } => return self.on_records(from, (&records, buckets), sealer, now, out),
             Frame::Tree { branch, .. } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&from) {
                     neighbour.theirs = Some(branch);
@@ -292,6 +305,7 @@ impl Room {
             }
             Frame::Hello { .. } | Frame::Route(_) => {}
         }
+        true
     }
 
     /// Names and dates a publication of ours. None when it is too soon.
@@ -362,11 +376,12 @@ impl Room {
     }
 
     /// Says farewell to all neighbours.
-    pub(super) fn leave(&mut self, out: &mut Outputs) {
-        let record = Record {
+    pub(super) fn leave(&mut self, sealer: &Sealer, out: &mut Outputs) {
+        let mut record = Record {
             standing: Standing::Left,
             ..self.own_record()
         };
+        record.signature = sealer.sign(|| record.signed(self.token));
         for peer in self.neighbours() {
             out.push_back(self.members_frame(peer, vec![record], 0));
         }
@@ -435,20 +450,54 @@ impl Room {
         }
     }
 
+    /// Returns whether the members have signed all of it. What follows the first that has not is not looked at.
     fn on_records(
         &mut self,
         from: PeerId,
-        records: &[Record],
-        buckets: u16,
+        (records, buckets): (&[Record], u16),
+        sealer: &Sealer,
         now: Instant,
         out: &mut Outputs,
-    ) {
+    ) -> bool {
         for record in records {
-            self.merge(*record, Some(from), now, out);
+            let Some(record) = self.vouched(*record, sealer) else {
+                return false;
+            };
+            if record.peer == self.us {
+                self.contradict(record, sealer, now);
+            } else {
+                self.merge(record, Some(from), now, out);
+            }
         }
         if buckets != 0 {
             self.tell_missing(from, records, buckets, out);
         }
+        true
+    }
+
+    /// What somebody says of a member, if that is no news, or the member has signed it. Whose incarnation is known may be doubted by
+    /// anybody.
+    fn vouched(&self, record: Record, sealer: &Sealer) -> Option<Record> {
+        let known = self.record(record.peer);
+        let is_news = known.map_or(record.standing.is_member(), |known| {
+            record.weight() > known.weight()
+        });
+        if !is_news {
+            return Some(record);
+        }
+        let known = known.filter(|known| known.incarnation == record.incarnation);
+        if let Some(known) = known
+            && record.standing != Standing::Left
+        {
+            let signature = known.signature;
+            return Some(Record {
+                signature,
+                ..record
+            });
+        }
+        let signed = || record.signed(self.token);
+        let is_signed = sealer.has_signed(record.peer, record.signature, signed);
+        is_signed.then_some(record)
     }
 
     /// Tells a neighbour what it does not have of some parts.
@@ -468,12 +517,9 @@ impl Room {
         }
     }
 
-    /// Takes what `source` says of a member, and passes news on.
+    /// Takes what `source` says of another member, or we have found out, and passes news on.
     fn merge(&mut self, record: Record, source: Option<PeerId>, now: Instant, out: &mut Outputs) {
         let (room, peer) = (self.id, record.peer);
-        if peer == self.us {
-            return self.contradict(record, now);
-        }
         let (token, sha256) = (self.token, self.sha256);
         let place = || place_in(token, peer, sha256);
         match self.members.merge(record, place, now) {
@@ -501,7 +547,7 @@ impl Room {
     }
 
     /// Somebody says something of us, which may have to be contradicted.
-    fn contradict(&mut self, record: Record, now: Instant) {
+    fn contradict(&mut self, record: Record, sealer: &Sealer, now: Instant) {
         if record.weight() <= self.own_record().weight() {
             return;
         }
@@ -511,6 +557,7 @@ impl Room {
             self.published = 0;
         }
         self.incarnation = record.incarnation.saturating_add(1).min(MAX_NUMBER);
+        self.sign(sealer);
         self.tell(self.us, None, now);
     }
 
@@ -565,7 +612,14 @@ impl Room {
             peer: self.us,
             incarnation: self.incarnation,
             standing: Standing::Here,
+            signature: self.signature,
         }
+    }
+
+    /// Signs that we are there in this incarnation.
+    fn sign(&mut self, sealer: &Sealer) {
+        let record = self.own_record();
+        self.signature = sealer.sign(|| record.signed(self.token));
     }
 
     fn record(&self, peer: PeerId) -> Option<Record> {
@@ -720,7 +774,7 @@ pub(super) fn send(to: PeerId, frame: Frame) -> MeshOutput {
     MeshOutput::Send { to, message }
 }
 
-/// The most members in one message, of some 100 bytes each.
+/// The most members in one message, of some 200 bytes each.
 const MAX_RECORDS: usize = 256;
 /// How long news of members wait for others.
 const GOSSIP_DELAY: Duration = Duration::from_millis(100);

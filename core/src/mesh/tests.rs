@@ -16,6 +16,7 @@ use super::tree::Tree;
 use super::*;
 use crate::crypto::sha256;
 use crate::rng::Seed;
+use crate::signal::{Identity, Protection};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -32,6 +33,7 @@ fn record(n: usize, incarnation: u64, standing: Standing) -> Record {
         peer: id(n),
         incarnation,
         standing,
+        signature: None,
     }
 }
 
@@ -358,7 +360,8 @@ impl Bench {
             now,
         };
         let unix = UnixTime::from_millis(1_000);
-        bench.mesh.join("room", unix, now).expect("joins");
+        let Self { mesh, sealer, .. } = &mut bench;
+        mesh.join("room", sealer, unix, now).expect("joins");
         for n in 1..=neighbours {
             bench.mesh.on_state(id(n), PeerState::Connected, now);
             bench.mesh.on_link_up(id(n));
@@ -527,5 +530,132 @@ proptest! {
             prop_assert_eq!(Said::read(&said.write()), Some(said));
         }
         let _ = redacted(&message);
+    }
+}
+
+/// A member that is a key, with a neighbour that is one too, and a third that it hears of.
+#[test]
+fn of_a_key_others_say_what_it_has_signed_and_doubt_it() {
+    let now = Instant::now();
+    let rng = |n| crate::rng::Rng::new(&Seed::from([n; 32]));
+    let sealer = |n: u8| {
+        let identity = Identity::from_private_key([n; 32]);
+        Sealer::new(identity, Protection::Signed, 300 * SECOND, rng(n))
+    };
+    let [us, near, far] = [1, 2, 3].map(sealer);
+    let unix = UnixTime::from_millis(1_000);
+    let mut mesh = Mesh::new(us.id(), &Config::default(), sha256, rng(9));
+    let id = mesh.join("room", &us, unix, now).expect("joins");
+    mesh.on_state(near.id(), PeerState::Connected, now);
+    mesh.on_link_up(near.id());
+    let room = mesh.rooms.values().next().expect("joined");
+    let (token, proof) = (room.token, room.proof(near.id(), us.id()));
+    let say = |mesh: &mut Mesh, frame: Frame| {
+        let before = mesh.stats().forged;
+        mesh.on_message(near.id(), &Said::Frame(frame).write(), &us, unix, now);
+        mesh.stats().forged == before
+    };
+    let (relays, rooms) = (true, vec![proof]);
+    assert!(say(&mut mesh, Frame::Hello { relays, rooms }));
+    let branch = Branch {
+        root: near.id(),
+        depth: Some(0),
+        parent: true,
+    };
+    let room = token;
+    assert!(say(&mut mesh, Frame::Tree { room, branch }));
+    let tell = |mesh: &mut Mesh, record: Record| {
+        let (room, records, buckets) = (token, vec![record], 0);
+        say(
+            mesh,
+            Frame::Members {
+                room,
+                records,
+                buckets,
+            },
+        )
+    };
+    let unsigned = |of: &Sealer, incarnation, standing| Record {
+        peer: of.id(),
+        incarnation,
+        standing,
+        signature: None,
+    };
+    let signed = |of: &Sealer, by: &Sealer, incarnation, standing| {
+        let mut record = unsigned(of, incarnation, standing);
+        record.signature = by.sign(|| record.signed(token));
+        record
+    };
+    use Standing::{Here, Left, Lost, Suspect};
+    let members = |mesh: &Mesh| mesh.members(id);
+    for forged in [
+        unsigned(&far, 5, Here),
+        unsigned(&far, 5, Suspect),
+        signed(&far, &near, 5, Here),
+    ] {
+        assert!(!tell(&mut mesh, forged), "{forged:?}");
+        assert_eq!(members(&mesh), [], "{forged:?}");
+    }
+    let here = signed(&far, &far, 5, Here);
+    assert!(tell(&mut mesh, here));
+    assert_eq!(members(&mesh), [far.id()]);
+    for forged in [
+        Record {
+            incarnation: MAX_NUMBER,
+            ..here
+        },
+        Record {
+            incarnation: 6,
+            standing: Lost,
+            ..here
+        },
+        Record {
+            standing: Left,
+            ..here
+        },
+        signed(&far, &near, 5, Left),
+    ] {
+        assert!(!tell(&mut mesh, forged), "{forged:?}");
+        assert_eq!(members(&mesh), [far.id()], "{forged:?}");
+    }
+    // What is known is no news, whoever has signed it; and whoever is known can be doubted.
+    assert!(tell(&mut mesh, unsigned(&far, 4, Lost)));
+    assert!(tell(&mut mesh, unsigned(&far, 5, Suspect)));
+    assert!(tell(&mut mesh, signed(&far, &far, 6, Here)));
+    assert!(tell(&mut mesh, signed(&far, &far, 6, Left)));
+    assert_eq!(members(&mesh), []);
+
+    // Of ourselves likewise. What we contradict we sign.
+    let own = |mesh: &mut Mesh| {
+        mesh.handle_timeout(now + SECOND);
+        let said = std::iter::from_fn(|| mesh.poll_output()).filter_map(|output| match output {
+            MeshOutput::Send { message, .. } => Said::read(&message),
+            _ => None,
+        });
+        let records = said.filter_map(|said| match said {
+            Said::Frame(Frame::Members { records, .. }) => Some(records),
+            _ => None,
+        });
+        records.flatten().find(|record| record.peer == us.id())
+    };
+    assert!(!tell(&mut mesh, unsigned(&us, 9_000, Here)));
+    assert!(!tell(&mut mesh, unsigned(&us, 1_000, Left)));
+    assert_eq!(own(&mut mesh), None);
+    assert!(tell(&mut mesh, unsigned(&us, 1_000, Lost)));
+    assert_eq!(own(&mut mesh), Some(signed(&us, &us, 1_001, Here)));
+    assert!(tell(&mut mesh, signed(&us, &us, 2_000, Here)));
+    assert_eq!(own(&mut mesh), Some(signed(&us, &us, 2_001, Here)));
+}
+
+#[test]
+fn an_incarnation_at_the_bound_is_read_and_a_higher_one_is_not() {
+    for (incarnation, is_read) in [(MAX_NUMBER, true), (MAX_NUMBER + 1, false)] {
+        let frame = Frame::Members {
+            room: token(1),
+            records: vec![record(1, incarnation, Standing::Here)],
+            buckets: 0,
+        };
+        let said = Said::Frame(frame);
+        assert_eq!(Said::read(&said.write()), is_read.then_some(said));
     }
 }

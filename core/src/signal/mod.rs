@@ -16,6 +16,7 @@
 //! | [`envelope`] | the message and its JSON form: the reference for implementations in other languages |
 //! | [`identity`] | who an endpoint is: a key pair, or a bare name |
 //! | [`seal`] | how a message is signed and sealed on an untrusted link |
+//! | [`jws`] | signatures |
 //! | [`delivery`] | numbering, repetition, acknowledgement and deduplication within one session |
 //! | [`negotiation`] | who offers, who yields, what is stale: one machine for each remote peer |
 //! | [`early`] | candidates that came before the description they belong to |
@@ -32,6 +33,7 @@ pub(crate) mod envelope;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod identity;
+pub(crate) mod jws;
 pub(crate) mod negotiation;
 pub(crate) mod newcomers;
 pub(crate) mod retry;
@@ -43,6 +45,7 @@ pub(crate) use early::{EarlyCandidate, EarlyCandidates};
 pub(crate) use ended::{EndedSessions, Farewells, reply_to_unknown};
 pub(crate) use envelope::{Body, ByeReason, Capabilities, Envelope};
 pub(crate) use identity::{Identity, Protection};
+pub(crate) use jws::Signature;
 pub(crate) use negotiation::{Decision, Negotiation};
 pub(crate) use newcomers::Newcomers;
 pub(crate) use seal::Sealer;

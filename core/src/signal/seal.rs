@@ -29,8 +29,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::SigningKey;
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
@@ -40,6 +39,7 @@ use zeroize::Zeroizing;
 
 use super::envelope::{self, Envelope, check_addressed, object, version_and_sender};
 use super::identity::{Identity, Protection};
+use super::jws::{Signature, decode, encode, sign, verify, verifying_key};
 use crate::config;
 use crate::event::SignalRefusal;
 use crate::id::PeerId;
@@ -133,11 +133,17 @@ impl Sealer {
 
     /// The text that carries `envelope` over the link at `now`.
     pub(crate) fn close(&mut self, envelope: &Envelope, now: UnixTime) -> String {
-        let Some(keys) = &mut self.keys else {
-            return envelope.encode_at(now);
-        };
         let Envelope { from, to, .. } = *envelope;
-        let jws = sign(&keys.signing, &envelope.encode_at(now));
+        let message = envelope.encode_at(now);
+        self.protect(from, to, message)
+    }
+
+    /// The text that carries `message` from one to the other.
+    pub(super) fn protect(&mut self, from: PeerId, to: PeerId, message: String) -> String {
+        let Some(keys) = &mut self.keys else {
+            return message;
+        };
+        let jws = sign(HEADER, &keys.signing, &message);
         let (mut signed, mut sealed) = (None, None);
         match keys.protection {
             Protection::Signed => signed = Some(jws.as_str()),
@@ -153,10 +159,20 @@ impl Sealer {
         serde_json::to_string(&outer).expect("a flat struct of strings always has a JSON form")
     }
 
-    /// The signature under `bytes`, in base64url; none without a key.
-    pub(crate) fn sign(&self, bytes: impl FnOnce() -> Vec<u8>) -> Option<String> {
-        let signature = self.keys.as_ref()?.signing.sign(&bytes());
-        Some(encode(&signature.to_bytes()))
+    /// The signature under `bytes`; none without a key.
+    pub(crate) fn sign(&self, bytes: impl FnOnce() -> Vec<u8>) -> Option<Signature> {
+        let keys = self.keys.as_ref()?;
+        Some(Signature::new(&keys.signing, &bytes()))
+    }
+
+    /// Whether `signature` is that of `peer` under `bytes`. Where peers are not keys, everything is.
+    pub(crate) fn has_signed(
+        &self,
+        peer: PeerId,
+        signature: Option<Signature>,
+        bytes: impl FnOnce() -> Vec<u8>,
+    ) -> bool {
+        !self.is_keyed() || signature.is_some_and(|signature| signature.is_of(peer, &bytes()))
     }
 
     /// Whether `signature` is that of `from` under `bytes`, made at the first of two times, which is not far from the second.
@@ -164,15 +180,14 @@ impl Sealer {
     pub(crate) fn is_genuine(
         &self,
         from: PeerId,
-        signature: Option<&str>,
+        signature: Option<Signature>,
         (made, now): (UnixTime, UnixTime),
         bytes: impl FnOnce() -> Vec<u8>,
     ) -> bool {
         let Some(keys) = self.keys.as_ref().filter(|_| !self.is_replay) else {
             return true;
         };
-        let is_fresh = made.distance(now) <= keys.freshness;
-        is_fresh && signature.is_some_and(|signature| has_signed(from, &bytes(), signature))
+        made.distance(now) <= keys.freshness && self.has_signed(from, signature, bytes)
     }
 
     /// The plain message that `text` carries, of at most `max` bytes, at `now`.
@@ -202,10 +217,10 @@ impl Sealer {
         let refused = |why| (why, Some(from));
         check_addressed(self.us, from, to).map_err(refused)?;
         let message = match (signed, sealed, keys.protection) {
-            (Some(jws), None, Protection::Signed) => verify(from, jws),
+            (Some(jws), None, Protection::Signed) => verify(HEADER, from, jws),
             (Some(_), None, Protection::Sealed) => return Err(refused(SignalRefusal::Unsealed)),
             (None, Some(sealed), _) => {
-                unseal(from, to, sealed, &keys.opening).and_then(|jws| verify(from, &jws))
+                unseal(from, to, sealed, &keys.opening).and_then(|jws| verify(HEADER, from, &jws))
             }
             (Some(_), Some(_), _) | (None, None, _) => {
                 return Err(refused(SignalRefusal::Malformed));
@@ -269,41 +284,6 @@ impl<'a> Outer<'a> {
     }
 }
 
-/// The key that is this id, if it is one that can sign.
-fn verifying_key(peer: PeerId) -> Option<VerifyingKey> {
-    let key = VerifyingKey::from_bytes(&peer.public_key()?).ok()?;
-    (!key.is_weak()).then_some(key)
-}
-
-/// `message` as a JWS.
-fn sign(key: &SigningKey, message: &str) -> String {
-    let mut jws = format!("{HEADER}.{}", encode(message.as_bytes()));
-    let signature = key.sign(jws.as_bytes());
-    jws.push('.');
-    jws.push_str(&encode(&signature.to_bytes()));
-    jws
-}
-
-/// The message in a JWS that `from` has signed.
-fn verify(from: PeerId, jws: &str) -> Option<String> {
-    let (input, signature) = jws.rsplit_once('.')?;
-    let (head, payload) = input.split_once('.')?;
-    if head != HEADER || !has_signed(from, input.as_bytes(), signature) {
-        return None;
-    }
-    String::from_utf8(decode(payload)?).ok()
-}
-
-/// Whether `signature`, in base64url, is that of `from` under `bytes`.
-fn has_signed(from: PeerId, bytes: &[u8], signature: &str) -> bool {
-    let signature = decode(signature).and_then(|signature| signature.try_into().ok());
-    let (Some(signature), Some(key)) = (signature, verifying_key(from)) else {
-        return false;
-    };
-    key.verify_strict(bytes, &Signature::from_bytes(&signature))
-        .is_ok()
-}
-
 /// `jws`, encrypted to `to`.
 fn seal(from: PeerId, to: PeerId, jws: &str, rng: &mut Rng) -> String {
     let sealed = verifying_key(to).and_then(|key| {
@@ -346,14 +326,6 @@ fn unseal(
 
 fn associated(from: PeerId, to: PeerId) -> Vec<u8> {
     format!("{from}.{to}").into_bytes()
-}
-
-fn encode(bytes: &[u8]) -> String {
-    Base64UrlUnpadded::encode_string(bytes)
-}
-
-fn decode(text: &str) -> Option<Vec<u8>> {
-    Base64UrlUnpadded::decode_vec(text).ok()
 }
 
 /// The version of the format.

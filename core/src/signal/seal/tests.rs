@@ -186,7 +186,7 @@ fn a_message_without_its_time_is_refused() {
     let (alice, bob) = (sealer(1, Protection::Signed), sealer(2, Protection::Signed));
     let keys = alice.keys.as_ref().expect("keyed");
     let message = bye(&alice, &bob).encode();
-    let jws = sign(&keys.signing, &message);
+    let jws = sign(HEADER, &keys.signing, &message);
     let (from, to) = (alice.id(), bob.id());
     let text = format!(r#"{{"v":2,"from":"{from}","to":"{to}","signed":"{jws}"}}"#);
     assert_eq!(

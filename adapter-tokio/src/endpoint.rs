@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bowline::nat::NatReport;
 use bowline::{
     Broadcast, Cause, ChannelId, Config, ConnectOptions, DiscoverNatError, EndpointError,
-    EndpointStats, Event, Explanation, IceServer, IceServerError, Identity, Message, PeerId,
-    PeerState, Seed, SessionMemory,
+    EndpointStats, Event, Explanation, IceServer, IceServerError, Identity, Message, NotInvolved,
+    PeerId, PeerState, Rollover, Seed, SessionMemory,
 };
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
@@ -213,6 +213,23 @@ impl Endpoint {
     #[must_use]
     pub fn session_memory(&self) -> SessionMemory {
         self.root.shared.lock().core.session_memory()
+    }
+
+    /// Says from now on that the key of this endpoint takes the place of another one, or has given its place to another one, as
+    /// [`bowline::Endpoint::announce_rollover`] has it. The endpoint of an old key refuses everybody from now on, and names the new
+    /// key; close it when the grace period is over. Others learn of it by [`Event::KeyRollover`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotInvolved`] when the key of this endpoint is neither; nothing has changed then.
+    pub fn announce_rollover(&self, rollover: Rollover) -> Result<(), NotInvolved> {
+        let shared = &self.root.shared;
+        let announced = shared
+            .lock()
+            .core
+            .announce_rollover(rollover, Instant::now());
+        shared.wake_driver();
+        announced
     }
 
     /// The counters of this endpoint.

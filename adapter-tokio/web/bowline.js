@@ -27,9 +27,9 @@
  *   bounded by `maxFileSize`.
  */
 
-import { MAX_SIGNAL, isKey, parseObject } from "./seal.js";
+import { MAX_SIGNAL, isKey, parseObject, readRollover } from "./seal.js";
 
-export { Identity } from "./seal.js";
+export { Identity, isKey } from "./seal.js";
 
 /** @typedef {"control" | "reliable" | "unreliable" | "file"} Kind A channel that every connection has. */
 /** @typedef {"new" | "connecting" | "connected" | "disconnected" | "failed" | "closed"} State The life of a peer. */
@@ -96,6 +96,7 @@ export const KINDS = Object.freeze(["control", "reliable", "unreliable", "file"]
  * | `message` | `{peer, kind, data}`: `data` is a string or an ArrayBuffer |
  * | `file` | `{peer, file}`: an `IncomingFile` to accept or to refuse |
  * | `refused` | `{id, reason}`: a signal that could not be opened, and whose it claims to be; see `Identity.open` |
+ * | `rollover` | `{old, new, until}`: both keys have signed that the new one takes the place of the old one, and that both are in use until then. Told with what they send, so more than once |
  * | `channel` | `{peer, channel}`: a data channel beyond the four kinds, yours to use or to close |
  */
 export class Room extends EventTarget {
@@ -183,9 +184,26 @@ export class Room extends EventTarget {
     if (this.#opening.length >= MAX_UNOPENED) return;
     this.#opening.add(async () => {
       const { message, refused, from } = await identity.open(text);
-      if (message) this.#onMessage(message);
-      else this.#emit("refused", { id: from, reason: refused });
+      const reason = refused ?? (await this.#tellRollover(message));
+      if (reason) this.#emit("refused", { id: from, reason });
+      else this.#onMessage(message);
     });
+  }
+
+  /**
+   * Tells what a message says of the key of its sender: a new one offers a connection, an old one ends one.
+   *
+   * @param {string} message
+   * @returns {Promise<"malformed" | null>} Why it is refused.
+   */
+  async #tellRollover(message) {
+    const { from, type, rollover: text } = parseObject(message) ?? {};
+    if (text === undefined) return null;
+    const rollover = await readRollover(text);
+    const isSenders = rollover && ((type === "offer" && rollover.new === from) || (type === "bye" && rollover.old === from));
+    if (!isSenders) return "malformed";
+    if (Date.now() < rollover.until) this.#emit("rollover", rollover);
+    return null;
   }
 
   /** @param {string} text A message of version 1. */

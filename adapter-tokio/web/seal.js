@@ -95,7 +95,7 @@ export class Identity {
     if (!one || typeof (signed ?? sealed) !== "string") return refuse("malformed");
     if (sealed === undefined && mustBeSealed) return refuse("unsealed");
     const jws = signed ?? (await unseal(from, to, sealed, this.#opening));
-    const message = jws && (await verified(from, jws));
+    const message = jws && (await verified(HEADER, from, jws));
     if (!message) return refuse("forged");
     const inner = parseObject(message);
     if (!inner || !Number.isSafeInteger(inner.time)) return refuse("malformed");
@@ -103,6 +103,27 @@ export class Identity {
     if (Math.abs(now - inner.time) > FRESHNESS) return refuse("not-fresh");
     return { message, from };
   }
+}
+
+/** @typedef {{old: string, new: string, until: number}} Rollover Of two keys, with the end of the grace period in milliseconds since 1970. */
+
+/**
+ * Reads the statement that one key takes the place of another (core/src/signal/rollover.rs).
+ *
+ * @param {unknown} text
+ * @returns {Promise<Rollover | null>} Null when it is none, or one of the two has not signed it.
+ */
+export async function readRollover(text) {
+  if (typeof text !== "string" || text.length > MAX_ROLLOVER) return null;
+  const inner = payload(ROLLOVER_HEADER, text);
+  // Nothing of it is believed before both signatures are verified: it only says whose they should be.
+  const claims = inner && parseObject(payload(ROLLOVER_HEADER, inner) ?? "");
+  if (!claims) return null;
+  const { old, new: fresh, until } = claims;
+  if (typeof old !== "string" || typeof fresh !== "string" || old === fresh) return null;
+  if (!Number.isSafeInteger(until) || until < 0) return null;
+  const areBoth = (await verified(ROLLOVER_HEADER, old, text)) !== null && (await verified(ROLLOVER_HEADER, fresh, inner)) !== null;
+  return areBoth ? { old, new: fresh, until } : null;
 }
 
 /** Whether it is an id that can be a peer: a key, written as it must be. @param {unknown} id */
@@ -114,13 +135,19 @@ export function isKey(id) {
 // Signatures
 // ---------------------------------------------------------------------------------------------------------------------
 
-async function verified(from, jws) {
+/** The payload of a JWS with this header, if `from` has signed it. */
+async function verified(header, from, jws) {
+  const signature = strictly(jws.slice(jws.lastIndexOf(".") + 1));
+  const input = utf8.encode(jws.slice(0, jws.lastIndexOf(".")));
+  if (signature?.length !== 64 || !(await verifies(from, signature, input))) return null;
+  return payload(header, jws);
+}
+
+/** The payload of a JWS with this header, whoever has signed it. */
+function payload(header, jws) {
   const parts = jws.split(".");
-  if (parts.length !== 3 || parts[0] !== HEADER) return null;
-  const [payload, signature] = [strictly(parts[1]), strictly(parts[2])];
-  if (!payload || signature?.length !== 64) return null;
-  const input = utf8.encode(`${parts[0]}.${parts[1]}`);
-  return (await verifies(from, signature, input)) ? decodeText(payload) : null;
+  const bytes = parts.length === 3 && parts[0] === header ? strictly(parts[1]) : null;
+  return bytes && decodeText(bytes);
 }
 
 async function verifies(id, signature, data) {
@@ -357,6 +384,8 @@ const NOTHING = new Uint8Array(0);
 const VERSION = 2;
 /** `{"alg":"EdDSA","typ":"bowline"}` */
 const HEADER = "eyJhbGciOiJFZERTQSIsInR5cCI6ImJvd2xpbmUifQ";
+/** `{"alg":"EdDSA","typ":"bowline-rollover"}` */
+const ROLLOVER_HEADER = "eyJhbGciOiJFZERTQSIsInR5cCI6ImJvd2xpbmUtcm9sbG92ZXIifQ";
 const INFO = utf8.encode("bowline signal 2");
 const KEM_SUITE = concat(utf8.encode("KEM"), Uint8Array.of(0, 0x20));
 const SUITE = concat(utf8.encode("HPKE"), Uint8Array.of(0, 0x20, 0, 1, 0, 3));
@@ -377,5 +406,7 @@ const SMALL_ORDER = [
 const LANES = [0, 1, 2, 3].map((n) => [n, 4 + n, 8 + n, 12 + n]).concat([0, 1, 2, 3].map((n) => [n, 4 + ((n + 1) % 4), 8 + ((n + 2) % 4), 12 + ((n + 3) % 4)]));
 /** In milliseconds: `Signalling::freshness` of the core. */
 const FRESHNESS = 300_000;
+/** In characters: `Rollover::MAX_LEN` of the core. */
+const MAX_ROLLOVER = 1024;
 /** In characters: `Limits::max_signal_size` of the core. */
 export const MAX_SIGNAL = 64 * 1024;

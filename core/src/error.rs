@@ -29,7 +29,16 @@ pub enum ConnectError {
     /// The limit on peers is reached.
     #[error("the limit of {0} peers is reached")]
     TooManyPeers(usize),
+    /// Another key has taken the place of that of the endpoint
+    /// ([`Endpoint::announce_rollover`](crate::Endpoint::announce_rollover)).
+    #[error("the key of the endpoint is given up")]
+    GivenUp,
 }
+
+/// A statement about two other keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the statement is not about the key of this endpoint")]
+pub struct NotInvolved;
 
 /// A NAT discovery that was not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -10,6 +10,7 @@ use crate::ice::nat::NatReport;
 use crate::id::{ChannelId, Generation, MessageId, PeerId, RoomId, SessionId};
 use crate::metrics::PeerMetrics;
 use crate::sdp::{Change, SdpError};
+use crate::signal::Rollover;
 
 /// Something that happened. Every event of one peer comes before its terminal one, and none after.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,13 @@ pub enum Event {
         session: SessionId,
         /// When the offer is refused if nothing is done.
         deadline: Instant,
+    },
+    /// One key takes the place of another one, and both have signed that: who knows the old one may know the new one from now
+    /// on. It comes before [`Event::Incoming`] when the new one offers a connection, each time while the grace period lasts, and before
+    /// the [`Event::State`] with which the old one ends one, or refuses it.
+    KeyRollover {
+        /// Which, and until when both are in use.
+        rollover: Box<Rollover>,
     },
     /// The state of a peer changed. [`PeerState::Failed`] and [`PeerState::Closed`] are terminal: an
     /// [`Event::Metrics`] with the last figures comes before, nothing of this peer comes after, and the peer is gone.

@@ -108,8 +108,9 @@ pub use endpoint::replay::{Replay, ReplayError, Replayed};
 pub use endpoint::rooms::Room;
 pub use endpoint::{Broadcast, ConnectOptions, Endpoint, Peer};
 pub use error::{
-    ConnectError, DiscoverNatError, EndpointError, JoinError, NotIncoming, OpenError, PublishError,
-    PublishRefusal, RecordError, SendError, SendRefusal, UnknownChannel, UnknownPeer, UnknownRoom,
+    ConnectError, DiscoverNatError, EndpointError, JoinError, NotIncoming, NotInvolved, OpenError,
+    PublishError, PublishRefusal, RecordError, SendError, SendRefusal, UnknownChannel, UnknownPeer,
+    UnknownRoom,
 };
 pub use event::{
     CandidateRefusal, Cause, ChannelFault, Event, GatheringState, Kept, NegotiationFault, Path,
@@ -125,6 +126,7 @@ pub use need::{Need, NeedId};
 pub use peer::paths::PathQuality;
 pub use rng::Seed;
 pub use signal::identity::{Identity, InvalidIdentity, Protection};
+pub use signal::rollover::{InvalidRollover, Rollover};
 pub use time::UnixTime;
 
 /// The example of the README, compiled and run as a test.

@@ -1,11 +1,14 @@
 use std::time::Duration;
 
-use bowline::{Cause, ChannelConfig, ChannelKind, Config, Event, Message, PeerState};
+use bowline::{
+    Cause, ChannelConfig, ChannelKind, Config, Event, Identity, Message, NotInvolved, PeerState,
+    Rollover, UnixTime,
+};
 use bowline_tokio::relay::Relay;
 use bowline_tokio::signalling::{MemoryHub, websocket};
-use bowline_tokio::{ConnectError, Connection, Delivery, IncomingPolicy};
+use bowline_tokio::{ConnectError, Connection, Delivery, Endpoint, IncomingPolicy};
 
-use crate::common::{Pair, connect, id, on_loopback, pair, soon};
+use crate::common::{Pair, config, connect, id, on_loopback, pair, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_endpoints_talk_on_all_four_kinds() {
@@ -391,4 +394,42 @@ async fn a_connection_moves_to_new_sockets_and_loses_nothing() {
         let message = soon("a message", to_alice.recv_from(ChannelKind::Reliable)).await;
         assert_eq!(message, Some(format!("{number}").into()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_endpoint_of_an_old_key_names_the_new_one_and_refuses_everybody() {
+    let hub = MemoryHub::new();
+    let identity = |n: u8| Identity::from_private_key([n; 32]);
+    let bound = |n: u8| {
+        let identity = identity(n);
+        let link = hub.join(identity.id());
+        let endpoint = Endpoint::builder(identity)
+            .config(config())
+            .bind_address("127.0.0.1:0".parse().expect("an address"))
+            .signalling(link);
+        endpoint.bind().expect("binds")
+    };
+    let [alice, old, new] = [1, 2, 3].map(bound);
+    let until = UnixTime::from_millis(u64::from(u32::MAX) * 1_000);
+    let rollover = Rollover::new(&identity(2), &identity(3), until).expect("two keys");
+    let mut events = alice.events();
+    let (_to_old, to_alice) = connect(&alice, &old).await;
+    assert_eq!(alice.announce_rollover(rollover.clone()), Err(NotInvolved));
+    old.announce_rollover(rollover.clone()).expect("its key");
+    let report = soon("the end", to_alice.closed()).await;
+    assert_eq!(report.cause, Some(Cause::LocalClose));
+    let told = async {
+        loop {
+            if let Some(Ok(Event::KeyRollover { rollover })) = events.next().await {
+                return rollover;
+            }
+        }
+    };
+    assert_eq!(*soon("the news", told).await, rollover);
+    let again = soon("the refusal", alice.connect(old.id())).await;
+    assert!(again.is_err());
+    let begun = soon("the refusal", old.connect(alice.id())).await;
+    let given_up = bowline::ConnectError::GivenUp;
+    assert!(matches!(begun, Err(ConnectError::NotBegun(why)) if why == given_up));
+    connect(&alice, &new).await;
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
-import { Identity, aeadOpen, aeadSeal, isKey } from "../seal.js";
+import { Identity, aeadOpen, aeadSeal, isKey, readRollover } from "../seal.js";
 
 const vectors = JSON.parse(await readFile(new URL("../../../docs/vectors/signals.json", import.meta.url), "utf8"));
 const alice = await Identity.fromJwk(vectors.keys.alice);
@@ -21,6 +21,16 @@ test("every published signal is opened, or refused for the published reason", as
     }
   }
   assert.equal(reasons.size, 9, [...reasons].join());
+});
+
+test("every published statement of two keys is read, or is none", async () => {
+  const kinds = new Set();
+  for (const { name, text, reads } of vectors.rollovers) {
+    assert.deepEqual(await readRollover(text), reads, name);
+    kinds.add(reads === null);
+  }
+  assert.equal(kinds.size, 2);
+  for (const bad of [undefined, 7, "", "a.b", "x".repeat(2000)]) assert.equal(await readRollover(bad), null);
 });
 
 test("what is signed and sealed here is opened here", async () => {

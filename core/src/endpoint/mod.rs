@@ -12,6 +12,7 @@ mod naming;
 mod pacer;
 mod recorder;
 pub(crate) mod replay;
+mod rollover;
 pub(crate) mod rooms;
 mod sending;
 mod signals;
@@ -314,6 +315,9 @@ impl Endpoint {
         if !self.sealer.can_reach(peer) {
             return Err(ConnectError::NotAKey);
         }
+        if self.sealer.is_given_up() {
+            return Err(ConnectError::GivenUp);
+        }
         self.bury_now_if_ended(peer);
         if let Some(key) = self.by_id.get(&peer).copied() {
             return self
@@ -440,17 +444,7 @@ impl Endpoint {
     /// [`Endpoint::is_closed`], or used on: then candidates are gathered again.
     pub fn close(&mut self, now: Instant) {
         self.begin(now, |_| Step::Close);
-        self.leave_rooms();
-        self.closing = true;
-        self.rest_when_closed();
-        let mut keys: Vec<_> = self.by_id.values().copied().collect();
-        if planted!(OrderOfHashes) {
-            let set: std::collections::HashSet<_> = keys.drain(..).collect();
-            keys.extend(set);
-        }
-        for key in keys {
-            self.with(key, peer::Peer::close);
-        }
+        self.close_all();
     }
 
     /// Whether no peer and no allocation is left after [`Endpoint::close`].
@@ -585,6 +579,20 @@ impl Endpoint {
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.sealer.id()
+    }
+
+    fn close_all(&mut self) {
+        self.leave_rooms();
+        self.closing = true;
+        self.rest_when_closed();
+        let mut keys: Vec<_> = self.by_id.values().copied().collect();
+        if planted!(OrderOfHashes) {
+            let set: std::collections::HashSet<_> = keys.drain(..).collect();
+            keys.extend(set);
+        }
+        for key in keys {
+            self.with(key, peer::Peer::close);
+        }
     }
 
     /// Lets the next peer that was touched do its work. Returns whether there was one.

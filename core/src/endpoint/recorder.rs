@@ -23,6 +23,7 @@ use crate::ice::IceServer;
 use crate::id::{ChannelId, PeerId, RoomId};
 use crate::mesh;
 use crate::need::NeedId;
+use crate::signal::Rollover;
 use crate::tape::{Stamp, Tape, bytes_text, without_passwords};
 use crate::time::UnixTime;
 
@@ -183,6 +184,9 @@ pub(super) enum Step {
     DriveMesh,
     RememberSessions {
         memory: SessionMemory,
+    },
+    AnnounceRollover {
+        rollover: Rollover,
     },
     Close,
     /// `poll_output` let the next peer that was touched do its work.

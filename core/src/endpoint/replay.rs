@@ -255,6 +255,9 @@ impl Endpoint {
                 }
             }
             Step::RememberSessions { memory } => self.remember_sessions(&memory, now),
+            Step::AnnounceRollover { rollover } => {
+                let _ = self.announce_rollover(rollover, now);
+            }
             Step::Mesh { peer, text, data } => {
                 self.now = self.now.max(now);
                 let data = data.into();
@@ -340,6 +343,7 @@ impl Peer<'_> {
             | Step::Mesh { .. }
             | Step::DriveMesh
             | Step::RememberSessions { .. }
+            | Step::AnnounceRollover { .. }
             | Step::Close
             | Step::Drive => {}
         }
@@ -427,6 +431,7 @@ fn describe(step: &Step) -> String {
         Step::Mesh { peer, data, .. } => format!("{} bytes of {peer} for the mesh", data.len()),
         Step::DriveMesh => "drive the mesh".to_owned(),
         Step::RememberSessions { .. } => "remember the sessions of an earlier process".to_owned(),
+        Step::AnnounceRollover { rollover } => format!("announce the {rollover:?}"),
         Step::Close => "close all".to_owned(),
         Step::Drive => "drive".to_owned(),
     }

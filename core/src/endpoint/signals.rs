@@ -66,7 +66,7 @@ impl Endpoint {
         }
     }
 
-    fn on_envelope(&mut self, envelope: Envelope) {
+    fn on_envelope(&mut self, mut envelope: Envelope) {
         let (from, session) = (envelope.from, envelope.session);
         self.bury_now_if_ended(from);
         if let Body::Ack { ack } = envelope.body
@@ -82,6 +82,9 @@ impl Endpoint {
         if self.begins_session(&envelope) && !self.newcomers.admit(from, self.now) {
             // Not acknowledged, so that it comes again.
             return self.refuse_signal(Some(from), SignalRefusal::Busy);
+        }
+        if matches!(envelope.body, Body::Bye { .. }) {
+            self.tell_rollover(&mut envelope);
         }
         let Some(key) = self.by_id.get(&from).copied() else {
             return self.on_stranger(envelope);
@@ -155,7 +158,10 @@ impl Endpoint {
         }
     }
 
-    fn on_stranger_offer(&mut self, offer: Envelope) {
+    fn on_stranger_offer(&mut self, mut offer: Envelope) {
+        if self.sealer.is_given_up() {
+            return self.turn_away(&offer, ByeReason::Refused);
+        }
         let waiting = self
             .slots
             .values()
@@ -163,12 +169,10 @@ impl Endpoint {
             .count();
         let limits = &self.ctx.config.limits;
         if self.by_id.len() >= limits.max_peers || waiting >= limits.max_incoming {
-            self.ctx.envelopes.extend(offer.ack());
-            self.ctx.given_up.push((offer.session, offer.from));
-            self.ctx.byes.push(offer.bye(ByeReason::Busy));
-            self.file_leftovers();
+            self.turn_away(&offer, ByeReason::Busy);
             return self.refuse_signal(Some(offer.from), SignalRefusal::Busy);
         }
+        self.tell_rollover(&mut offer);
         let from = offer.from;
         let rng = self.rng.split();
         self.ctx.events.push_back(Event::Initialised { peer: from });
@@ -177,6 +181,14 @@ impl Endpoint {
         if self.ctx.mesh.knows(from) && self.accept_offered(key).is_ok() {
             self.ctx.mesh.on_made(from);
         }
+    }
+
+    /// Takes nothing of an offer, and says so.
+    fn turn_away(&mut self, offer: &Envelope, reason: ByeReason) {
+        self.ctx.envelopes.extend(offer.ack());
+        self.ctx.given_up.push((offer.session, offer.from));
+        self.ctx.byes.push(offer.bye(reason));
+        self.file_leftovers();
     }
 
     fn refuse_signal(&mut self, peer: Option<PeerId>, reason: SignalRefusal) {

@@ -143,6 +143,7 @@ impl Outbox {
             generation,
             seq,
             sent_at: None,
+            rollover: None,
             body,
         }
     }

@@ -189,6 +189,7 @@ pub(crate) fn reply_to_unknown(message: &Envelope) -> Option<Envelope> {
         generation: message.generation,
         seq: 0,
         sent_at: None,
+        rollover: None,
         body: Body::Bye {
             reason: ByeReason::UnknownSession,
         },
@@ -390,6 +391,7 @@ mod tests {
             generation: Generation(0),
             seq,
             sent_at: None,
+            rollover: None,
             body: Body::Bye {
                 reason: ByeReason::Closed,
             },

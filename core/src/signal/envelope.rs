@@ -21,6 +21,9 @@
 //! milliseconds since 1970-01-01 UTC. It tells which of two messages of one sender is the later one where no number does:
 //! the first offer of another session, and the denial of a session.
 //!
+//! `rollover`, optional in a first offer and in a `bye`, is the statement of two keys that one takes the place of the other
+//! ([`Rollover`]): in an offer that of the sender takes the place of an older one, in a `bye` a newer one takes that of the sender.
+//!
 //! A numbered message is sent again, unchanged but for its `time`, until an `ack` with its number comes. The receiver
 //! acknowledges every copy and acts on the first.
 //!
@@ -106,6 +109,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::rollover::Rollover;
 use crate::event::{SignalKind, SignalRefusal};
 use crate::id::{ChannelsId, Generation, PeerId, SessionId};
 use crate::time::UnixTime;
@@ -125,6 +129,8 @@ pub(crate) struct Envelope {
     pub(crate) seq: u64,
     /// When this copy was sent, by the sender's clock. None of one that is to be sent, or whose sender does not say.
     pub(crate) sent_at: Option<UnixTime>,
+    /// What the sender says of its key. None of one that is to be sent.
+    pub(crate) rollover: Option<Box<Rollover>>,
     /// What it says.
     pub(crate) body: Body,
 }
@@ -212,11 +218,11 @@ impl Envelope {
         Wire::from(self).encode()
     }
 
-    /// The JSON form that is sent at `now`.
-    pub(crate) fn encode_at(&self, now: UnixTime) -> String {
-        let time = Some(now.as_millis());
+    /// The JSON form that is sent at `now`, with what the sender says of its key.
+    pub(crate) fn encode_at(&self, now: UnixTime, rollover: Option<&Rollover>) -> String {
         let sent = Wire {
-            time,
+            time: Some(now.as_millis()),
+            rollover: rollover.map(Cow::Borrowed),
             ..Wire::from(self)
         };
         sent.encode()
@@ -264,6 +270,7 @@ impl Envelope {
             generation: self.generation,
             seq: 0,
             sent_at: None,
+            rollover: None,
             body: Body::Ack { ack: self.seq },
         })
     }
@@ -277,6 +284,7 @@ impl Envelope {
             generation: self.generation,
             seq: 1,
             sent_at: None,
+            rollover: None,
             body: Body::Bye { reason },
         }
     }
@@ -294,7 +302,7 @@ impl Envelope {
         }
     }
 
-    fn from_wire(wire: Wire<'_>) -> Option<Self> {
+    fn from_wire(mut wire: Wire<'_>) -> Option<Self> {
         let numbered = (1..=MAX_NUMBER).contains(&wire.seq);
         let unnumbered = wire.seq == 0;
         let fits = match wire.kind {
@@ -306,13 +314,24 @@ impl Envelope {
             | Type::EndOfCandidates
             | Type::IceRestart => numbered,
         };
-        fits.then_some(Self {
+        let rollover = wire.rollover.take().map(Cow::into_owned);
+        let is_of_sender = rollover.as_ref().is_none_or(|rollover| match wire.kind {
+            Type::Offer => rollover.new_id() == wire.from,
+            Type::Bye => rollover.old_id() == wire.from,
+            Type::Answer
+            | Type::IceCandidate
+            | Type::EndOfCandidates
+            | Type::IceRestart
+            | Type::Ack => false,
+        });
+        (fits && is_of_sender).then_some(Self {
             from: wire.from,
             to: wire.to,
             session: wire.session,
             generation: wire.generation,
             seq: wire.seq,
             sent_at: wire.time.map(UnixTime::from_millis),
+            rollover: rollover.map(Box::new),
             body: Body::from_wire(wire)?,
         })
     }
@@ -415,6 +434,8 @@ struct Wire<'a> {
     seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollover: Option<Cow<'a, Rollover>>,
     #[serde(rename = "type")]
     kind: Type,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -464,6 +485,7 @@ impl<'a> From<&'a Envelope> for Wire<'a> {
             generation: envelope.generation,
             seq: envelope.seq,
             time: envelope.sent_at.map(UnixTime::as_millis),
+            rollover: envelope.rollover.as_deref().map(Cow::Borrowed),
             kind: Type::IceRestart,
             sdp: None,
             replaces: Cow::default(),

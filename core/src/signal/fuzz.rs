@@ -84,7 +84,7 @@ fn check_protected(envelope: Envelope, data: &[u8]) {
     };
     let text = alice.close(&envelope, NOW);
     let opened = bob.open(&text, text.len(), NOW).expect("what we write");
-    assert_eq!(*opened, envelope.encode_at(NOW));
+    assert_eq!(*opened, envelope.encode_at(NOW, None));
     let bytes = flipped(text.clone(), data);
     if let Some(text) = text_of(&bytes)
         && let Ok(other) = bob.open(text, MAX * 4, NOW)

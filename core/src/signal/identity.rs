@@ -97,6 +97,14 @@ impl Identity {
     }
 
     /// The private key, if there is one.
+    pub(super) fn key(&self) -> Option<&SigningKey> {
+        match &self.0 {
+            Kind::Key(key) => Some(key),
+            Kind::Name(_) => None,
+        }
+    }
+
+    /// The private key, if there is one, for good.
     pub(crate) fn into_key(self) -> Option<SigningKey> {
         match self.0 {
             Kind::Key(key) => Some(*key),

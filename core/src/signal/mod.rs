@@ -15,6 +15,7 @@
 //! | --- | --- |
 //! | [`envelope`] | the message and its JSON form: the reference for implementations in other languages |
 //! | [`identity`] | who an endpoint is: a key pair, or a bare name |
+//! | [`rollover`] | one key in the place of another |
 //! | [`seal`] | how a message is signed and sealed on an untrusted link |
 //! | [`jws`] | signatures |
 //! | [`delivery`] | numbering, repetition, acknowledgement and deduplication within one session |
@@ -37,6 +38,7 @@ pub(crate) mod jws;
 pub(crate) mod negotiation;
 pub(crate) mod newcomers;
 pub(crate) mod retry;
+pub(crate) mod rollover;
 pub(crate) mod seal;
 
 pub(crate) use bucket::TokenBucket;
@@ -48,4 +50,5 @@ pub(crate) use identity::{Identity, Protection};
 pub(crate) use jws::Signature;
 pub(crate) use negotiation::{Decision, Negotiation};
 pub(crate) use newcomers::Newcomers;
+pub(crate) use rollover::Rollover;
 pub(crate) use seal::Sealer;

@@ -242,6 +242,7 @@ mod tests {
             generation: Generation(0),
             seq,
             sent_at: None,
+            rollover: None,
             body: Body::IceRestart,
         }
     }

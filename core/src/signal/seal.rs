@@ -37,12 +37,13 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::envelope::{self, Envelope, check_addressed, object, version_and_sender};
+use super::envelope::{self, Body, Envelope, check_addressed, object, version_and_sender};
 use super::identity::{Identity, Protection};
 use super::jws::{Signature, decode, encode, sign, verify, verifying_key};
+use super::rollover::Rollover;
 use crate::config;
 use crate::event::SignalRefusal;
-use crate::id::PeerId;
+use crate::id::{Generation, PeerId};
 use crate::rng::Rng;
 use crate::time::UnixTime;
 
@@ -50,6 +51,8 @@ use crate::time::UnixTime;
 pub(crate) struct Sealer {
     us: PeerId,
     keys: Option<Box<Keys>>,
+    /// That our key takes the place of another one, or another one that of ours.
+    rollover: Option<Box<Rollover>>,
     /// Whether what comes is open, since a recording has it so.
     is_replay: bool,
 }
@@ -88,6 +91,7 @@ impl Sealer {
         Self {
             us,
             keys,
+            rollover: None,
             is_replay: false,
         }
     }
@@ -112,6 +116,7 @@ impl Sealer {
         Self {
             us,
             keys,
+            rollover: None,
             is_replay: true,
         }
     }
@@ -131,10 +136,42 @@ impl Sealer {
         !self.is_keyed() || verifying_key(peer).is_some()
     }
 
+    /// Says from now on that our key takes the place of another one, or has given its place to another one. Returns whether it
+    /// is about our key.
+    pub(crate) fn announce(&mut self, rollover: Rollover) -> bool {
+        let is_ours = [rollover.old_id(), rollover.new_id()].contains(&self.us);
+        if is_ours {
+            self.rollover = Some(Box::new(rollover));
+        }
+        is_ours
+    }
+
+    /// Whether our key has given its place to another one.
+    pub(crate) fn is_given_up(&self) -> bool {
+        let rollover = self.rollover.as_ref();
+        rollover.is_some_and(|rollover| rollover.old_id() == self.us)
+    }
+
+    /// What a message says of our key: who is offered a connection learns whom we were, and who loses one, or does not get
+    /// one, who we are.
+    fn rollover_in(&self, envelope: &Envelope, now: UnixTime) -> Option<&Rollover> {
+        let rollover = self.rollover.as_deref();
+        let is_of_ours = match &envelope.body {
+            Body::Offer { .. } => !self.is_given_up() && envelope.generation == Generation(0),
+            Body::Bye { .. } => self.is_given_up(),
+            Body::Answer { .. }
+            | Body::Candidate { .. }
+            | Body::EndOfCandidates { .. }
+            | Body::IceRestart
+            | Body::Ack { .. } => false,
+        };
+        rollover.filter(|rollover| is_of_ours && now < rollover.until())
+    }
+
     /// The text that carries `envelope` over the link at `now`.
     pub(crate) fn close(&mut self, envelope: &Envelope, now: UnixTime) -> String {
         let Envelope { from, to, .. } = *envelope;
-        let message = envelope.encode_at(now);
+        let message = envelope.encode_at(now, self.rollover_in(envelope, now));
         self.protect(from, to, message)
     }
 
@@ -331,7 +368,7 @@ fn associated(from: PeerId, to: PeerId) -> Vec<u8> {
 /// The version of the format.
 const VERSION: u64 = 2;
 /// `{"alg":"EdDSA","typ":"bowline"}`
-const HEADER: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6ImJvd2xpbmUifQ";
+pub(super) const HEADER: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6ImJvd2xpbmUifQ";
 const INFO: &[u8] = b"bowline signal 2";
 /// The length of an encapsulated key, in bytes (RFC 9180 section 7.1).
 const ENCAPPED: usize = 32;

@@ -552,6 +552,7 @@ fn peer_of(event: &Event) -> Option<PeerId> {
         | Event::Restored { peer, .. }
         | Event::Metrics { peer, .. } => *peer,
         Event::SignalRefused { .. }
+        | Event::KeyRollover { .. }
         | Event::Gathering { .. }
         | Event::MemberJoined { .. }
         | Event::MemberLeft { .. }

@@ -20,5 +20,6 @@ mod names;
 mod pair;
 mod property;
 mod replay;
+mod rollover;
 mod rooms;
 mod secrets;

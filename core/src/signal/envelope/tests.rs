@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::identity::Identity;
 use super::*;
 use crate::linear::{LONG, assert_linear};
 
@@ -238,6 +239,53 @@ fn a_numbered_message_has_an_acknowledgement_and_that_has_none() {
 }
 
 #[test]
+fn a_change_of_keys_is_of_the_sender_in_an_offer_or_a_bye() {
+    let [old, new] = [1, 2].map(|n| Identity::from_private_key([n; 32]));
+    let rollover = Rollover::new(&old, &new, UnixTime::from_millis(7)).expect("two keys");
+    let bodies = || {
+        let sdp = String::new;
+        [
+            Body::Offer {
+                sdp: sdp(),
+                replaces: vec![],
+                channels: None,
+                bowline: None,
+            },
+            Body::Answer {
+                sdp: sdp(),
+                replaces: vec![],
+                channels: None,
+                bowline: None,
+            },
+            Body::IceRestart,
+            Body::Bye {
+                reason: ByeReason::Closed,
+            },
+        ]
+    };
+    let read = |from: PeerId| {
+        bodies().map(|body| {
+            let sent = Envelope {
+                from,
+                ..envelope(body)
+            };
+            let text = sent.encode_at(UnixTime::from_millis(1), Some(&rollover));
+            let read = Envelope::decode(&text, MAX).map(|read| read.rollover);
+            read.map_err(|(refusal, _)| refusal)
+        })
+    };
+    let (malformed, told) = (
+        || Err(SignalRefusal::Malformed),
+        || Ok(Some(Box::new(rollover.clone()))),
+    );
+    let of_old = [malformed(), malformed(), malformed(), told()];
+    assert_eq!(read(old.id()), of_old);
+    let of_new = [told(), malformed(), malformed(), malformed()];
+    assert_eq!(read(new.id()), of_new);
+    assert!(read(peer("alice")).iter().all(|read| *read == malformed()));
+}
+
+#[test]
 fn debug_shows_neither_descriptions_nor_candidates_nor_credentials() {
     let secret = || "s3cret".to_owned();
     for body in [
@@ -315,6 +363,7 @@ fn envelope(body: Body) -> Envelope {
         generation: Generation(2),
         seq: 7,
         sent_at: None,
+        rollover: None,
         body,
     }
 }
@@ -348,6 +397,7 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
                     number
                 },
                 sent_at: time.map(UnixTime::from_millis),
+                rollover: None,
                 body,
             },
         )

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::envelope::{Body, ByeReason};
+use super::super::{jws, rollover};
 use super::*;
 use crate::id::Generation;
 use crate::rng::{Rng, Seed};
@@ -51,7 +52,7 @@ fn without_a_key_a_message_has_the_time_and_nothing_more() {
     let bob = made(name("bob"), Protection::Sealed);
     let message = bye(&alice, &bob);
     let text = alice.close(&message, at(0));
-    assert_eq!(text, message.encode_at(at(0)));
+    assert_eq!(text, message.encode_at(at(0), None));
     assert_eq!(bob.open(&text, MAX, at(0)), Ok(Cow::Borrowed(&*text)));
 }
 
@@ -264,6 +265,7 @@ fn bye(from: &Sealer, to: &Sealer) -> Envelope {
         generation: Generation(0),
         seq: 1,
         sent_at: None,
+        rollover: None,
         body: Body::Bye {
             reason: ByeReason::Closed,
         },
@@ -309,6 +311,53 @@ fn what_javascript_has_signed_and_sealed_is_opened() {
         assert_eq!(envelope.sent_at, Some(now));
     }
     assert_eq!(made.signals.len(), 2);
+}
+
+/// Statements that Alice's key gives its place to Bob's, and some that are none.
+fn rollovers(alice: &Identity, bob: &Identity) -> Vec<serde_json::Value> {
+    let [alice_id, bob_id] = [alice, bob].map(Identity::id);
+    let until = at(1_800_000_000).as_millis();
+    let signed =
+        |by: &Identity, text: &str| jws::sign(rollover::HEADER, by.key().expect("a key"), text);
+    let claims = format!(r#"{{"old":"{alice_id}","new":"{bob_id}","until":{until}}}"#);
+    let good = signed(alice, &signed(bob, &claims));
+    let to_itself = claims.replace(bob_id.as_str(), alice_id.as_str());
+    let cases = [
+        ("signed by both", good.clone()),
+        (
+            "signed by the new one only",
+            signed(bob, &signed(bob, &claims)),
+        ),
+        (
+            "signed by the old one only",
+            signed(alice, &signed(alice, &claims)),
+        ),
+        (
+            "signed in the wrong order",
+            signed(bob, &signed(alice, &claims)),
+        ),
+        ("signed once", signed(alice, &claims)),
+        ("to itself", signed(alice, &signed(alice, &to_itself))),
+        ("without an end", {
+            let open = claims.replace(&format!(",\"until\":{until}"), "");
+            signed(alice, &signed(bob, &open))
+        }),
+        ("with the header of a message", {
+            good.replacen(rollover::HEADER, HEADER, 1)
+        }),
+        ("cut", good[..good.len() - 1].to_owned()),
+    ];
+    let case = |(name, text): (&str, String)| {
+        let read = text.parse::<Rollover>().ok().map(|read| {
+            serde_json::json!({
+                "old": read.old_id(),
+                "new": read.new_id(),
+                "until": read.until().as_millis(),
+            })
+        });
+        serde_json::json!({ "name": name, "text": text, "reads": read })
+    };
+    cases.into_iter().map(case).collect()
 }
 
 fn vectors() -> String {
@@ -423,6 +472,7 @@ fn vectors() -> String {
         "now": now.as_millis(),
         "to": "bob",
         "signals": signals,
+        "rollovers": rollovers(&alice, &bob),
     });
     serde_json::to_string_pretty(&all).expect("it has a form") + "\n"
 }

@@ -152,6 +152,7 @@ pub(super) fn event(
             (metrics.chunks_retransmitted, metrics.bytes_retransmitted).hash(hash);
             (metrics.rtt, metrics.connect_time, metrics.connected_time).hash(hash);
         }
+        Event::KeyRollover { rollover } => rollover.hash(hash),
         Event::MemberJoined { room, peer } => (room, peer).hash(hash),
         Event::MemberLeft { room, peer, lost } => (room, peer, lost).hash(hash),
         Event::Published {

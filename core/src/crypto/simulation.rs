@@ -5,6 +5,7 @@
 //! with such a provider encrypts nothing and believes anybody. It says so in a warning when it is made, and cannot
 //! be made without naming the provider.
 
+pub use crate::signal::protector::Protector;
 pub use dimpl::TimeoutError;
 pub use str0m_proto::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion,

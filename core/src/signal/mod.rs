@@ -37,6 +37,8 @@ pub(crate) mod identity;
 pub(crate) mod jws;
 pub(crate) mod negotiation;
 pub(crate) mod newcomers;
+#[cfg(feature = "simulation")]
+pub(crate) mod protector;
 pub(crate) mod retry;
 pub(crate) mod rollover;
 pub(crate) mod seal;

@@ -48,6 +48,8 @@ pub enum Purpose {
         /// The kind.
         fault: Draw,
     },
+    /// The keys with which the attacker on this host seals.
+    Attacker(u32),
 }
 
 /// What is drawn on a link. Each has a stream of its own: without duplication, the same datagrams are still lost.
@@ -80,6 +82,7 @@ impl Purpose {
             }
             Self::Gateway(gateway) => 5 << 56 | u64::from(gateway),
             Self::Server { server, life } => 6 << 56 | u64::from(server) << 32 | u64::from(life),
+            Self::Attacker(host) => 7 << 56 | u64::from(host),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bowline::{Config, Event};
-use bowline_sim::HostId;
+use bowline::{Config, Event, Protection};
 use bowline_sim::attack::{OfferStorm, Storm};
+use bowline_sim::{Dtls, HostId};
 
-use super::stage::{MALLORY, Report, START, Stage, VICTIM, ZED};
+use super::stage::{MALLORY, Nobody, Report, START, Stage, VICTIM, ZED};
 
 const MESSAGES: u32 = 10_000;
 const DURATION: Duration = Duration::from_secs(10);
@@ -100,5 +100,43 @@ fn requests_to_restart_are_served_at_the_rate_of_the_bucket() {
         assert!(report.stats.signals_sent <= u64::from(MESSAGES) + 100);
         assert!(negotiations(&report) <= 1 + MAX_RESTARTS, "{report}");
         report.assert_harmless(SESSION);
+    }
+}
+
+/// A key can storm as a name can, and gets as far.
+#[test]
+fn storms_of_a_key_have_the_bounds_of_those_of_a_name() {
+    const MESSAGES: u32 = 500;
+    for protection in [Protection::Sealed, Protection::Signed] {
+        for (attacker, storm) in [
+            (MALLORY, Storm::NewSessions),
+            (ZED, Storm::OffersAndFarewells),
+            (MALLORY, Storm::Restarts),
+            (ZED, Storm::RestartRequests),
+        ] {
+            let config = Config::builder().protection(protection).build();
+            let config = config.expect("valid");
+            let mut stage = Stage::new(&config, (Dtls::Null, true), None::<Nobody>);
+            let victim = stage.world.id(VICTIM);
+            let attack = OfferStorm::new(victim, storm, MESSAGES).starting_at(START);
+            stage.world.take_over(attacker, attack);
+            let report = stage.attacked(DURATION);
+            let (begun, done) = (sessions(&report), negotiations(&report));
+            let refused = |event: &Event| matches!(event, Event::SignalRefused { reason, .. } if *reason != bowline::SignalRefusal::Busy);
+            match storm {
+                Storm::NewSessions | Storm::OffersAndFarewells => {
+                    assert!((16..=MAX_SESSIONS).contains(&begun), "{report}");
+                    assert_eq!(
+                        report.count(refused),
+                        0,
+                        "they are opened: {:?}",
+                        report.told
+                    );
+                }
+                Storm::Restarts => assert!((3..=1 + MAX_RESTARTS).contains(&done), "{report}"),
+                Storm::RestartRequests => assert!(done <= 1 + MAX_RESTARTS, "{report}"),
+            }
+            report.assert_harmless(SESSION + MAX_SESSIONS * REMAINS);
+        }
     }
 }

@@ -53,7 +53,9 @@ pub mod stun;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bowline::PeerId;
+use bowline::simulation::Protector;
+use bowline::{PeerId, UnixTime};
+use serde_json::Value;
 
 use crate::marks::Mark;
 use crate::time::Time;
@@ -130,6 +132,8 @@ pub struct Hands<'a> {
     pub(crate) instant: Instant,
     pub(crate) name: PeerId,
     pub(crate) addresses: &'a [SocketAddr],
+    pub(crate) unix_time: UnixTime,
+    pub(crate) protector: &'a mut Protector,
     pub(crate) deeds: Vec<Deed>,
 }
 
@@ -196,6 +200,13 @@ impl Hands<'_> {
             text: text.into(),
             copy_of: None,
         });
+    }
+
+    /// Sends a message of its own, dated and protected as those of the endpoints are.
+    pub fn say(&mut self, to: PeerId, mut message: Value) {
+        message["time"] = self.unix_time.as_millis().into();
+        let text = self.protector.protect(to, message.to_string());
+        self.signal(to, text);
     }
 
     /// Sends a copy of a signal that was overheard, to anybody.

@@ -67,7 +67,7 @@ impl OfferStorm {
         })
     }
 
-    fn offer(&self, hands: &Hands<'_>, session: u32, generation: u32) -> String {
+    fn offer(&self, hands: &Hands<'_>, session: u32, generation: u32) -> Value {
         let made = self.made;
         let sdp = Description {
             ufrag: format!("storm{made:08}"),
@@ -79,14 +79,14 @@ impl OfferStorm {
         };
         let mut offer = self.envelope(hands, session, generation, "offer");
         offer["sdp"] = sdp.encode().into();
-        offer.to_string()
+        offer
     }
 
-    fn farewell(&self, hands: &Hands<'_>, session: u32) -> String {
+    fn farewell(&self, hands: &Hands<'_>, session: u32) -> Value {
         let mut farewell = self.envelope(hands, session, 0, "bye");
         farewell["seq"] = 2.into();
         farewell["reason"] = "closed".into();
-        farewell.to_string()
+        farewell
     }
 }
 
@@ -94,7 +94,7 @@ impl Attacker for OfferStorm {
     fn on_timeout(&mut self, hands: &mut Hands<'_>) {
         self.left -= 1;
         let made = self.made;
-        let text = match self.storm {
+        let message = match self.storm {
             Storm::NewSessions => self.offer(hands, made, 0),
             Storm::OffersAndFarewells if made.is_multiple_of(2) => self.offer(hands, made / 2, 0),
             Storm::OffersAndFarewells => self.farewell(hands, made / 2),
@@ -103,11 +103,11 @@ impl Attacker for OfferStorm {
             Storm::RestartRequests => {
                 let mut request = self.envelope(hands, 0, 0, "ice-restart");
                 request["seq"] = (1 + made).into();
-                request.to_string()
+                request
             }
         };
         self.made += 1;
-        hands.signal(self.victim, text);
+        hands.say(self.victim, message);
         self.next = hands.in_a(self.pause);
     }
 

@@ -152,7 +152,7 @@ fn attack(scenario: &Scenario, stream: &mut Stream, honest: usize) -> AttackPlan
         (2, Some(_)) => AttackPlan::Replay {
             keep: log_usize(stream, 4.0, 30.0),
         },
-        (_, Some(_)) => AttackPlan::Meddle {
+        (3, Some(_)) if stream.chance(0.5) => AttackPlan::Meddle {
             count: count(stream, 4.0, 40.0),
         },
         _ => AttackPlan::Storm {

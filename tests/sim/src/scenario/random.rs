@@ -230,6 +230,10 @@ mod tests {
         assert!(count(|a| matches!(a, AttackPlan::Replay { .. })) > 5);
         assert!(count(|a| matches!(a, AttackPlan::Meddle { .. })) > 5);
         assert!(count(|a| matches!(a, AttackPlan::Storm { .. })) > 20);
+        let by_keys = attacks.iter().filter(|(scenario, attack)| {
+            scenario.protection.is_some() && matches!(attack, AttackPlan::Storm { .. })
+        });
+        assert!(by_keys.count() > 3);
         let is_signalling =
             |a: &AttackPlan| matches!(a, AttackPlan::Meddle { .. } | AttackPlan::Replay { .. });
         let mut signalling = attacks.iter().filter(|(_, attack)| is_signalling(attack));

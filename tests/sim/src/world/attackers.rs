@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 
-use bowline::PeerId;
+use bowline::simulation::Protector;
+use bowline::{PeerId, Seed, UnixTime};
 
 use crate::attack::{Attacker, Deed, Hands, Heard, HeardSignal};
 use crate::net::{Datagram, HostId};
+use crate::rng::{Purpose, Stream};
+use crate::time::Time;
 
 use super::World;
+use super::builder::identity;
 
 impl World {
     /// An attacker takes the place of a host, before anybody has met it: its endpoint is gone.
@@ -15,7 +19,13 @@ impl World {
     /// What the other hosts are told about it is not held against the model.
     pub fn take_over(&mut self, host: HostId, attacker: impl Attacker + 'static) {
         drop(self.remove_endpoint(host));
-        self.nodes[host].attacker = Some(Box::new(attacker));
+        let node = &mut self.nodes[host];
+        let purpose = Purpose::Attacker(u32::try_from(host).unwrap_or(u32::MAX));
+        let seed = Seed::from(Stream::new(self.seed, purpose).bytes32());
+        let protection = node.spec.config.signalling().protection;
+        let identity = identity(&node.spec.name, self.keyed);
+        let protector = Protector::new(identity, protection, &seed);
+        node.attacker = Some((Box::new(attacker), protector));
         self.attackers.push(host);
         self.let_attack(host, |attacker, hands| attacker.on_start(hands));
     }
@@ -74,8 +84,10 @@ impl World {
         if !self.attackers.contains(&host) {
             return;
         }
+        let unix_time = UnixTime::from_millis(self.unix_millis);
+        let unix_time = unix_time.plus(self.clock.now().since(Time::ZERO));
         let node = &mut self.nodes[host];
-        let Some(mut attacker) = node.attacker.take() else {
+        let Some((mut attacker, mut protector)) = node.attacker.take() else {
             return;
         };
         let mut hands = Hands {
@@ -83,18 +95,20 @@ impl World {
             instant: self.clock.instant(),
             name: node.id,
             addresses: &node.addresses,
+            unix_time,
+            protector: &mut protector,
             deeds: Vec::new(),
         };
         turn(attacker.as_mut(), &mut hands);
         let deeds = hands.deeds;
         node.deadline = attacker.poll_timeout();
-        node.attacker = Some(attacker);
+        node.attacker = Some((attacker, protector));
         deeds.into_iter().for_each(|deed| self.do_deed(host, deed));
     }
 
     fn do_deed(&mut self, host: HostId, deed: Deed) {
         let attacker = self.nodes[host].attacker.as_ref();
-        if let Some(mark) = attacker.and_then(|attacker| attacker.mark()) {
+        if let Some(mark) = attacker.and_then(|(attacker, _)| attacker.mark()) {
             self.marks.set(mark);
         }
         match deed {

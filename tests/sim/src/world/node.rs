@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
+use bowline::simulation::Protector;
 use bowline::{ChannelId, Endpoint, Event, PeerId, SessionMemory};
 
 use crate::attack::Attacker;
@@ -29,7 +30,7 @@ pub(super) struct Node {
     /// `None` while it has crashed. Boxed, because it is taken out and put back at every input.
     pub(super) endpoint: Option<Box<Endpoint>>,
     /// Who has taken the place of the endpoint.
-    pub(super) attacker: Option<Box<dyn Attacker>>,
+    pub(super) attacker: Option<(Box<dyn Attacker>, Protector)>,
     /// Endpoints that were started here.
     pub(super) starts: u32,
     /// The sessions that the last of them had.

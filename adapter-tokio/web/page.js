@@ -1,6 +1,6 @@
 /** The page of `bowline serve`: people, chat and files of one room. */
 
-import { KINDS, Room } from "./bowline.js";
+import { Identity, KINDS, Room, isKey } from "./bowline.js";
 
 /** @typedef {import("./bowline.js").Peer} Peer */
 /** @typedef {import("./bowline.js").IncomingFile} IncomingFile */
@@ -11,6 +11,8 @@ const LOG_MAX = 500;
 /** Files that are shown; of more, the oldest that are over go. */
 const TRANSFERS_MAX = 100;
 const REFRESH = 1000;
+/** Where this tab keeps its key. */
+const KEY = "bowline-identity";
 
 /** @param {string} id @returns {any} */
 const element = (id) => document.getElementById(id);
@@ -23,32 +25,115 @@ function ask(roomName, ownName, problem) {
   // One that is disabled is not sent.
   element("join-token").value = accessToken ?? "";
   element("join-token").disabled = accessToken === null;
+  element("join-sealed").checked = isSealed;
+  canSeal().then((can) => {
+    element("join-sealed").disabled = !can;
+    element("join-unsealed").hidden = can;
+  });
   element(ownName && !problem ? "join-room" : "join-name").focus();
   if (problem) element("join-problem").textContent = problem;
 }
 
+/** Whether this browser, and the way the page came, allow for keys. */
+async function canSeal() {
+  try {
+    await Identity.generate();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The key of this tab, which a reload keeps. @returns {Promise<Identity>} */
+async function ownIdentity() {
+  const saved = sessionStorage.getItem(KEY);
+  if (saved) return Identity.fromJwk(JSON.parse(saved));
+  const identity = await Identity.generate();
+  sessionStorage.setItem(KEY, JSON.stringify(identity.toJwk()));
+  return identity;
+}
+
 /** @param {string} roomName @param {string} ownName */
-function start(roomName, ownName) {
+async function start(roomName, ownName) {
   const relay = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const url = accessToken === null ? relay : `${relay}/?token=${encodeURIComponent(accessToken)}`;
   let room;
   try {
-    room = new Room({ url, room: roomName, id: ownName });
+    if (!isName(ownName)) throw new TypeError(`not a name: ${JSON.stringify(ownName)}`);
+    const identity = isSealed ? await ownIdentity() : undefined;
+    room = new Room({ url, room: roomName, identity, id: identity?.id ?? ownName });
   } catch (error) {
     return ask(roomName, ownName, /** @type {Error} */ (error).message);
   }
   element("main").hidden = false;
-  element("where").append(strong(ownName), " in ", strong(roomName));
-  element("command").textContent = `bowline chat ${roomName} --relay ${relay}`;
+  names.set(room.id, ownName);
+  element("where").append(strong(called(room)), " in ", strong(roomName));
+  element("command").textContent = `bowline chat ${roomName} --relay ${relay}${isSealed ? " --identity FILE" : ""}`;
   document.title = `${roomName} – bowline`;
   const people = new People(room);
   const chat = new Chat(room);
+  if (isSealed) exchangeNames(room, ownName, people);
+  noteStrangers(room, chat);
   const files = new Files(room, chat);
   people.onFile = (peer, file) => files.send(peer, file);
   showLink(room);
   // A page that the browser had put away has said goodbye.
   addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   element("text").focus();
+}
+
+// Names
+
+/** What people who are keys say they are called. @type {Map<string, string>} */
+const names = new Map();
+
+/**
+ * How somebody is shown: by its name or, where people are keys, by what it says it is called and the beginning of its key.
+ *
+ * @param {{id: string}} peer
+ */
+function called({ id }) {
+  return isSealed ? `${names.get(id) ?? ""}#${id.slice(0, 8)}` : id;
+}
+
+/** @param {unknown} text */
+function isName(text) {
+  return typeof text === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(text);
+}
+
+/** @param {Room} room @param {string} ownName @param {People} people */
+function exchangeNames(room, ownName, people) {
+  on(room, "state", ({ peer, state }) => {
+    if (state === "connected") peer.send("reliable", JSON.stringify({ type: "name", name: ownName }));
+  });
+  on(room, "message", ({ peer, kind, data }) => {
+    const message = kind === "reliable" ? parseMessage(data) : null;
+    if (message?.type !== "name" || !isName(message.name)) return;
+    names.set(peer.id, message.name);
+    people.rename(peer);
+  });
+  on(room, "gone", ({ peer }) => names.delete(peer.id));
+}
+
+/** Says who is present and cannot be met. @param {Room} room @param {Chat} chat */
+function noteStrangers(room, chat) {
+  let known = new Set();
+  on(room, "presence", ({ peers }) => {
+    const strangers = peers.filter((/** @type {string} */ id) => isKey(id) !== isSealed);
+    for (const id of strangers) {
+      if (!known.has(id)) chat.note(isSealed ? `${id} is here without a key, and cannot be met` : `${id.slice(0, 8)} is here with a key, and meets keys only`);
+    }
+    known = new Set(strangers);
+  });
+}
+
+/** A message between pages and terminals: a JSON object. @param {unknown} data @returns {any} */
+function parseMessage(data) {
+  try {
+    return JSON.parse(/** @type {string} */ (data));
+  } catch {
+    return null;
+  }
 }
 
 /** @param {Room} room */
@@ -90,16 +175,24 @@ class People {
   #add(peer) {
     const card = fromTemplate("peer");
     paint(card, peer.id);
-    part(card, ".avatar").textContent = peer.id.slice(0, 1);
-    part(card, ".name").textContent = peer.id;
     part(card, ".send-label").textContent = "Send a file";
-    const input = part(card, "input");
-    input.setAttribute("aria-label", `Send a file to ${peer.id}`);
-    onFiles(input, (file) => this.onFile(peer, file));
+    onFiles(part(card, "input"), (file) => this.onFile(peer, file));
     this.#cards.set(peer, card);
+    this.rename(peer);
     const after = [...this.#cards].find(([other]) => other.id > peer.id)?.[1] ?? null;
     element("peers").insertBefore(card, after);
     this.#show(peer);
+  }
+
+  /** Shows what somebody is called now. @param {Peer} peer */
+  rename(peer) {
+    const card = this.#cards.get(peer);
+    if (!card) return;
+    const name = called(peer);
+    part(card, ".avatar").textContent = name.slice(0, 1);
+    part(card, ".name").textContent = name;
+    part(card, ".name").title = peer.id;
+    part(card, "input").setAttribute("aria-label", `Send a file to ${name}`);
   }
 
   /** @param {Peer} peer */
@@ -157,9 +250,9 @@ class Chat {
     });
     on(room, "message", ({ peer, kind, data }) => kind === "reliable" && this.#receive(peer, data));
     on(room, "state", ({ peer, state, cause }) => {
-      if (state === "connected") this.note(`${peer.id} is connected`);
-      else if (state === "disconnected") this.note(`The connection to ${peer.id} is broken, repairing it`);
-      else if (state === "failed" || state === "closed") this.note(`${peer.id} is gone (${cause})`);
+      if (state === "connected") this.note(`${called(peer)} is connected`);
+      else if (state === "disconnected") this.note(`The connection to ${called(peer)} is broken, repairing it`);
+      else if (state === "failed" || state === "closed") this.note(`${called(peer)} is gone (${cause})`);
     });
   }
 
@@ -179,24 +272,19 @@ class Chat {
       try {
         peer.send("reliable", message);
       } catch {
-        missed.push(peer.id);
+        missed.push(called(peer));
       }
     }
-    this.#append("own", this.#room.id, text);
+    this.#append("own", called(this.#room), text);
     if (missed.length) this.note(`Not connected, and so not told: ${missed.join(", ")}`);
     input.value = "";
   }
 
   /** @param {Peer} peer @param {string | ArrayBuffer} data */
   #receive(peer, data) {
-    let message;
-    try {
-      message = JSON.parse(/** @type {string} */ (data));
-    } catch {
-      return;
-    }
+    const message = parseMessage(data);
     if (message?.type === "chat" && typeof message.text === "string" && utf8Length(message.text) <= CHAT_MAX) {
-      this.#append("", peer.id, message.text);
+      this.#append("", called(peer), message.text);
     }
   }
 
@@ -242,13 +330,13 @@ class Files {
     const row = new Row(file.name, file.size);
     const cancel = new AbortController();
     row.offer([["Cancel", () => cancel.abort()]]);
-    row.say("running", `Waiting for ${peer.id}`);
-    const onProgress = (/** @type {{acknowledged: number}} */ { acknowledged }) => row.progress(acknowledged, `To ${peer.id}`);
+    row.say("running", `Waiting for ${called(peer)}`);
+    const onProgress = (/** @type {{acknowledged: number}} */ { acknowledged }) => row.progress(acknowledged, `To ${called(peer)}`);
     try {
       await peer.sendFile(file, { signal: cancel.signal, onProgress });
-      row.end("done", `${peer.id} has it, checksum verified`);
+      row.end("done", `${called(peer)} has it, checksum verified`);
     } catch (error) {
-      row.end("failed", `Not sent to ${peer.id}: ${explain(error)}`);
+      row.end("failed", `Not sent to ${called(peer)}: ${explain(error)}`);
     }
   }
 
@@ -262,8 +350,8 @@ class Files {
   /** @param {Peer} peer @param {IncomingFile} file */
   #offered(peer, file) {
     const row = new Row(file.name, file.size);
-    row.say("", `${peer.id} offers it`);
-    file.onWithdrawn = (error) => row.end("failed", `Withdrawn by ${peer.id}: ${explain(error)}`);
+    row.say("", `${called(peer)} offers it`);
+    file.onWithdrawn = (error) => row.end("failed", `Withdrawn by ${called(peer)}: ${explain(error)}`);
     const refuse = () => {
       file.refuse();
       row.end("", "Declined");
@@ -277,13 +365,13 @@ class Files {
   /** @param {Peer} peer @param {IncomingFile} file @param {Row} row */
   async #receive(peer, file, row) {
     row.offer([["Cancel", () => file.cancel()]]);
-    row.say("running", `From ${peer.id}`);
+    row.say("running", `From ${called(peer)}`);
     try {
-      const received = await file.accept({ onProgress: ({ received }) => row.progress(received, `From ${peer.id}`) });
-      row.end("done", `From ${peer.id}, checksum verified`);
+      const received = await file.accept({ onProgress: ({ received }) => row.progress(received, `From ${called(peer)}`) });
+      row.end("done", `From ${called(peer)}, checksum verified`);
       row.save(received);
     } catch (error) {
-      row.end("failed", `Not received from ${peer.id}: ${explain(error)}`);
+      row.end("failed", `Not received from ${called(peer)}: ${explain(error)}`);
     }
   }
 }
@@ -431,5 +519,6 @@ function duration(seconds) {
 const query = new URLSearchParams(location.search);
 const [roomName, ownName] = [query.get("room") ?? "", query.get("name") ?? ""];
 const accessToken = query.get("token");
+const isSealed = query.has("sealed");
 if (roomName && ownName) start(roomName, ownName);
 else ask(roomName, ownName);

@@ -67,6 +67,15 @@ impl PeerId {
         (is_key && Self::from_public_key(&key) == *self).then_some(key)
     }
 
+    /// A short form for people to read: the first 8 characters of a key, and all of any other name. Different keys may have the
+    /// same, by chance or because somebody has searched for one, so never compare it to decide who somebody is.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        let name = self.as_str();
+        let short = self.public_key().and_then(|_| name.get(..8));
+        short.unwrap_or(name)
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -34,6 +34,54 @@ async fn what_one_says_everybody_else_reads() {
     carol.line("* alice has left").await;
 }
 
+/// People who are keys are called what they say, and told apart by their keys.
+#[tokio::test]
+async fn people_who_are_keys_meet_keys_only_and_keep_theirs() {
+    let stage = Stage::new().await;
+    let out = stage.out_text();
+    let enter = |name: &'static str, file: &str| {
+        let file = format!("{out}/{file}");
+        stage.start(&["chat", "kitchen", "--name", name, "--identity", &file])
+    };
+    let mut alice = enter("alice", "alice.jwk");
+    let own = alice.line("in the room kitchen as alice#").await;
+    let mut other = enter("alice", "other.jwk");
+    let mut bob = stage.start(&["chat", "kitchen", "--name", "bob"]);
+    alice
+        .all(&[
+            "bob is here without a key, and cannot be met",
+            " is called alice#",
+        ])
+        .await;
+    bob.line("is here with a key, and meets keys only (--identity)")
+        .await;
+    let mut seen = alice.seen.iter();
+    let called = seen.find(|line| line.contains(" is called alice#"));
+    let called = called.and_then(|line| line.rsplit(' ').next());
+    let called = called.expect("a name").to_owned();
+    assert!(!own.contains(&called), "it is somebody else: {called}");
+    other.line("is called alice#").await;
+    other.say("hello").await;
+    alice.line(&format!("<{called}> hello")).await;
+    let file = stage.write("a.bin", &content(1_000));
+    alice.say(&format!("/send {file} {called}")).await;
+    other.line("offers file 1: a.bin").await;
+    alice.say("/peers").await;
+    alice.line(" (you)").await;
+    let listed = alice.line(&format!("{called} ")).await;
+    let key = listed.split(' ').nth(1).expect("its key");
+    assert!(
+        key.parse::<PeerId>()
+            .is_ok_and(|key| key.public_key().is_some())
+    );
+
+    alice.say("/quit").await;
+    alice.success().await;
+    let mut alice = enter("alice", "alice.jwk");
+    let again = alice.line("in the room kitchen as alice#").await;
+    assert_eq!(again, own);
+}
+
 #[tokio::test]
 async fn a_peer_cannot_command_the_terminal() {
     let stage = Stage::new().await;

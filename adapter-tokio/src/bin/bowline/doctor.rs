@@ -60,7 +60,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let mut number = [0; 8];
     getrandom::fill(&mut number).map_err(|error| format!("no randomness: {error}"))?;
     let room = format!("doctor-{:016x}", u64::from_be_bytes(number));
-    let place = network.enter(&room, PeerId::new("doctor")?)?;
+    let place = network.enter(&room, Identity::without_key(PeerId::new("doctor")?))?;
     let mut events = place.endpoint.events();
     let mut report = Report {
         relay: network.relay(),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bowline::{Config, IceServer, Identity, PeerId, TransportPolicy};
+use bowline::{Config, IceServer, Identity, TransportPolicy};
 use bowline_tokio::signalling::{LinkStatus, Presence, Relays};
 use bowline_tokio::{Endpoint, IncomingPolicy};
 use rustls::pki_types::CertificateDer;
@@ -127,17 +127,17 @@ pub(crate) struct Place {
 }
 
 impl Network {
-    /// Enters a room under a name.
-    pub(crate) fn enter(&self, room: &str, id: PeerId) -> Result<Place, Box<dyn Error>> {
+    /// Enters a room as somebody.
+    pub(crate) fn enter(&self, room: &str, identity: Identity) -> Result<Place, Box<dyn Error>> {
         let mut config = Config::builder()
             .loopback(self.relay.iter().any(|relay| is_on_this_machine(&relay.0)))
             .policy(self.policy.into());
         for server in self.servers()? {
             config = config.ice_server(server);
         }
-        let (signalling, presence) = self.relays()?.room(room, id)?;
+        let (signalling, presence) = self.relays()?.room(room, identity.id())?;
         let link = signalling.status();
-        let mut builder = Endpoint::builder(Identity::without_key(id))
+        let mut builder = Endpoint::builder(identity)
             .config(config.build()?)
             .signalling(signalling)
             .incoming(IncomingPolicy::Ask);

@@ -12,7 +12,7 @@ use std::fs;
 use std::future::Future;
 use std::time::Duration;
 
-use bowline::{Cause, ChannelKind, Identity, PeerState};
+use bowline::{Cause, ChannelKind, Identity, PeerState, Rollover, UnixTime};
 use bowline_tokio::Connection;
 use member::{Member, end_of, hear, say};
 use stage::Stage;
@@ -132,13 +132,53 @@ async fn a_page_and_bowline_peers_connect_whoever_offers() {
     }
 }
 
+/// People who are keys meet each other, wherever they are, and nobody who is none.
+#[tokio::test]
+async fn pages_and_terminals_that_are_keys_meet_each_other_and_no_names() {
+    let stage = Stage::set().await;
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let [tims, nobodys] = folders.each_ref().map(|folder| folder.path());
+    let relay = stage.server.url();
+    let (ann, eve) = (
+        stage.open_sealed("ann").await,
+        stage.open_sealed("eve").await,
+    );
+    let mut tim = Terminal::enter_sealed(&relay, "tim", tims);
+    tim.until("is called ann#").await;
+    tim.until("is called eve#").await;
+    for (view, name) in [(&ann, "tim"), (&ann, "eve"), (&eve, "ann"), (&eve, "tim")] {
+        view.until_peer(name, "connected").await;
+    }
+    tim.say("sealed, from a terminal");
+    for view in [&ann, &eve] {
+        view.until_said("sealed, from a terminal").await;
+    }
+    ann.say("sealed, from a page").await;
+    eve.until_said("sealed, from a page").await;
+    tim.until("> sealed, from a page").await;
+
+    let mut plain = Terminal::enter(&relay, "nobody", nobodys);
+    plain.until("is here with a key, and meets keys only").await;
+    tim.until("nobody is here without a key, and cannot be met")
+        .await;
+    ann.until_said("nobody is here without a key, and cannot be met")
+        .await;
+    // A page that is loaded again has the key that it had.
+    let who = "return document.querySelector('#where strong').textContent;";
+    let before = ann.text(who, "").await;
+    assert!(before.starts_with("ann#"), "{before}");
+    ann.reload().await;
+    until("the same key", async || ann.text(who, "").await == before).await;
+    plain.say("/quit");
+}
+
 /// A page with a key of its own, as another site would write it, and an endpoint with one: who offers, the keys decide.
 #[tokio::test]
 async fn a_page_that_is_a_key_and_a_bowline_peer_talk_over_sealed_signalling() {
     let stage = Stage::set().await;
     let page = stage.open("host").await;
     for private_key in [[1; 32], [2; 32], [3; 32]] {
-        let id = page.text(ECHO, "sealed").await;
+        let id = page.text(&ECHO.replace("WANTED", "true"), "sealed").await;
         let identity = Identity::from_private_key(private_key);
         let mut member = Member::enter(&stage.server.url(), "sealed", identity);
         let connection = member.meet(&id).await;
@@ -156,16 +196,66 @@ async fn a_page_that_is_a_key_and_a_bowline_peer_talk_over_sealed_signalling() {
     }
 }
 
-/// Enters a room with a new key, answers each message with the same, and gives the id.
+/// Enters a room with a new key that is WANTED, answers each message with the same, and gives the id.
 const ECHO: &str = "return import('/bowline.js').then(async ({ Room, Identity }) => {
-    const identity = await Identity.generate();
+    const isWanted = (id) => WANTED;
+    let identity = await Identity.generate();
+    while (!isWanted(identity.id)) identity = await Identity.generate();
     const room = new Room({ url: `ws://${location.host}/`, room: arguments[0], identity });
     window.room = room;
     window.refused = [];
+    window.rollovers = [];
+    room.addEventListener('rollover', ({ detail }) => window.rollovers.push(`${detail.old} ${detail.new}`));
     room.addEventListener('refused', ({ detail }) => window.refused.push(detail.reason));
     room.addEventListener('message', ({ detail }) => detail.peer.send('reliable', detail.data));
     return identity.id;
 });";
+
+/// The endpoint of an old key, and the one of the new key that takes its place.
+#[tokio::test]
+async fn a_page_learns_of_a_new_key_from_both() {
+    let stage = Stage::set().await;
+    let page = stage.open("host").await;
+    // It leaves it to the new key to offer: what the page offers says nothing of keys.
+    let id = page
+        .text(&ECHO.replace("WANTED", "id > 'n'"), "sealed")
+        .await;
+    let identity = |n: u8| Identity::from_private_key([n; 32]);
+    let is_low = |n: &u8| identity(*n).id().as_str() < "n";
+    let low = (5..).find(is_low).expect("most are");
+    let hour = UnixTime::from_duration(now_and(Duration::from_secs(3_600)));
+    let rollover = Rollover::new(&identity(4), &identity(low), hour).expect("two keys");
+    let [old, new] = [rollover.old_id(), rollover.new_id()];
+    let said = "return window.rollovers.join();";
+    let mut before = Member::enter(&stage.server.url(), "sealed", identity(4));
+    let connection = before.meet(&id).await;
+    before
+        .endpoint
+        .announce_rollover(rollover.clone())
+        .expect("its key");
+    let end = end_of(&connection).await;
+    assert_eq!(end, (PeerState::Closed, Some(Cause::LocalClose)));
+    let once = format!("{old} {new}");
+    until("the old key says so", async || {
+        page.text(said, "").await.starts_with(&once)
+    })
+    .await;
+    page.text("window.rollovers = []; return '';", "").await;
+    let mut after = Member::enter(&stage.server.url(), "sealed", identity(low));
+    after.endpoint.announce_rollover(rollover).expect("its key");
+    after.meet(&id).await;
+    until("the new key says so", async || {
+        page.text(said, "").await.starts_with(&once)
+    })
+    .await;
+}
+
+/// The time that is `later` from now, since 1970.
+fn now_and(later: Duration) -> Duration {
+    let now = std::time::SystemTime::now();
+    let now = now.duration_since(std::time::UNIX_EPOCH).expect("after it");
+    now + later
+}
 
 #[tokio::test]
 async fn a_page_and_bowline_peers_survive_the_loss_of_the_relay() {

@@ -56,6 +56,13 @@ impl Stage {
         View::open(self.client.clone(), &url).await
     }
 
+    /// Opens it likewise, as a key that is called `name`.
+    pub(crate) async fn open_sealed(&self, name: &str) -> View {
+        let address = self.server.address;
+        let url = format!("http://{address}/?room=lobby&name={name}&sealed=on");
+        View::open(self.client.clone(), &url).await
+    }
+
     /// Waits for a file that was saved under this name, and reads it.
     pub(crate) async fn saved(&self, name: &str) -> Vec<u8> {
         let path = self.downloads.path().join(name);

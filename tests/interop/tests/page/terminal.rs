@@ -21,9 +21,21 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Enters under a name. Files that are offered go into `directory`, unasked.
     pub(crate) fn enter(relay: &str, name: &str, directory: &Path) -> Self {
+        Self::enter_with(relay, name, directory, &[])
+    }
+
+    /// Likewise, as a key that is kept in `directory`.
+    pub(crate) fn enter_sealed(relay: &str, name: &str, directory: &Path) -> Self {
+        let key = directory.join("identity.jwk");
+        let key = key.to_str().expect("plain");
+        Self::enter_with(relay, name, directory, &["--identity", key])
+    }
+
+    fn enter_with(relay: &str, name: &str, directory: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(program::path());
         command
             .args(["chat", "lobby", "--relay", relay, "--name", name])
+            .args(more)
             .args(["--bind", "127.0.0.1:0", "--accept-files"])
             .arg(directory)
             .stdin(Stdio::piped())

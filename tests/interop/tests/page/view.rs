@@ -31,11 +31,11 @@ impl View {
         until(&what, async || self.peer_state(peer).await == state).await;
     }
 
-    /// The state of a peer as the page shows it. Empty when it does not show the peer.
+    /// The state of a peer as the page shows it. Empty when it does not show the peer. Of a key, the name is before the `#`.
     pub(crate) async fn peer_state(&self, peer: &str) -> String {
         self.text(
             "const card = [...document.querySelectorAll('.peer')]
-                .find((card) => card.querySelector('.name').textContent === arguments[0]);
+                .find((card) => card.querySelector('.name').textContent.split('#')[0] === arguments[0]);
             return card?.querySelector('.state').textContent ?? '';",
             peer,
         )

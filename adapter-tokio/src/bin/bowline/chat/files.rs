@@ -68,17 +68,18 @@ impl Files {
         removed.into_iter().collect()
     }
 
-    /// A line for each.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.entries
-            .iter()
-            .map(|(number, entry)| format!("{number}  {}", entry.line()))
+    /// A line for each, with what its peer is called.
+    pub(crate) fn lines(&self, called: impl Fn(PeerId) -> String) -> Vec<String> {
+        let line = |entry: &Entry| entry.line(&called(entry.peer));
+        let entries = self.entries.iter();
+        entries
+            .map(|(number, entry)| format!("{number}  {}", line(entry)))
             .collect()
     }
 }
 
 impl Entry {
-    fn line(&self) -> String {
+    fn line(&self, peer: &str) -> String {
         let direction = match self.side {
             Side::Sender => "to",
             Side::Receiver => "from",
@@ -92,7 +93,7 @@ impl Entry {
         } else {
             format!("offered, {}", text::bytes(self.size))
         };
-        format!("{} {direction} {}: {state}", self.name, self.peer)
+        format!("{} {direction} {peer}: {state}", self.name)
     }
 }
 
@@ -120,7 +121,7 @@ mod tests {
         assert_eq!(files.number(peer("alice"), Side::Receiver, 7), Some(two));
         assert_eq!(files.number(peer("alice"), Side::Sender, 7), None);
         assert_eq!(
-            files.lines(),
+            files.lines(|peer| peer.to_string()),
             [
                 "1  a.txt to alice: offered, 2.00 kB",
                 "2  a.txt from alice: 1.00 kB of 2.00 kB",

@@ -12,7 +12,8 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bowline::PeerId;
+use bowline::{Identity, PeerId};
+use bowline_tokio::identity;
 use bowline_tokio::signalling::RoomName;
 
 use crate::network::Network;
@@ -22,13 +23,16 @@ use terminal::Terminal;
 /// Talk with everybody in a room, and exchange files.
 ///
 /// Everybody who names the same room at the same relay is connected with everybody else, encrypted and without the relay
-/// in between. There is no password: whoever knows the name of the room can enter it, under any name. On a terminal the
-/// line can be edited, and the arrow keys bring earlier ones back; elsewhere each line of the input is one.
+/// in between. There is no password: whoever knows the name of the room can enter it, under any name. With --identity
+/// people are keys instead, shown as NAME#KEY, and the relay can neither pretend to be one of them nor listen. Those who are
+/// and those who are not do not meet. On a terminal the line can be edited, and the arrow keys bring earlier ones back;
+/// elsewhere each line of the input is one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bowline chat kitchen
   bowline chat kitchen --name alice --relay ws://relay.example:9000
+  bowline chat kitchen --identity ~/.bowline.jwk
   bowline chat kitchen --accept-files downloads
 
 In the room, /help shows what can be done.")]
@@ -39,6 +43,9 @@ pub(crate) struct Arguments {
     /// What others see. The default is the name of your account.
     #[arg(long, value_parser = PeerId::new)]
     name: Option<PeerId>,
+    /// Be the key in this file, which is made when there is none. Keep it where nobody else can read it.
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     #[command(flatten)]
     network: Network,
     /// Takes every file that is offered, into this directory.
@@ -63,14 +70,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         let shown = crate::text::printable(&directory.display().to_string());
         return Err(format!("{shown} is no directory").into());
     }
-    let id = match arguments.name {
+    let name = match arguments.name {
         Some(name) => name,
         None => account()?,
     };
-    let place = arguments.network.enter(&arguments.room, id)?;
+    let (identity, called) = match arguments.identity {
+        Some(file) => (identity::load_or_create(file)?, Some(name)),
+        None => (Identity::without_key(name), None),
+    };
+    let place = arguments.network.enter(&arguments.room, identity)?;
     let endpoint = place.endpoint.clone();
     let terminal = Terminal::open()?;
-    let mut room = Room::new(place, terminal, arguments.accept_files);
+    let mut room = Room::new(place, called, terminal, arguments.accept_files);
     room.welcome(&arguments.room);
     let result = tokio::select! {
         result = room.run() => result,

@@ -17,6 +17,8 @@ pub(crate) struct Task {
     pub(crate) peer: PeerId,
     pub(crate) endpoint: Endpoint,
     pub(crate) presence: Presence,
+    /// What we are called, where people are keys.
+    pub(crate) called: Option<PeerId>,
     pub(crate) orders: mpsc::Receiver<Order>,
     /// Connections that the peer begins.
     pub(crate) incoming: mpsc::Receiver<Incoming>,
@@ -104,6 +106,10 @@ impl Task {
 
     /// Talks over a connection until it ends. Gives the next one, when the peer has begun it already.
     async fn talk(&mut self, connection: Connection) -> Option<Incoming> {
+        if let Some(name) = self.called {
+            // One that has ended already says so below.
+            let _ = connection.try_send(ChannelKind::Reliable, Chat::Name(name).to_message());
+        }
         self.tell(News::Connected(connection.clone())).await;
         let mut status = connection.watch_status();
         let mut exchange = Exchange::new(connection.clone(), None);

@@ -1,6 +1,6 @@
 //! The room as the user sees it: who is there, what they say, and the files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,10 +24,14 @@ use crate::{oneshot, text};
 /// Everybody in the room, and the user.
 pub(crate) struct Room {
     place: Place,
+    /// What we are called, where people are keys.
+    called: Option<PeerId>,
     terminal: Terminal,
     /// Where every file goes that is offered, if they are not asked about.
     accept_files: Option<PathBuf>,
     members: BTreeMap<PeerId, Member>,
+    /// Those who are present and cannot be met: they have no key and we have one, or the other way round.
+    strangers: BTreeSet<PeerId>,
     files: Files,
     news: mpsc::Receiver<(PeerId, News)>,
     newsroom: mpsc::Sender<(PeerId, News)>,
@@ -40,18 +44,27 @@ struct Member {
     connection: Option<Connection>,
     path: Option<bowline::Path>,
     sample: Sample,
+    /// What it says it is called, where people are keys.
+    name: Option<PeerId>,
     /// Why there is no connection.
     trouble: Option<ConnectError>,
 }
 
 impl Room {
-    pub(crate) fn new(place: Place, terminal: Terminal, accept_files: Option<PathBuf>) -> Self {
+    pub(crate) fn new(
+        place: Place,
+        called: Option<PeerId>,
+        terminal: Terminal,
+        accept_files: Option<PathBuf>,
+    ) -> Self {
         let (newsroom, news) = mpsc::channel(NEWS);
         Self {
             place,
+            called,
             terminal,
             accept_files,
             members: BTreeMap::new(),
+            strangers: BTreeSet::new(),
             files: Files::default(),
             news,
             newsroom,
@@ -59,9 +72,9 @@ impl Room {
     }
 
     pub(crate) fn welcome(&mut self, room: &str) {
-        let id = self.place.endpoint.id();
+        let own = self.own();
         self.tell(&format!(
-            "in the room {room} as {id}; /help shows what can be done"
+            "in the room {room} as {own}; /help shows what can be done"
         ));
     }
 
@@ -118,7 +131,7 @@ impl Room {
             Command::Refuse(number) | Command::Cancel(number) => self.stop(number),
             Command::Files => self.show_files(),
             Command::Stats => self.show_stats(),
-            Command::Explain(peer) => self.explain(peer),
+            Command::Explain(peer) => self.explain(peer.as_deref()),
             Command::Help => self.terminal.print(HELP),
             Command::Quit => return false,
             Command::Wrong(why) => self.tell(&why),
@@ -128,10 +141,26 @@ impl Room {
 
     fn on_presence(&mut self, peers: &[PeerId]) {
         let here = self.place.endpoint.id();
+        self.strangers.retain(|peer| peers.contains(peer));
         for peer in peers.iter().filter(|peer| **peer != here) {
-            if !self.members.contains_key(peer) {
+            if peer.public_key().is_some() != self.called.is_some() {
+                self.on_stranger(*peer);
+            } else if !self.members.contains_key(peer) {
                 self.add(*peer);
             }
+        }
+    }
+
+    fn on_stranger(&mut self, peer: PeerId) {
+        if self.strangers.len() < MAX_MEMBERS && self.strangers.insert(peer) {
+            self.tell(&if self.called.is_some() {
+                format!("{peer} is here without a key, and cannot be met")
+            } else {
+                format!(
+                    "{} is here with a key, and meets keys only (--identity)",
+                    peer.short()
+                )
+            });
         }
     }
 
@@ -147,6 +176,7 @@ impl Room {
             peer,
             endpoint: self.place.endpoint.clone(),
             presence: self.place.presence.clone(),
+            called: self.called,
             orders: orders_in,
             incoming: incoming_in,
             news: self.newsroom.clone(),
@@ -158,9 +188,11 @@ impl Room {
             connection: None,
             path: None,
             sample: Sample::default(),
+            name: None,
             trouble: None,
         };
         self.members.insert(peer, member);
+        let peer = self.called(peer);
         self.tell(&format!("{peer} is here"));
     }
 
@@ -185,14 +217,21 @@ impl Room {
     fn on_news(&mut self, peer: PeerId, news: News) {
         match news {
             News::Connected(connection) => self.on_connected(peer, connection),
-            News::Interrupted => self.tell(&format!("{peer} does not answer, and is looked for")),
-            News::Restored => self.tell(&format!("{peer} answers again")),
+            News::Interrupted => {
+                let peer = self.called(peer);
+                self.tell(&format!("{peer} does not answer, and is looked for"));
+            }
+            News::Restored => {
+                let peer = self.called(peer);
+                self.tell(&format!("{peer} answers again"));
+            }
             News::Ended(connection) => self.on_ended(peer, &connection),
             News::NotConnected(error) => self.on_not_connected(peer, error),
-            News::Said(chat) => {
-                let said = text::printable(chat.text());
+            News::Said(Chat::Text(said)) => {
+                let (peer, said) = (self.called(peer), text::printable(&said));
                 self.terminal.print(&format!("<{peer}> {said}"));
             }
+            News::Said(Chat::Name(name)) => self.on_name(peer, name),
             News::Offering { number, transfer } => {
                 if let Some(entry) = self.files.get_mut(number) {
                     entry.transfer = Some(transfer);
@@ -200,12 +239,28 @@ impl Room {
             }
             News::NotOffered { number } => {
                 self.files.remove(number);
+                let peer = self.called(peer);
                 self.tell(&format!(
                     "file {number} is one too many for {peer} at this time"
                 ));
             }
             News::File(event) => self.on_file(peer, event),
             News::Gone => self.on_gone(peer),
+        }
+    }
+
+    /// A name is for show, where people are keys: whoever has another key is somebody else.
+    fn on_name(&mut self, peer: PeerId, name: PeerId) {
+        if self.called.is_none() {
+            return;
+        }
+        let before = self.called(peer);
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.name = Some(name);
+        }
+        let after = self.called(peer);
+        if before != after {
+            self.tell(&format!("{before} is called {after}"));
         }
     }
 
@@ -217,6 +272,7 @@ impl Room {
             member.trouble = None;
             member.sample = Sample::default();
         }
+        let peer = self.called(peer);
         self.tell(&format!("{peer} is connected{took}"));
     }
 
@@ -231,7 +287,7 @@ impl Room {
                 entry.name
             ));
         }
-        let status = connection.status();
+        let (status, peer) = (connection.status(), self.called(peer));
         match (status.state, status.cause) {
             (PeerState::Closed, Some(Cause::RemoteClose)) => self.tell(&format!("{peer} has left")),
             (state, cause) => {
@@ -247,7 +303,8 @@ impl Room {
     }
 
     fn on_not_connected(&mut self, peer: PeerId, error: ConnectError) {
-        self.tell(&format!("{peer} cannot be connected: {error}"));
+        let called = self.called(peer);
+        self.tell(&format!("{called} cannot be connected: {error}"));
         if let ConnectError::Ended {
             explanation: Some(explanation),
             ..
@@ -261,8 +318,9 @@ impl Room {
     }
 
     fn on_gone(&mut self, peer: PeerId) {
+        let called = self.called(peer);
         self.members.remove(&peer);
-        self.tell(&format!("{peer} is not here any more"));
+        self.tell(&format!("{called} is not here any more"));
         // It may have come back in the meantime.
         self.on_presence(&self.place.presence.peers());
     }
@@ -279,7 +337,7 @@ impl Room {
             }
             Event::OfferRefused { name, reason } => {
                 let name = text::excerpt(&name, SHOWN);
-                let why = oneshot::refusal(reason);
+                let (peer, why) = (self.called(peer), oneshot::refusal(reason));
                 self.tell(&format!(
                     "{peer} offered \"{name}\", which is refused: {why}"
                 ));
@@ -308,9 +366,10 @@ impl Room {
             received: 0,
             begun: false,
         });
+        let called = self.called(peer);
         match self.accept_files.clone() {
             Some(directory) => {
-                self.tell(&format!("{peer} sends file {number}: {what}"));
+                self.tell(&format!("{called} sends file {number}: {what}"));
                 self.order(
                     peer,
                     Order::Accept {
@@ -320,7 +379,7 @@ impl Room {
                 );
             }
             None => self.tell(&format!(
-                "{peer} offers file {number}: {what} (/accept {number} or /refuse {number})"
+                "{called} offers file {number}: {what} (/accept {number} or /refuse {number})"
             )),
         }
     }
@@ -345,6 +404,7 @@ impl Room {
             Step::Done { digest, path } => {
                 let (peer, name) = (entry.peer, entry.name.clone());
                 self.files.remove(number);
+                let peer = self.called(peer);
                 let line = match path {
                     Some(path) => {
                         let path = text::printable(&path.display().to_string());
@@ -357,14 +417,14 @@ impl Room {
             Step::Ended(ending) => {
                 let (peer, name) = (entry.peer, entry.name.clone());
                 self.files.remove(number);
-                let why = oneshot::ended(&ending);
+                let (peer, why) = (self.called(peer), oneshot::ended(&ending));
                 self.tell(&format!("file {number}, {name}, with {peer}: {why}"));
             }
         }
     }
 
     fn say(&mut self, said: &str) {
-        let Some(chat) = Chat::new(said) else {
+        let Some(chat) = Chat::text(said) else {
             self.tell(&format!(
                 "that is too long: {} bytes of {MAX_TEXT}",
                 said.len()
@@ -386,6 +446,7 @@ impl Room {
         }
         for (peer, result) in results {
             if let Err(error) = result {
+                let peer = self.called(peer);
                 self.tell(&format!("{peer} does not get this: {error}"));
             }
         }
@@ -397,7 +458,7 @@ impl Room {
         let one = rest
             .rsplit_once(char::is_whitespace)
             .and_then(|(file, last)| {
-                let peer = everybody.iter().find(|peer| peer.as_str() == last)?;
+                let peer = everybody.iter().find(|peer| self.is_called(**peer, last))?;
                 (!FilePath::new(rest).exists()).then_some((file.trim_end(), vec![*peer]))
             });
         let (file, peers) = one.unwrap_or((rest, everybody));
@@ -430,6 +491,7 @@ impl Room {
             begun: false,
         });
         if self.order(peer, Order::Offer { number, source }) {
+            let peer = self.called(peer);
             self.tell(&format!("file {number} is offered to {peer}: {what}"));
         } else {
             self.files.remove(number);
@@ -482,23 +544,25 @@ impl Room {
         let member = self.members.get(&peer);
         let sent = member.is_some_and(|member| member.orders.try_send(order).is_ok());
         if !sent {
+            let peer = self.called(peer);
             self.tell(&format!("{peer} is busy or gone; try again"));
         }
         sent
     }
 
     fn show_peers(&mut self) {
-        let mut lines = vec![format!("{} (you)", self.place.endpoint.id())];
+        let here = self.place.endpoint.id();
+        let mut lines = vec![format!("{}{} (you)", self.own(), self.key(here))];
         for (peer, member) in &self.members {
             let state = member.connection.as_ref().map(Connection::state);
             let state = state.map_or_else(|| "not connected".to_owned(), |state| state.to_string());
-            lines.push(format!("{peer} {state}"));
+            lines.push(format!("{}{} {state}", self.called(*peer), self.key(*peer)));
         }
         self.terminal.print(&lines.join("\n"));
     }
 
     fn show_files(&mut self) {
-        let lines = self.files.lines();
+        let lines = self.files.lines(|peer| self.called(peer));
         if lines.is_empty() {
             self.tell("no files are offered or under way");
         } else {
@@ -512,7 +576,7 @@ impl Room {
             .iter()
             .map(|(peer, member)| {
                 stats::row(
-                    peer.as_str(),
+                    &self.called(*peer),
                     member.connection.as_ref(),
                     member.path,
                     &member.sample,
@@ -522,18 +586,14 @@ impl Room {
         self.terminal.print(&stats::table(&rows));
     }
 
-    fn explain(&mut self, one: Option<PeerId>) {
-        let mut told = false;
-        let peers: Vec<_> = self.members.keys().copied().collect();
-        for peer in peers
-            .into_iter()
-            .filter(|peer| one.is_none_or(|one| one == *peer))
-        {
-            told = true;
-            let line = self.explanation(peer);
-            self.print_lines(&format!("{peer}: {line}"));
+    fn explain(&mut self, one: Option<&str>) {
+        let is_meant = |peer: &PeerId| one.is_none_or(|one| self.is_called(*peer, one));
+        let peers: Vec<_> = self.members.keys().copied().filter(is_meant).collect();
+        for peer in &peers {
+            let (called, line) = (self.called(*peer), self.explanation(*peer));
+            self.print_lines(&format!("{called}: {line}"));
         }
-        if !told {
+        if peers.is_empty() {
             self.tell(if one.is_some() {
                 "there is no such peer"
             } else {
@@ -560,7 +620,7 @@ impl Room {
             ) => explanation.to_string(),
             (None, Some(error)) => error.to_string(),
             (None, None) if self.place.endpoint.id() < peer => "being connected".to_owned(),
-            (None, None) => format!("it is for {peer} to connect to us"),
+            (None, None) => format!("it is for {} to connect to us", self.called(peer)),
         }
     }
 
@@ -576,6 +636,35 @@ impl Room {
     fn connected(&self) -> impl Iterator<Item = (PeerId, &Connection)> {
         let members = self.members.iter();
         members.filter_map(|(peer, member)| Some((*peer, member.connection.as_ref()?)))
+    }
+
+    /// How a peer is shown: by its name or, where people are keys, by what it says it is called and the beginning of its key.
+    fn called(&self, peer: PeerId) -> String {
+        let name = self.members.get(&peer).and_then(|member| member.name);
+        self.shown(peer, name)
+    }
+
+    /// How we are shown to others.
+    fn own(&self) -> String {
+        self.shown(self.place.endpoint.id(), self.called)
+    }
+
+    fn shown(&self, peer: PeerId, name: Option<PeerId>) -> String {
+        if self.called.is_none() {
+            return peer.to_string();
+        }
+        let name = name.map_or_else(String::new, |name| name.to_string());
+        format!("{name}#{}", peer.short())
+    }
+
+    /// The whole key of somebody whose beginning is shown.
+    fn key(&self, peer: PeerId) -> String {
+        self.called.map_or_else(String::new, |_| format!(" {peer}"))
+    }
+
+    /// Whether the user means this peer.
+    fn is_called(&self, peer: PeerId, text: &str) -> bool {
+        peer.as_str() == text || self.called(peer) == text
     }
 
     /// Prints what the room has to say, so that it cannot be taken for what somebody said.

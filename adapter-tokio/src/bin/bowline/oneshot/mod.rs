@@ -13,7 +13,7 @@ pub(crate) mod send;
 use std::error::Error;
 use std::time::Duration;
 
-use bowline::PeerId;
+use bowline::{Identity, PeerId};
 use bowline_tokio::Endpoint;
 use bowline_tokio::signalling::Presence;
 
@@ -54,7 +54,7 @@ impl Role {
 
 /// Enters the room of `code`, and waits until the relay answers.
 async fn enter(network: &Network, code: &Code, role: Role) -> Result<Place, Box<dyn Error>> {
-    let mut place = network.enter(code.as_str(), role.random_id()?)?;
+    let mut place = network.enter(code.as_str(), Identity::without_key(role.random_id()?))?;
     let answered = place
         .link
         .wait_for(|link| link.up || link.last_error.is_some());

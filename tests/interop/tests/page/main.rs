@@ -164,7 +164,7 @@ async fn pages_and_terminals_that_are_keys_meet_each_other_and_no_names() {
     ann.until_said("nobody is here without a key, and cannot be met")
         .await;
     // A page that is loaded again has the key that it had.
-    let who = "return document.querySelector('#where strong').textContent;";
+    let who = "return document.querySelector('#where strong')?.textContent ?? '';";
     let before = ann.text(who, "").await;
     assert!(before.starts_with("ann#"), "{before}");
     ann.reload().await;

@@ -55,8 +55,9 @@ a=max-message-size:262144\r\n\
 a=candidate:1 1 udp 1 192.0.2.1 4000 typ host\r\n";
 
 /// What replaces what in [`OFFER`], and the difference that it makes.
-const EXAMPLES: [(&str, &str, Difference); 13] = [
+const EXAMPLES: [(&str, &str, Difference); 14] = [
     ("a=mid", "A=mid", Difference::Lexis),
+    ("ufrag:abcd", "ufrag: abcd", Difference::Lexis),
     ("o=- 1", "a=x\r\no=- 1", Difference::Order),
     ("a=mid:0", "a=mid:0\r\na=mid:0", Difference::Repeated),
     ("t=0 0", "t=0 0\r\nr=7d 1h 0 25h", Difference::Fields),

@@ -1423,8 +1423,8 @@ function reply({ from, to, session, generation }, type) {
   return { v: 1, from: to, to: from, session, generation, seq: 0, type };
 }
 
-/** @param {unknown} value @returns {value is string} */
-function isName(value) {
+/** Whether it can be the name of a peer or a room. @param {unknown} value @returns {value is string} */
+export function isName(value) {
   return typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value);
 }
 

@@ -1,6 +1,6 @@
 /** The page of `bowline serve`: people, chat and files of one room. */
 
-import { Identity, KINDS, Room, isKey } from "./bowline.js";
+import { Identity, KINDS, Room, isKey, isName } from "./bowline.js";
 
 /** @typedef {import("./bowline.js").Peer} Peer */
 /** @typedef {import("./bowline.js").IncomingFile} IncomingFile */
@@ -94,11 +94,6 @@ const names = new Map();
  */
 function called({ id }) {
   return isSealed ? `${names.get(id) ?? ""}#${id.slice(0, 8)}` : id;
-}
-
-/** @param {unknown} text */
-function isName(text) {
-  return typeof text === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(text);
 }
 
 /** @param {Room} room @param {string} ownName @param {People} people */

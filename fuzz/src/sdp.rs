@@ -144,11 +144,11 @@ fn has_odd_lexis(text: &str) -> bool {
         let name = line.split(':').next().unwrap_or_default();
         let is_lower = name == name.to_lowercase();
         let attribute = line.starts_with("a=");
-        let is_trimmed = |after: char| {
+        let is_padded = |after: char| {
             let value = line.split_once(after).map_or("", |(_, value)| value);
             value != value.trim()
         };
-        (attribute && !is_lower) || line != line.trim() || is_trimmed('=') || is_trimmed(':')
+        (attribute && !is_lower) || line != line.trim() || is_padded('=') || is_padded(':')
     })
 }
 

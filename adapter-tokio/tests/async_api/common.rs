@@ -30,8 +30,13 @@ pub(crate) fn config() -> Config {
 
 /// An endpoint on the loopback interface.
 pub(crate) fn on_loopback(name: &str, signalling: Signalling) -> EndpointBuilder {
+    on_loopback_as(Identity::without_key(id(name)), signalling)
+}
+
+/// The same, as anybody.
+pub(crate) fn on_loopback_as(identity: Identity, signalling: Signalling) -> EndpointBuilder {
     let address = "127.0.0.1:0".parse().expect("a valid address");
-    Endpoint::builder(Identity::without_key(id(name)))
+    Endpoint::builder(identity)
         .config(config())
         .bind_address(address)
         .signalling(signalling)

@@ -6,9 +6,9 @@ use bowline::{
 };
 use bowline_tokio::relay::Relay;
 use bowline_tokio::signalling::{MemoryHub, websocket};
-use bowline_tokio::{ConnectError, Connection, Delivery, Endpoint, IncomingPolicy};
+use bowline_tokio::{ConnectError, Connection, Delivery, IncomingPolicy};
 
-use crate::common::{Pair, config, connect, id, on_loopback, pair, soon};
+use crate::common::{Pair, connect, id, on_loopback, on_loopback_as, pair, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_endpoints_talk_on_all_four_kinds() {
@@ -403,11 +403,7 @@ async fn the_endpoint_of_an_old_key_names_the_new_one_and_refuses_everybody() {
     let bound = |n: u8| {
         let identity = identity(n);
         let link = hub.join(identity.id());
-        let endpoint = Endpoint::builder(identity)
-            .config(config())
-            .bind_address("127.0.0.1:0".parse().expect("an address"))
-            .signalling(link);
-        endpoint.bind().expect("binds")
+        on_loopback_as(identity, link).bind().expect("binds")
     };
     let [alice, old, new] = [1, 2, 3].map(bound);
     let until = UnixTime::from_millis(u64::from(u32::MAX) * 1_000);

@@ -31,8 +31,9 @@ pub enum Event {
         deadline: Instant,
     },
     /// One key takes the place of another one, and both have signed that: who knows the old one may know the new one from now
-    /// on. It comes before [`Event::Incoming`] when the new one offers a connection, each time while the grace period lasts, and before
-    /// the [`Event::State`] with which the old one ends one, or refuses it.
+    /// on. It comes with each message that says so while the grace period lasts, so more than once: before [`Event::Incoming`]
+    /// when the new one offers a connection, and when the old one ends one, or refuses it. An end is told by the transport
+    /// too, so the [`Event::State`] of it may come first.
     KeyRollover {
         /// Which, and until when both are in use.
         rollover: Box<Rollover>,

@@ -18,7 +18,7 @@ impl Endpoint {
     ///   by [`Event::KeyRollover`], before [`Event::Incoming`].
     /// - The one with the **old** key closes its connections as [`Endpoint::close`] does, begins no new ones
     ///   ([`ConnectError::GivenUp`](crate::ConnectError::GivenUp)) and refuses those that are offered. The others learn of the
-    ///   new key, before the connection ends for them, and may connect to that. It can be dropped when the grace period is over.
+    ///   new key with the end of the connection, and may connect to that. It can be dropped when the grace period is over.
     ///
     /// # Errors
     ///

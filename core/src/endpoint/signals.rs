@@ -74,6 +74,10 @@ impl Endpoint {
         {
             return self.on_farewell_acknowledged(from, session);
         }
+        if matches!(envelope.body, Body::Bye { .. }) {
+            // Also when it comes after the close of the transport, which ends the session just as well.
+            self.tell_rollover(&mut envelope);
+        }
         if self.ctx.ended.contains(from, session) && !planted!(EndedForgotten) {
             self.stats.signals_duplicate += 1;
             let reply = reply_to_unknown(&envelope).or_else(|| envelope.ack());
@@ -82,9 +86,6 @@ impl Endpoint {
         if self.begins_session(&envelope) && !self.newcomers.admit(from, self.now) {
             // Not acknowledged, so that it comes again.
             return self.refuse_signal(Some(from), SignalRefusal::Busy);
-        }
-        if matches!(envelope.body, Body::Bye { .. }) {
-            self.tell_rollover(&mut envelope);
         }
         let Some(key) = self.by_id.get(&from).copied() else {
             return self.on_stranger(envelope);

@@ -97,6 +97,23 @@ fn the_old_key_ends_what_it_has_and_says_who_it_is_now() {
 }
 
 #[test]
+fn the_new_key_is_news_when_the_transport_has_told_the_end_already() {
+    let (mut world, [_, old, _]) = world();
+    world.connect(0, old.as_str());
+    world.run(secs(1));
+    let slow_link = |_, parcel| match parcel {
+        Parcel::Signal { .. } => vec![(Duration::from_millis(100), parcel)],
+        Parcel::Datagram { .. } => vec![(Duration::ZERO, parcel)],
+    };
+    world.network(slow_link);
+    let rollover = rollover(1, 2);
+    announce(&mut world, 1, &rollover);
+    world.run(secs(5));
+    let known = format!("{rollover:?}");
+    assert_eq!(told(&world, 0), [format!("closed {old}"), known]);
+}
+
+#[test]
 fn who_calls_the_old_key_in_the_grace_period_is_told_of_the_new_one() {
     let (mut world, [alice, old, new]) = world();
     let rollover = rollover(1, 2);

@@ -83,7 +83,7 @@ faults! {
     /// A line or attribute that may stand once stands twice.
     Repeated: "repeated", "RFC 8866 section 5", Malformed;
     /// An attribute whose name is not a token.
-    AttributeName: "malformed attribute name", "RFC 8866 section 5.13", Malformed;
+    AttributeName: "malformed attribute name", "RFC 8866 section 9", Malformed;
     /// A user name fragment that is not 4 to 256 ice-chars.
     IceUfrag: "malformed ice user name fragment", "RFC 8839 section 5.4", IceCredentials;
     /// A password that is not 22 to 256 ice-chars.
@@ -101,7 +101,7 @@ faults! {
     /// A maximum message size that is not a number.
     MaxMessageSize: "malformed maximum message size", "RFC 8841 section 6", Malformed;
     /// No data channel section.
-    NoApplication: "no data channel section", "RFC 8841 section 4", NoApplication;
+    NoApplication: "no data channel section", "a limit of bowline", NoApplication;
     /// The data channel section is refused by its port 0.
     RejectedApplication: "rejected data channel section", "RFC 3264 section 6", NoApplication;
     /// The data channel section has no identification tag.
@@ -109,7 +109,7 @@ faults! {
     /// Two sections with the same identification tag.
     RepeatedMid: "a mid of another section", "RFC 5888 section 4", Malformed;
     /// A BUNDLE group names a section that does not exist.
-    UnknownBundleMid: "a bundle group with an unknown mid", "RFC 5888 section 5", Unsupported;
+    UnknownBundleMid: "a bundle group with an unknown mid", "a limit of bowline", Unsupported;
     /// Two BUNDLE groups name the same section.
     RepeatedBundleMid: "a mid of another bundle group", "RFC 9143 section 5", Unsupported;
     /// A section that is not in the BUNDLE group of the others, where [`Rules::bundle`](super::Rules::bundle) wants it.
@@ -121,21 +121,21 @@ faults! {
     /// No ICE user name fragment, or no password.
     NoIceCredentials: "no ice credentials", "RFC 8839 section 5.4", IceCredentials;
     /// Different ICE credentials where one set is due.
-    ConflictingIceCredentials: "conflicting ice credentials", "RFC 9143 section 7.1.3", IceCredentials;
+    ConflictingIceCredentials: "conflicting ice credentials", "a limit of bowline", IceCredentials;
     /// The user name fragment changed without the password, or the other way round.
     HalfIceRestart: "half an ice restart", "RFC 8445 section 9", IceCredentials;
     /// No certificate fingerprint.
-    NoFingerprint: "no fingerprint", "RFC 8827 section 6.5", Fingerprint;
+    NoFingerprint: "no fingerprint", "RFC 9429 section 5.8.3", Fingerprint;
     /// No certificate fingerprint of a hash that resists collisions.
     WeakFingerprint: "weak fingerprint", "RFC 8122 section 5", Fingerprint;
     /// Different certificate fingerprints where one set is due.
-    ConflictingFingerprints: "conflicting fingerprints", "RFC 9143 section 7.1.3", Fingerprint;
+    ConflictingFingerprints: "conflicting fingerprints", "RFC 9429 section 5.2.1", Fingerprint;
     /// Not the fingerprints of before, where DTLS does not begin anew.
-    FingerprintChanged: "the fingerprint changed", "RFC 8842 section 4", FingerprintChanged;
+    FingerprintChanged: "the fingerprint changed", "RFC 8842 section 5.5", FingerprintChanged;
     /// No DTLS role.
     NoSetup: "no setup", "RFC 8842 section 5", Setup;
     /// Different DTLS roles where one is due.
-    ConflictingSetup: "conflicting setup", "RFC 9143 section 7.1.3", Setup;
+    ConflictingSetup: "conflicting setup", "RFC 9143 section 11", Setup;
     /// A DTLS role that an offer, an answer, or the answer to this offer may not have.
     WrongSetup: "wrong setup", "RFC 8842 section 5", Setup;
     /// The same session with an older version.
@@ -145,11 +145,11 @@ faults! {
     /// An answer with a media section that was not offered.
     ExtraSection: "a media section that was not offered", "RFC 3264 section 6", Unsupported;
     /// Another kind of media or protocol than the section at this place has.
-    SectionKind: "another medium than the section at this place", "RFC 3264 section 6", Unsupported;
+    SectionKind: "another medium than the section at this place", "RFC 9429 section 5.8.3", Unsupported;
     /// Another identification tag than the section at this place has.
-    SectionMid: "another mid than the section at this place", "RFC 9429 section 5.2.2", Unsupported;
+    SectionMid: "another mid than the section at this place", "RFC 5888 section 9.1", Unsupported;
     /// A section that was offered with port 0 is accepted.
-    AcceptedRejected: "a section that was offered as rejected is accepted", "RFC 3264 section 6", Unsupported;
+    AcceptedRejected: "a section that was offered as rejected is accepted", "RFC 3264 section 8.2", Unsupported;
     /// A group of an answer with a section that is in no such group of the offer.
     BundleNotOffered: "bundled with what was not offered for it", "RFC 9143 section 7.3", Unsupported;
     /// An answer with `a=rtcp-mux` where the offer has none.

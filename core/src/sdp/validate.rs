@@ -102,7 +102,7 @@ impl Description {
     }
 
     /// Checks that a description can follow `previous`, the last one of the same side in the same session: the order of the
-    /// sections stays (RFC 9429 section 5.2.2), the version does not go back, ICE restarts with both credentials or not at all,
+    /// sections stays (RFC 3264 section 8), the version does not go back, ICE restarts with both credentials or not at all,
     /// and the certificate stays unless ICE restarts.
     ///
     /// # Errors

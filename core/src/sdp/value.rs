@@ -95,7 +95,7 @@ impl Fingerprint {
 /// A hash function that a fingerprint names. The order is that of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HashFunction {
-    /// What every WebRTC endpoint has (RFC 8827 section 6.5).
+    /// What every WebRTC endpoint has (RFC 8122 section 5).
     Sha256,
     /// Accepted.
     Sha384,

@@ -223,6 +223,9 @@ fn a_refusal_names_the_rfc_and_its_section() {
             SdpFault::TooLong,
             SdpFault::TooManyLines,
             SdpFault::TooManySections,
+            SdpFault::NoApplication,
+            SdpFault::UnknownBundleMid,
+            SdpFault::ConflictingIceCredentials,
         ];
         let rest = reference.strip_prefix("RFC ").unwrap_or_default();
         let is_rule = rest.split_once(" section ").is_some_and(|(rfc, section)| {

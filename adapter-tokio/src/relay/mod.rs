@@ -169,7 +169,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Speaks TLS: `wss:` and `https:` in place of `ws:` and `http:`.
+    /// Speaks TLS: `wss:` and `https:` in place of `ws:` and `http:`. The certificate can be
+    /// [renewed](TlsIdentity::renew) while the relay runs.
     #[must_use]
     pub fn tls(mut self, identity: TlsIdentity) -> Self {
         self.tls = Some(identity);
@@ -234,10 +235,13 @@ impl RelayBuilder {
             phase: watch::Sender::new(Phase::Serving),
         });
         let mut tasks = JoinSet::new();
-        let tls = self.tls.map(|identity| identity.acceptor());
+        let tls = self.tls;
         tasks.spawn(accept(listener, Arc::clone(&shared), {
             let shared = Arc::clone(&shared);
-            move |stream, from| start(stream, from, tls.clone(), &shared)
+            move |stream, from| {
+                let acceptor = tls.as_ref().map(TlsIdentity::acceptor);
+                start(stream, from, acceptor, &shared);
+            }
         }));
         if let Some((listener, _)) = monitor {
             tasks.spawn(accept(listener, Arc::clone(&shared), {

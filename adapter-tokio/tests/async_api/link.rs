@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use base64ct::{Base64, Encoding};
 use bowline::Signal;
-use bowline_tokio::relay::{Relay, TlsIdentity};
+use bowline_tokio::relay::{Relay, TlsError, TlsIdentity};
 use bowline_tokio::signalling::{
     InvalidCertificate, JoinError, Link, LinkStatus, Presence, Relays, Signalling, room, websocket,
 };
+use pem_rfc7468::LineEnding;
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use tokio::sync::watch;
 
 use crate::common::{connect, id, on_loopback, soon};
@@ -167,55 +168,109 @@ async fn a_link_with_two_relays_goes_to_the_other_when_one_is_gone() {
     assert_eq!(reason.as_deref(), Some("the relay is about to end"));
 }
 
-/// A certificate for 127.0.0.1 in DER, and what a relay needs of it.
-fn certify() -> (Vec<u8>, TlsIdentity) {
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("valid");
+/// A certificate for 127.0.0.1 and its key.
+fn certify() -> CertifiedKey<KeyPair> {
+    generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("valid")
+}
+
+/// What a relay needs of them.
+fn in_pem(certified: &CertifiedKey<KeyPair>) -> [String; 2] {
+    let key = certified.signing_key.serialize_der();
+    [
+        ("CERTIFICATE", &**certified.cert.der()),
+        ("PRIVATE KEY", &key),
+    ]
+    .map(|(label, der)| {
+        pem_rfc7468::encode_string(label, LineEnding::LF, der).expect("a short text")
+    })
+}
+
+/// The relays of this URL, of which this certificate is trusted.
+fn trusting(url: &str, certified: &CertifiedKey<KeyPair>) -> Relays {
+    let relays = Relays::new([url]).expect("valid");
     let certificate = certified.cert.der().to_vec();
-    let pem = |label, der: &[u8]| {
-        let text = Base64::encode_string(der);
-        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    relays.root_certificate(certificate).expect("a certificate")
+}
+
+/// Waits until a link has been refused, and gives what it says.
+async fn refused(link: &Signalling) -> LinkStatus {
+    let mut status = link.status();
+    let refused = status.wait_for(|s| s.last_error.is_some());
+    let refused = soon("the refusal", refused).await;
+    refused.expect("it lives").clone()
+}
+
+#[test]
+fn a_certificate_and_its_key_are_read_and_anything_else_refused() {
+    let ([chain, key], [_, other]) = (in_pem(&certify()), in_pem(&certify()));
+    let read = |chain: &str, key: &str| {
+        let read = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes());
+        read.map(|identity| format!("{identity:?}"))
     };
-    let key = pem("PRIVATE KEY", &certified.signing_key.serialize_der());
-    let chain = pem("CERTIFICATE", &certificate);
-    let identity = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes());
-    (certificate, identity.expect("usable"))
+    assert_eq!(read(&chain, &key).as_deref(), Ok("TlsIdentity(..)"));
+    assert_eq!(read(&key, &key), Err(TlsError::Certificate));
+    assert_eq!(read("", &key), Err(TlsError::Certificate));
+    assert_eq!(read(&chain, &chain), Err(TlsError::Key));
+    assert!(matches!(read(&chain, &other), Err(TlsError::Unusable(_))));
 }
 
 #[tokio::test]
 async fn a_link_over_tls_trusts_the_certificate_that_it_is_given_and_no_other() {
-    let (certificate, identity) = certify();
+    let certified = certify();
+    let [chain, key] = in_pem(&certified);
+    let identity = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes()).expect("usable");
     let relay = Relay::builder()
         .tls(identity)
         .bind("127.0.0.1:0")
         .await
         .expect("binds");
     let url = format!("wss://{}", relay.local_addr());
-    let trusting = |certificate: Vec<u8>| {
-        let relays = Relays::new([&url]).expect("valid");
-        relays.root_certificate(certificate).expect("a certificate")
-    };
-    let mut link = trusting(certificate).websocket(id("alice"));
+    let mut link = trusting(&url, &certified).websocket(id("alice"));
     up(&mut link.status(), 1).await;
     let signal = envelope("alice", "alice", "to myself");
     link.send(signal.clone()).await.expect("the link is there");
     assert_eq!(soon("the signal", link.recv()).await, Some(signal.text));
-    let (other, _) = certify();
-    let stranger = trusting(other).websocket(id("bob"));
-    let mut status = stranger.status();
-    let refused = status.wait_for(|s| s.last_error.is_some());
-    let refused = soon("the refusal", refused)
-        .await
-        .expect("it lives")
-        .clone();
-    assert!(!refused.up && refused.connects == 0, "{refused:?}");
+    let stranger = trusting(&url, &certify()).websocket(id("bob"));
+    let status = refused(&stranger).await;
+    assert!(!status.up && status.connects == 0, "{status:?}");
     // Without TLS nobody gets anywhere.
     let plain = websocket(&relay.url(), id("carol")).expect("valid");
-    let mut status = plain.status();
-    let refused = status.wait_for(|s| s.last_error.is_some());
-    soon("the refusal", refused).await.expect("it lives");
+    refused(&plain).await;
     assert_eq!(relay.stats().peers, 1);
     let broken = Relays::new([&url]).expect("valid").root_certificate([1, 2]);
     assert_eq!(broken.err(), Some(InvalidCertificate));
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_while_the_relay_runs() {
+    let (before, after) = (certify(), certify());
+    let [chain, key] = in_pem(&before);
+    let identity = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes()).expect("usable");
+    let relay = Relay::builder()
+        .tls(identity.clone())
+        .bind("127.0.0.1:0")
+        .await
+        .expect("binds");
+    let url = format!("wss://{}", relay.local_addr());
+    let mut early = trusting(&url, &before).websocket(id("alice"));
+    up(&mut early.status(), 1).await;
+    let [chain, _] = in_pem(&after);
+    let wrong = identity.renew(chain.as_bytes(), key.as_bytes());
+    assert!(matches!(wrong, Err(TlsError::Unusable(_))), "{wrong:?}");
+    let still = trusting(&url, &before).websocket(id("bob"));
+    up(&mut still.status(), 1).await;
+    let [chain, key] = in_pem(&after);
+    let renewed = identity.renew(chain.as_bytes(), key.as_bytes());
+    assert_eq!(renewed, Ok(()));
+    let late = trusting(&url, &after).websocket(id("carol"));
+    up(&mut late.status(), 1).await;
+    let outdated = trusting(&url, &before).websocket(id("dave"));
+    assert_eq!(refused(&outdated).await.connects, 0);
+    // Who was there before has noticed nothing.
+    let signal = envelope("carol", "alice", "hello");
+    late.send(signal.clone()).await.expect("the link is there");
+    assert_eq!(soon("the signal", early.recv()).await, Some(signal.text));
+    assert_eq!(early.status().borrow().connects, 1);
 }
 
 #[tokio::test]

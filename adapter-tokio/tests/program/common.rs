@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bowline_tokio::relay::Relay;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// Far longer than anything here takes, even on a machine with much else to do.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -123,6 +123,7 @@ pub(crate) struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     input: Option<ChildStdin>,
+    errors: BufReader<ChildStderr>,
     /// What it has printed so far.
     pub(crate) seen: Vec<String>,
 }
@@ -152,8 +153,10 @@ impl Running {
             .spawn()
             .expect("starts");
         let output = child.stdout.take().expect("is piped");
+        let errors = child.stderr.take().expect("is piped");
         Self {
             lines: BufReader::new(output).lines(),
+            errors: BufReader::new(errors),
             input: child.stdin.take(),
             child,
             seen: Vec::new(),
@@ -242,6 +245,12 @@ impl Running {
         self.signal("-TERM");
     }
 
+    /// Tells a server that its files have changed.
+    #[cfg(unix)]
+    pub(crate) fn reload(&self) {
+        self.signal("-HUP");
+    }
+
     #[cfg(unix)]
     fn signal(&self, signal: &str) {
         let id = self.child.id().expect("runs").to_string();
@@ -251,10 +260,20 @@ impl Running {
         assert!(sent.expect("runs").success());
     }
 
+    /// The next line on standard error.
+    #[cfg(unix)]
+    pub(crate) async fn complaint(&mut self) -> String {
+        let mut line = String::new();
+        soon("a complaint", self.errors.read_line(&mut line))
+            .await
+            .expect("is text");
+        line
+    }
+
+    /// The rest of standard error.
     async fn errors(&mut self) -> String {
         let mut text = String::new();
-        let mut errors = self.child.stderr.take().expect("is piped");
-        soon("its end", errors.read_to_string(&mut text))
+        soon("its end", self.errors.read_to_string(&mut text))
             .await
             .expect("is text");
         text

@@ -1,7 +1,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bowline::PeerId;
-use bowline_tokio::signalling::websocket;
+use bowline_tokio::signalling::{Relays, Signalling, websocket};
+use pem_rfc7468::LineEnding;
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use stun_proto::types::message::{BINDING, Message, MessageClass, MessageWriteVec};
 use stun_proto::types::prelude::MessageWrite;
 use tokio::net::UdpSocket;
@@ -124,6 +126,57 @@ async fn a_server_that_is_asked_to_end_sends_everybody_away_and_leaves() {
         reason.last_error.as_deref(),
         Some("the relay is about to end")
     );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_certificate_is_read_again_on_request() {
+    let stage = Stage::new().await;
+    let write = |name, label, der: &[u8]| {
+        let text = pem_rfc7468::encode_string(label, LineEnding::LF, der);
+        stage.write(name, text.expect("a short text").as_bytes())
+    };
+    let write_chain =
+        |certified: &CertifiedKey<KeyPair>| write("chain.pem", "CERTIFICATE", certified.cert.der());
+    let write_key = |certified: &CertifiedKey<KeyPair>| {
+        let key = certified.signing_key.serialize_der();
+        write("key.pem", "PRIVATE KEY", &key)
+    };
+    let certify = || generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("valid");
+    let (before, after) = (certify(), certify());
+    let (chain, key) = (write_chain(&before), write_key(&before));
+    let files = ["--tls-certificate", &chain, "--tls-key", &key];
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--no-turn"];
+    let mut serving = Running::start(&[&serve[..], &files].concat());
+    let line = serving.line("terminal").await;
+    let url = line.split_whitespace().last().expect("a URL").to_owned();
+    let link = |certified: &CertifiedKey<KeyPair>, name| {
+        let relays = Relays::new([&url]).expect("valid");
+        let relays = relays.root_certificate(certified.cert.der().to_vec());
+        let id = PeerId::new(name).expect("valid");
+        relays.expect("a certificate").websocket(id)
+    };
+    let first = link(&before, "alice");
+    let up = async |link: &Signalling| {
+        let mut status = link.status();
+        let connected = status.wait_for(|status| status.up);
+        soon("the link", connected)
+            .await
+            .expect("it lives")
+            .connects
+    };
+    up(&first).await;
+    // In the middle of a change.
+    write_key(&after);
+    serving.reload();
+    let complaint = serving.complaint().await;
+    assert!(complaint.contains("stays as it was"), "{complaint}");
+    up(&link(&before, "bob")).await;
+    write_chain(&after);
+    serving.reload();
+    serving.line("read again").await;
+    up(&link(&after, "carol")).await;
+    assert_eq!(up(&first).await, 1, "it has not been disturbed");
 }
 
 #[tokio::test]

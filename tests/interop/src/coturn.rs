@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bowline::IceServer;
-use data_encoding::BASE64;
+use pem_rfc7468::LineEnding;
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 use tokio::net::{TcpStream, UdpSocket};
@@ -263,21 +263,13 @@ fn certify(addresses: &[IpAddr], folder: &TempDir) -> io::Result<Vec<u8>> {
     let params = CertificateParams::new(names).map_err(io::Error::other)?;
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let certificate = params.self_signed(&key).map_err(io::Error::other)?;
-    let write = |name, text| std::fs::write(folder.path().join(name), text);
-    write(CERTIFICATE, pem("CERTIFICATE", certificate.der()))?;
-    write(KEY, pem("PRIVATE KEY", &key.serialize_der()))?;
+    let write = |name, label, der: &[u8]| {
+        let text = pem_rfc7468::encode_string(label, LineEnding::LF, der);
+        std::fs::write(folder.path().join(name), text.map_err(io::Error::other)?)
+    };
+    write(CERTIFICATE, "CERTIFICATE", certificate.der())?;
+    write(KEY, "PRIVATE KEY", &key.serialize_der())?;
     Ok(certificate.der().to_vec())
-}
-
-/// RFC 7468.
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    let mut lines = String::new();
-    for line in text.as_bytes().chunks(64) {
-        lines.extend(line.iter().map(|byte| char::from(*byte)));
-        lines.push('\n');
-    }
-    format!("-----BEGIN {label}-----\n{lines}-----END {label}-----\n")
 }
 
 /// The user that it knows.

@@ -1,6 +1,7 @@
 //! `bowline serve`: rooms for browsers and terminals, on one port.
 
 mod access;
+mod certificate;
 mod pages;
 mod turn;
 
@@ -11,7 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bowline_tokio::relay::{Relay, RelayLimits, StartError, TlsIdentity};
+use bowline_tokio::relay::{Relay, RelayLimits, StartError};
+
+use certificate::Certificate;
 
 /// Serve rooms: a web page to meet in, and the signalling relay through which peers find each other.
 ///
@@ -23,7 +26,8 @@ use bowline_tokio::relay::{Relay, RelayLimits, StartError, TlsIdentity};
 /// credentials for it. It relays what is encrypted between them, and to public addresses only.
 ///
 /// Several servers with the same --nats share their rooms. When it is asked to end (SIGTERM) a server lets nobody in any
-/// more, and sends everybody away within the time of --drain; Ctrl-C ends it at once.
+/// more, and sends everybody away within the time of --drain; Ctrl-C ends it at once. When its certificate was renewed SIGHUP has
+/// it read again; who is connected stays.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -105,11 +109,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if let Some(turn) = &turn {
         builder = builder.ice(turn.offer());
     }
-    let identity = arguments.tls_certificate.zip(arguments.tls_key);
-    let is_secure = identity.is_some();
-    if let Some((certificates, key)) = identity {
-        let identity = TlsIdentity::from_pem(&read(&certificates)?, &read(&key)?)?;
-        builder = builder.tls(identity);
+    let mut certificate = None;
+    if let Some((chain, key)) = arguments.tls_certificate.zip(arguments.tls_key) {
+        let certificate = certificate.insert(Certificate::read(chain, key)?);
+        builder = builder.tls(certificate.identity());
     }
     if let Some(file) = &arguments.access_key {
         builder = builder.access(access::key(file)?);
@@ -125,7 +128,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         other => other.to_string(),
     })?;
     let host = reachable(relay.local_addr());
-    let secure = if is_secure { "s" } else { "" };
+    let secure = if certificate.is_some() { "s" } else { "" };
     println!("page      http{secure}://{host}/?room=lobby");
     println!("terminal  bowline chat lobby --relay ws{secure}://{host}");
     if let Some(turn) = &turn {
@@ -135,7 +138,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         println!("monitor   http://{monitor}/health and /metrics");
     }
     println!("Ctrl-C stops it");
-    let ended = ended.await;
+    let renewing = async {
+        match &mut certificate {
+            Some(certificate) => certificate.renew().await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        ended = ended => ended,
+        never = renewing => match never {},
+    };
     let stats = relay.stats();
     match ended {
         Ended::Interrupted => relay.close().await,

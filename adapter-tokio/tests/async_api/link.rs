@@ -185,6 +185,16 @@ fn in_pem(certified: &CertifiedKey<KeyPair>) -> [String; 2] {
     })
 }
 
+/// A relay with this certificate, its URL, and what renews the certificate.
+async fn relay_over_tls(certified: &CertifiedKey<KeyPair>) -> (Relay, String, TlsIdentity) {
+    let [chain, key] = in_pem(certified);
+    let identity = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes()).expect("usable");
+    let builder = Relay::builder().tls(identity.clone());
+    let relay = builder.bind("127.0.0.1:0").await.expect("binds");
+    let url = format!("wss://{}", relay.local_addr());
+    (relay, url, identity)
+}
+
 /// The relays of this URL, of which this certificate is trusted.
 fn trusting(url: &str, certified: &CertifiedKey<KeyPair>) -> Relays {
     let relays = Relays::new([url]).expect("valid");
@@ -217,14 +227,7 @@ fn a_certificate_and_its_key_are_read_and_anything_else_refused() {
 #[tokio::test]
 async fn a_link_over_tls_trusts_the_certificate_that_it_is_given_and_no_other() {
     let certified = certify();
-    let [chain, key] = in_pem(&certified);
-    let identity = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes()).expect("usable");
-    let relay = Relay::builder()
-        .tls(identity)
-        .bind("127.0.0.1:0")
-        .await
-        .expect("binds");
-    let url = format!("wss://{}", relay.local_addr());
+    let (relay, url, _) = relay_over_tls(&certified).await;
     let mut link = trusting(&url, &certified).websocket(id("alice"));
     up(&mut link.status(), 1).await;
     let signal = envelope("alice", "alice", "to myself");
@@ -244,22 +247,14 @@ async fn a_link_over_tls_trusts_the_certificate_that_it_is_given_and_no_other() 
 #[tokio::test]
 async fn a_certificate_is_renewed_while_the_relay_runs() {
     let (before, after) = (certify(), certify());
-    let [chain, key] = in_pem(&before);
-    let identity = TlsIdentity::from_pem(chain.as_bytes(), key.as_bytes()).expect("usable");
-    let relay = Relay::builder()
-        .tls(identity.clone())
-        .bind("127.0.0.1:0")
-        .await
-        .expect("binds");
-    let url = format!("wss://{}", relay.local_addr());
+    let (_relay, url, identity) = relay_over_tls(&before).await;
     let mut early = trusting(&url, &before).websocket(id("alice"));
     up(&mut early.status(), 1).await;
-    let [chain, _] = in_pem(&after);
-    let wrong = identity.renew(chain.as_bytes(), key.as_bytes());
+    let ([_, other], [chain, key]) = (in_pem(&before), in_pem(&after));
+    let wrong = identity.renew(chain.as_bytes(), other.as_bytes());
     assert!(matches!(wrong, Err(TlsError::Unusable(_))), "{wrong:?}");
     let still = trusting(&url, &before).websocket(id("bob"));
     up(&mut still.status(), 1).await;
-    let [chain, key] = in_pem(&after);
     let renewed = identity.renew(chain.as_bytes(), key.as_bytes());
     assert_eq!(renewed, Ok(()));
     let late = trusting(&url, &after).websocket(id("carol"));
